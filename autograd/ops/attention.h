@@ -1,0 +1,30 @@
+// Differentiable local attention and the gate that joins it with what the memory gave.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "autograd/ops/memory.h"
+#include "autograd/tape.h"
+#include "core/kernels/rope.h"
+
+namespace palimpsest {
+
+/// A_dot (lanes, tokens, heads * head_size): causal softmax attention with RoPE inside each span of
+/// the layout. Query, key and value come without position. Keeps its inputs, its output and one
+/// number per token and head for backward. Throws ShapeError on a mismatch.
+Variable local_attention(Tape& tape, const Variable& query, const Variable& key, const Variable& value,
+                         const LayoutPointer& layout, const HeadCounts& counts,
+                         const std::shared_ptr<const RotaryTable>& table);
+
+/// Which rows mix memory and local attention, by token row of the layout: all of them with
+/// `everywhere` (the paper's equation), else those that have a memory to read.
+std::vector<std::uint8_t> rows_that_mix(const SequenceLayout& layout, bool everywhere);
+
+/// A = g A_mem + (1 - g) A_dot with g = sigmoid(beta) in the rows that mix, A_dot elsewhere.
+/// beta (heads) in the accumulate type. Throws ShapeError on a mismatch.
+Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, const Variable& local,
+              const std::shared_ptr<const std::vector<std::uint8_t>>& mixes, const HeadCounts& counts);
+
+}  // namespace palimpsest

@@ -1,0 +1,166 @@
+#include "autograd/ops/cross_entropy.h"
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/gemm.h"
+#include "core/kernels/cross_entropy.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Rows of logits that exist at a time: a few megabytes of them, but enough rows for full-speed
+/// products. It depends on the vocabulary only.
+std::int64_t block_rows(std::int64_t vocab) {
+  constexpr std::int64_t most_logits = std::int64_t{8} << 20;
+  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 512);
+}
+
+void check(const Tensor& hidden, const Tensor& weight, std::span<const std::int32_t> targets) {
+  if (hidden.shape().rank() < 1 || weight.shape().rank() != 2 || hidden.shape()[-1] != weight.shape()[1] ||
+      hidden.data_type() != weight.data_type()) {
+    throw ShapeError(
+        fmt::format("cross entropy: hidden {} {} and weight {} {}; expected (..., in) and (vocab, in) of one type",
+                    name_of(hidden.data_type()), hidden.shape().to_string(), name_of(weight.data_type()),
+                    weight.shape().to_string()));
+  }
+  if (static_cast<std::int64_t>(targets.size()) != hidden.shape().rows()) {
+    throw ShapeError(fmt::format("cross entropy: {} targets for {} rows", targets.size(), hidden.shape().rows()));
+  }
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i] < 0 || targets[i] >= weight.shape()[0]) {
+      throw ShapeError(fmt::format("cross entropy: target {} of row {} is outside the vocabulary of {}", targets[i], i,
+                                   weight.shape()[0]));
+    }
+  }
+}
+
+/// A run of rows of a matrix.
+ConstMatrix rows_of(ConstMatrix matrix, std::int64_t begin, std::int64_t count) {
+  matrix.data = static_cast<const std::byte*>(matrix.data) +
+                static_cast<std::size_t>(begin * matrix.row_stride) * size_of(matrix.type);
+  matrix.rows = count;
+  return matrix;
+}
+Matrix rows_of(Matrix matrix, std::int64_t begin, std::int64_t count) {
+  matrix.data =
+      static_cast<std::byte*>(matrix.data) + static_cast<std::size_t>(begin * matrix.row_stride) * size_of(matrix.type);
+  matrix.rows = count;
+  return matrix;
+}
+
+bool all_zero(std::span<const float> weights) {
+  return std::ranges::all_of(weights, [](float weight) { return weight == 0.0f; });
+}
+
+/// In order of rows, whatever the thread count.
+double weighted_sum(std::span<const float> weights, std::span<const double> nll) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] != 0.0f) sum += static_cast<double>(weights[i]) * nll[i];
+  }
+  return sum;
+}
+
+/// The nll of every row.
+template <class T>
+std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor& weight,
+                            std::span<const std::int32_t> targets) {
+  using A = accumulate_t<T>;
+  const std::int64_t rows = hidden.shape().rows(), vocab = weight.shape()[0];
+  const std::int64_t most_rows = std::min(rows, block_rows(vocab));
+  Tensor logits(pool, {most_rows, vocab}, data_type_of<A>);
+  std::vector<double> nll(targets.size());
+  for (std::int64_t begin = 0; begin < rows; begin += most_rows) {
+    const std::int64_t count = std::min(most_rows, rows - begin);
+    matmul(rows_of(matrix_of(hidden), begin, count), matrix_of(weight).transposed(),
+           matrix(logits.data<A>(), count, vocab, vocab));
+    cross_entropy_forward(std::as_const(logits).data<A>(), vocab,
+                          targets.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
+                          nll.data() + begin);
+  }
+  return nll;
+}
+
+/// The weighted sum of nll; adds its gradients, times `upstream`, to those of hidden and weight.
+template <class T>
+double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable& weight,
+                        std::span<const std::int32_t> targets, std::span<const float> loss_weights, double upstream) {
+  using A = accumulate_t<T>;
+  const ConstMatrix x = matrix_of(hidden.value()), w = matrix_of(weight.value());
+  const std::int64_t most_rows = std::min(x.rows, block_rows(w.rows));
+  Tensor logits(pool, {most_rows, w.rows}, data_type_of<A>);
+  Tensor dlogits = std::is_same_v<T, A> ? logits : Tensor(pool, logits.shape(), data_type_of<T>);
+  std::vector<double> nll(static_cast<std::size_t>(most_rows));
+
+  Variable::GradientTarget dx{}, dw{};
+  if (hidden.requires_gradient()) dx = hidden.gradient_target(pool);
+  if (weight.requires_gradient()) dw = weight.gradient_target(pool);
+  const Output dx_output = dx.accumulate ? Output::accumulate : Output::overwrite;
+  Output dw_output = dw.accumulate ? Output::accumulate : Output::overwrite;
+
+  double loss = 0.0;
+  for (std::int64_t begin = 0; begin < x.rows; begin += most_rows) {
+    const std::int64_t count = std::min(most_rows, x.rows - begin);
+    const auto offset = static_cast<std::size_t>(begin), extent = static_cast<std::size_t>(count);
+    const auto block_weights = loss_weights.subspan(offset, extent);
+    const ConstMatrix block = rows_of(x, begin, count);
+    if (all_zero(block_weights)) {
+      if (dx.tensor.defined() && !dx.accumulate) {
+        Tensor rows = dx.tensor.reshaped({x.rows, x.columns}).rows(begin, begin + count);
+        fill(rows, 0.0);
+      }
+      continue;
+    }
+    matmul(block, w.transposed(), matrix(logits.data<A>(), count, w.rows, w.rows));
+    cross_entropy_forward_backward(logits.data<A>(), w.rows, targets.subspan(offset, extent), block_weights, upstream,
+                                   nll.data(), dlogits.data<T>());
+    loss += weighted_sum(block_weights, nll);
+    const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, w.rows);
+    if (dx.tensor.defined()) matmul(gradient, w, rows_of(matrix_of(dx.tensor), begin, count), dx_output);
+    if (dw.tensor.defined()) {
+      matmul(gradient.transposed(), block, matrix_of(dw.tensor), std::exchange(dw_output, Output::accumulate));
+    }
+  }
+  if (dw.tensor.defined() && dw_output == Output::overwrite) fill(dw.tensor, 0.0);
+  return loss;
+}
+
+}  // namespace
+
+Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
+                              std::vector<std::int32_t> targets, std::vector<float> loss_weights) {
+  check(hidden.value(), weight.value(), targets);
+  if (loss_weights.size() != targets.size()) {
+    throw ShapeError(fmt::format("cross entropy: {} loss weights for {} rows", loss_weights.size(), targets.size()));
+  }
+  Tensor loss(tape.pool(), Shape{}, DataType::float64);
+  fill(loss, std::numeric_limits<double>::quiet_NaN());
+  const bool records = tape.records({hidden, weight});
+  Variable y = Variable::result(loss, records);
+  if (records) {
+    tape.record({y}, [&pool = tape.pool(), hidden, weight, targets = std::move(targets),
+                      loss_weights = std::move(loss_weights), y, loss]() mutable {
+      const double upstream = y.gradient().data<double>()[0];
+      loss.data<double>()[0] = dispatch(hidden.data_type(), [&]<class T>() {
+        return forward_backward<T>(pool, hidden, weight, targets, loss_weights, upstream);
+      });
+    });
+  } else if (tape.mode() != Tape::Mode::preview) {
+    fill(loss, weighted_sum(loss_weights, token_losses(tape.pool(), hidden.value(), weight.value(), targets)));
+  }
+  return y;
+}
+
+std::vector<double> token_losses(MemoryPool& pool, const Tensor& hidden, const Tensor& weight,
+                                 std::span<const std::int32_t> targets) {
+  check(hidden, weight, targets);
+  return dispatch(hidden.data_type(), [&]<class T>() { return forward<T>(pool, hidden, weight, targets); });
+}
+
+}  // namespace palimpsest

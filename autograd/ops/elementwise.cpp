@@ -1,0 +1,28 @@
+#include "autograd/ops/elementwise.h"
+
+#include <fmt/format.h>
+
+#include "core/kernels/elementwise.h"
+
+namespace palimpsest {
+
+Variable add(Tape& tape, const Variable& a, const Variable& b) {
+  if (!(a.shape() == b.shape()) || a.data_type() != b.data_type()) {
+    throw ShapeError(fmt::format("add: {} {} and {} {}", name_of(a.data_type()), a.shape().to_string(),
+                                 name_of(b.data_type()), b.shape().to_string()));
+  }
+  Tensor sum(tape.pool(), a.shape(), a.data_type());
+  dispatch(sum.data_type(),
+           [&]<class T>() { add_forward(a.value().data<T>(), b.value().data<T>(), sum.elements(), sum.data<T>()); });
+  const bool records = tape.records({a, b});
+  Variable y = Variable::result(std::move(sum), records);
+  if (records) {
+    tape.record({y}, [&pool = tape.pool(), a, b, y] {
+      if (a.requires_gradient()) a.add_gradient(pool, y.gradient());
+      if (b.requires_gradient()) b.add_gradient(pool, y.gradient());
+    });
+  }
+  return y;
+}
+
+}  // namespace palimpsest

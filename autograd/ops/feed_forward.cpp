@@ -1,0 +1,40 @@
+#include "autograd/ops/feed_forward.h"
+
+#include <fmt/format.h>
+
+#include "core/kernels/swiglu.h"
+
+namespace palimpsest {
+
+namespace {
+
+void swiglu_gradients(MemoryPool& pool, const Variable& gate, const Variable& up, const Tensor& dy) {
+  Tensor dgate(pool, gate.shape(), gate.data_type()), dup(pool, up.shape(), up.data_type());
+  dispatch(dy.data_type(), [&]<class T>() {
+    swiglu_backward(gate.value().data<T>(), up.value().data<T>(), dy.data<T>(), dy.elements(), dgate.data<T>(),
+                    dup.data<T>());
+  });
+  if (gate.requires_gradient()) gate.add_gradient(pool, dgate);
+  if (up.requires_gradient()) up.add_gradient(pool, dup);
+}
+
+}  // namespace
+
+Variable swiglu(Tape& tape, const Variable& gate, const Variable& up) {
+  if (!(gate.shape() == up.shape()) || gate.data_type() != up.data_type()) {
+    throw ShapeError(fmt::format("swiglu: gate {} {} and up {} {}", name_of(gate.data_type()), gate.shape().to_string(),
+                                 name_of(up.data_type()), up.shape().to_string()));
+  }
+  Tensor gated(tape.pool(), gate.shape(), gate.data_type());
+  dispatch(gate.data_type(), [&]<class T>() {
+    swiglu_forward(gate.value().data<T>(), up.value().data<T>(), gated.elements(), gated.data<T>());
+  });
+  const bool records = tape.records({gate, up});
+  Variable y = Variable::result(std::move(gated), records);
+  if (records) {
+    tape.record({y}, [&pool = tape.pool(), gate, up, y] { swiglu_gradients(pool, gate, up, y.gradient()); });
+  }
+  return y;
+}
+
+}  // namespace palimpsest

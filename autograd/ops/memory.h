@@ -1,0 +1,44 @@
+// Differentiable compressive memory: write and read (core/kernels/memory.h has the equations).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "autograd/tape.h"
+#include "core/kernels/memory.h"
+#include "core/sequence_layout.h"
+
+namespace palimpsest {
+
+/// How activations (lanes, tokens, heads * head_size) divide into heads.
+struct HeadCounts {
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_size = 0;
+};
+
+/// The memory of one layer, in the accumulate type of the activations.
+struct LayerMemory {
+  Variable matrix;  // (lanes, kv_heads, head_size, head_size), indexed key, value
+  Variable norm;    // (lanes, kv_heads, head_size)
+};
+
+struct MemoryWrite {
+  LayerMemory before;  // as each segment found it: (segments, lanes, kv_heads, ...)
+  LayerMemory after;   // after the last segment: (lanes, kv_heads, ...)
+};
+
+using LayoutPointer = std::shared_ptr<const SequenceLayout>;
+
+/// Writes every segment of key and value (lanes, tokens, kv_heads * head_size) to the memory, one
+/// after the other. Gradients flow from what was read before each segment and from the final state
+/// to keys, values and the initial state. Throws ShapeError on a mismatch.
+MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value, const LayerMemory& initial,
+                         const LayoutPointer& layout, const HeadCounts& counts, MemoryRule rule);
+
+/// A_mem (lanes, tokens, heads * head_size): what each query reads of the memory as its segment found
+/// it (`before` of memory_write); 0 where its document has nothing there. Throws ShapeError on a mismatch.
+Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& before, const LayoutPointer& layout,
+                     const HeadCounts& counts, double epsilon);
+
+}  // namespace palimpsest

@@ -1,0 +1,56 @@
+#include "autograd/ops/norm.h"
+
+#include <fmt/format.h>
+
+#include "core/kernels/norm.h"
+
+namespace palimpsest {
+
+namespace {
+
+template <class T>
+void rms_norm_gradients(MemoryPool& pool, const Variable& x, const Variable& weight, const Tensor& inverse_rms,
+                        const Tensor& dy) {
+  using A = accumulate_t<T>;
+  const std::int64_t rows = x.shape().rows(), columns = x.shape()[-1];
+  Variable::GradientTarget dx{}, dw{};
+  Tensor scratch;
+  if (x.requires_gradient()) dx = x.gradient_target(pool);
+  if (weight.requires_gradient()) {
+    dw = weight.gradient_target(pool);
+    scratch = Tensor(pool, {rms_norm_blocks(rows), columns}, data_type_of<A>);
+  }
+  rms_norm_backward(x.value().data<T>(), weight.value().data<A>(), inverse_rms.data<A>(), dy.data<T>(), rows, columns,
+                    dx.tensor.defined() ? dx.tensor.data<T>() : nullptr, dx.accumulate,
+                    dw.tensor.defined() ? dw.tensor.data<A>() : nullptr, dw.accumulate,
+                    scratch.defined() ? scratch.data<A>() : nullptr);
+}
+
+}  // namespace
+
+Variable rms_norm(Tape& tape, const Variable& x, const Variable& weight, double epsilon) {
+  const DataType accumulated = accumulate_type(x.data_type());
+  if (x.shape().rank() < 1 || weight.shape().rank() != 1 || weight.shape()[0] != x.shape()[-1] ||
+      weight.data_type() != accumulated) {
+    throw ShapeError(fmt::format("rms_norm: x {} {} and weight {} {}; expected (..., columns) and {} (columns)",
+                                 name_of(x.data_type()), x.shape().to_string(), name_of(weight.data_type()),
+                                 weight.shape().to_string(), name_of(accumulated)));
+  }
+  Tensor normalised(tape.pool(), x.shape(), x.data_type());
+  Tensor inverse_rms(tape.pool(), {x.shape().rows()}, accumulated);
+  dispatch(x.data_type(), [&]<class T>() {
+    using A = accumulate_t<T>;
+    rms_norm_forward(x.value().data<T>(), weight.value().data<A>(), x.shape().rows(), x.shape()[-1], epsilon,
+                     normalised.data<T>(), inverse_rms.data<A>());
+  });
+  const bool records = tape.records({x, weight});
+  Variable y = Variable::result(std::move(normalised), records);
+  if (records) {
+    tape.record({y}, [&pool = tape.pool(), x, weight, inverse_rms, y] {
+      dispatch(x.data_type(), [&]<class T>() { rms_norm_gradients<T>(pool, x, weight, inverse_rms, y.gradient()); });
+    });
+  }
+  return y;
+}
+
+}  // namespace palimpsest

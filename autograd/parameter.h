@@ -1,0 +1,55 @@
+// The learned tensors of a model, in a fixed order and under Hugging Face's names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/variable.h"
+
+namespace palimpsest {
+
+/// What a parameter is, by which the optimiser groups it.
+enum class ParameterRole { matrix, embedding, norm, memory_gate };
+
+struct Parameter {
+  std::string name;
+  ParameterRole role;
+  /// The values the optimiser updates and checkpoints store: float32 (float64 in tests).
+  Tensor master;
+  /// What the model computes with: the master itself, or its bfloat16 copy. Its gradient is float32
+  /// (float64 in tests) and undefined while nothing has been accumulated in this step.
+  Variable variable;
+
+  /// Makes the working copy follow the master after an update; nothing to do when they are one.
+  void refresh() {
+    if (variable.value().raw().data() != master.raw().data()) copy(master, variable.value());
+  }
+};
+
+/// Parameters in the order in which the model defines them; names are unique.
+class ParameterList {
+ public:
+  /// Adds a parameter. `compute_type` bfloat16 makes a working copy where the role allows it
+  /// (matrices and embeddings; norms and gates stay in the master's type). Throws ShapeError on a
+  /// name already taken.
+  Variable add(MemoryPool& pool, std::string name, ParameterRole role, Tensor master, DataType compute_type);
+
+  std::vector<Parameter>& all() { return parameters_; }
+  const std::vector<Parameter>& all() const { return parameters_; }
+  auto begin() { return parameters_.begin(); }
+  auto end() { return parameters_.end(); }
+  auto begin() const { return parameters_.begin(); }
+  auto end() const { return parameters_.end(); }
+  std::size_t size() const { return parameters_.size(); }
+  /// Throws ShapeError when there is none of that name.
+  Parameter& find(std::string_view name);
+  std::int64_t elements() const;
+  void clear_gradients();
+
+ private:
+  std::vector<Parameter> parameters_;
+};
+
+}  // namespace palimpsest

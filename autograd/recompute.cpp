@@ -1,0 +1,64 @@
+#include "autograd/recompute.h"
+
+#include <utility>
+
+namespace palimpsest {
+
+namespace {
+
+class Recomputation {
+ public:
+  Recomputation(MemoryPool& pool, RecomputedFunction function, std::vector<Variable> inputs,
+                std::vector<Variable> outputs)
+      : pool_(pool), function_(std::move(function)), inputs_(std::move(inputs)), outputs_(std::move(outputs)) {}
+
+  void operator()() {
+    std::vector<Variable> leaves;
+    for (Variable& input : inputs_) leaves.push_back(leaf_of(input));
+    Tape tape(pool_);
+    std::vector<Variable> results = function_(tape, leaves);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      if (outputs_[i].has_gradient() && results[i].requires_gradient()) {
+        results[i].add_gradient(pool_, outputs_[i].take_gradient());
+      }
+    }
+    tape.backward_from_gradients();
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      // A loss learns its value in backward only.
+      if (results[i].value().elements() == 1) copy(results[i].value(), outputs_[i].value());
+    }
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      if (leaves[i].has_gradient()) inputs_[i].add_gradient(pool_, leaves[i].take_gradient());
+    }
+  }
+
+ private:
+  /// A leaf with the input's value. It takes the input's gradient over, so that contributions add up
+  /// in the order they would have without recomputation.
+  Variable leaf_of(Variable& input) {
+    if (!input.requires_gradient()) return input.detached();
+    Variable leaf = Variable::leaf(input.value(), input.gradient_type());
+    if (input.has_gradient()) leaf.add_gradient(pool_, input.take_gradient());
+    return leaf;
+  }
+
+  MemoryPool& pool_;
+  RecomputedFunction function_;
+  std::vector<Variable> inputs_, outputs_;
+};
+
+}  // namespace
+
+std::vector<Variable> recompute(Tape& tape, RecomputedFunction function, std::vector<Variable> inputs) {
+  if (tape.mode() != Tape::Mode::record) return function(tape, inputs);
+  std::vector<Variable> constants;
+  for (const Variable& input : inputs) constants.push_back(input.detached());
+  Tape preview(tape.pool(), Tape::Mode::preview);
+  std::vector<Variable> outputs;
+  for (const Variable& output : function(preview, constants)) outputs.push_back(Variable::result(output.value(), true));
+  constants.clear();
+  tape.record(outputs, Recomputation(tape.pool(), std::move(function), std::move(inputs), outputs));
+  return outputs;
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,58 @@
+// The record of a computation: operators append a closure each, backward runs them in reverse.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "autograd/variable.h"
+
+namespace palimpsest {
+
+class Tape {
+ public:
+  enum class Mode {
+    /// Operators append their backward.
+    record,
+    /// Nothing is recorded: evaluation and generation.
+    inference,
+    /// As inference, but operators whose value is only needed in backward (the loss) skip it: the
+    /// first pass of `recompute`.
+    preview,
+  };
+
+  explicit Tape(MemoryPool& pool, Mode mode = Mode::record) : pool_(pool), mode_(mode) {}
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  MemoryPool& pool() { return pool_; }
+  Mode mode() const { return mode_; }
+
+  /// Whether an operation on these inputs has to record its backward.
+  bool records(std::initializer_list<Variable> inputs) const;
+
+  /// Appends the backward of an operation. It runs if any of `outputs` has received a gradient, may
+  /// read those gradients and adds to those of its inputs; whatever it holds is freed afterwards,
+  /// and so are the outputs' gradients.
+  void record(std::vector<Variable> outputs, std::function<void()> backward);
+
+  /// Back-propagates from `roots`, scalars seeded with 1. The tape is empty afterwards.
+  void backward(std::span<const Variable> roots);
+  void backward(Variable root) { backward(std::span(&root, 1)); }
+  /// Back-propagates from whatever gradients the outputs already have.
+  void backward_from_gradients();
+
+  std::size_t size() const { return entries_.size(); }
+
+ private:
+  struct Entry {
+    std::vector<Variable> outputs;
+    std::function<void()> backward;
+  };
+  MemoryPool& pool_;
+  Mode mode_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,28 @@
+// One decision for all ranks about work that each does on its own: a file that one rank cannot read
+// must stop every rank, or the others wait for it in the next collective for ever.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "core/comm/communicator.h"
+#include "core/error.h"
+
+namespace palimpsest {
+
+/// Collective. The text of rank `root` on every rank.
+std::string broadcast_text(Communicator& communicator, std::string text, int root);
+
+/// Collective. Runs `action`, which must not communicate, on every rank. When it threw anywhere, gives
+/// on every rank the message of the lowest failing rank, "rank 2 of 4: ..." (without the rank in a
+/// single process).
+std::optional<std::string> failure_of_any(Communicator& communicator, const std::function<void()>& action);
+
+/// The same, throwing `Failure` with that message on every rank.
+template <class Failure>
+void agree(Communicator& communicator, const std::function<void()>& action) {
+  if (const auto failure = failure_of_any(communicator, action)) throw Failure(*failure);
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,49 @@
+// Files and directories that appear whole or not at all: written under a temporary name beside
+// their destination, forced to disk, then renamed.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace palimpsest {
+
+/// Replaces (or creates) a file by `content`. After a crash the old or the new content is there,
+/// never a mixture. Throws WriteError, the old file then being intact.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+/// Forces a file's content, or a directory's list of names, to disk. Throws WriteError.
+void synchronize_to_disk(const std::filesystem::path& path);
+
+/// Marks the names of directories under construction.
+inline constexpr std::string_view temporary_prefix = ".tmp-";
+
+/// A directory under construction. Unless committed it is removed with all it holds when the object
+/// goes.
+class AtomicDirectory {
+ public:
+  /// What to do when the destination exists already. It is replaced in the moment of `commit`: a crash
+  /// just then may leave neither, but never a mixture.
+  enum class Existing { refuse, replace };
+
+  /// Creates the temporary directory beside `destination`, removing what an earlier attempt at the
+  /// same destination left behind. Missing parents are created. Throws WriteError.
+  explicit AtomicDirectory(std::filesystem::path destination, Existing existing = Existing::refuse);
+  ~AtomicDirectory();
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+
+  /// Where the files go until `commit`; the same for every process given the same destination.
+  const std::filesystem::path& temporary() const { return temporary_; }
+  static std::filesystem::path temporary_for(const std::filesystem::path& destination);
+
+  /// Forces every file and the directory to disk, renames it to its destination and forces the
+  /// parent to disk. Throws WriteError.
+  void commit();
+
+ private:
+  std::filesystem::path destination_;
+  std::filesystem::path temporary_;
+  bool committed_ = false;
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,306 @@
+// The data sets of an Hdf5File: what is checked before reading, how writing lays them out.
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "core/io/hdf5_file.h"
+#include "core/io/hdf5_handle.h"
+
+namespace palimpsest {
+
+using hdf5::check;
+using hdf5::ElementType;
+using hdf5::Handle;
+
+namespace {
+
+constexpr std::size_t chunk_bytes = std::size_t{1} << 20;           // HDF5's chunk cache holds one of these
+constexpr std::size_t appended_chunk_bytes = std::size_t{1} << 16;  // smaller: slices read little besides
+
+std::string entry(const std::filesystem::path& path, const std::string& name) {
+  return fmt::format("{}: data set '{}'", path.string(), name);
+}
+
+struct Dataset {
+  Handle dataset;
+  Shape shape;
+  std::string_view type;
+};
+
+/// Soft and external links could lead anywhere; only what lies in this file is read.
+void require_hard_links(hid_t file, const std::filesystem::path& path, const std::string& name) {
+  for (std::size_t end = name.find('/'); true; end = name.find('/', end + 1)) {
+    const std::string prefix = name.substr(0, end);
+    H5L_info_t link;
+    if (prefix.empty() || H5Lget_info(file, prefix.c_str(), &link, H5P_DEFAULT) < 0) {
+      throw FileError(fmt::format("{}: there is no data set '{}'", path.string(), name));
+    }
+    if (link.type != H5L_TYPE_HARD) {
+      throw FileError(fmt::format("{} is reached through a link, expected one stored in the file", entry(path, name)));
+    }
+    if (end == std::string::npos) return;
+  }
+}
+
+/// Opens a data set whose elements are all stored in the file itself.
+Dataset open_dataset(hid_t file, const std::filesystem::path& path, const std::string& name) {
+  hdf5::prepare_library();
+  require_hard_links(file, path, name);
+  Handle dataset(check(H5Dopen2(file, name.c_str(), H5P_DEFAULT), path, "open data set", name), H5Dclose);
+  const Handle space(check(H5Dget_space(dataset.get()), path, "read data set", name), H5Sclose);
+  const Handle type(check(H5Dget_type(dataset.get()), path, "read data set", name), H5Tclose);
+  const Handle creation(check(H5Dget_create_plist(dataset.get()), path, "read data set", name), H5Pclose);
+
+  const int rank = check(H5Sget_simple_extent_ndims(space.get()), path, "read data set", name);
+  if (rank > Shape::max_rank) {
+    throw FileError(fmt::format("{} has {} dimensions, expected at most {}", entry(path, name), rank, Shape::max_rank));
+  }
+  hsize_t extents[Shape::max_rank] = {};
+  check(H5Sget_simple_extent_dims(space.get(), extents, nullptr), path, "read data set", name);
+
+  // Elements beyond the file's size cannot be in it; this also bounds every later product.
+  hsize_t file_bytes = 0;
+  check(H5Fget_filesize(file, &file_bytes), path, "measure", "HDF5 file");
+  hsize_t bytes = H5Tget_size(type.get());
+  for (int axis = 0; axis < rank; ++axis) {
+    if (extents[axis] != 0 && bytes > file_bytes / extents[axis]) {
+      throw FileError(
+          fmt::format("{} declares more elements than its file of {} bytes can hold", entry(path, name), file_bytes));
+    }
+    bytes *= extents[axis];
+  }
+  const H5D_layout_t layout = H5Pget_layout(creation.get());
+  if (layout == H5D_VIRTUAL || H5Pget_external_count(creation.get()) > 0) {
+    throw FileError(fmt::format("{} is kept in other files, expected one stored in the file", entry(path, name)));
+  }
+  const hsize_t stored = H5Dget_storage_size(dataset.get());
+  if (stored < bytes) {
+    throw FileError(
+        fmt::format("{} stores {} bytes, expected {} for its shape (compressed and partly written data "
+                    "sets are not read)",
+                    entry(path, name), stored, bytes));
+  }
+  const std::vector<std::int64_t> dimensions(extents, extents + rank);
+  std::string_view element = hdf5::element_type_name(type.get());
+  if (element == "uint16" && H5Aexists(dataset.get(), hdf5::element_type_attribute) > 0) element = "bfloat16";
+  return {std::move(dataset), Shape(dimensions), element};
+}
+
+void require_type(const Dataset& found, std::string_view expected, const std::filesystem::path& path,
+                  const std::string& name) {
+  if (found.type != expected) {
+    throw FileError(fmt::format("{} has elements of type {}, expected {}", entry(path, name), found.type, expected));
+  }
+}
+
+void read_whole(const Dataset& found, void* target, const std::filesystem::path& path, const std::string& name) {
+  if (found.shape.elements() == 0) return;
+  const hid_t native = hdf5::element_type(found.type).native;
+  check(H5Dread(found.dataset.get(), native, H5S_ALL, H5S_ALL, H5P_DEFAULT, target), path, "read data set", name);
+}
+
+/// Chunks of at most `chunk_bytes`, cut along the leading axes into pieces of nearly equal size.
+std::vector<hsize_t> chunk_extents(const Shape& shape, std::size_t element_size) {
+  std::vector<hsize_t> chunk(shape.extents().begin(), shape.extents().end());
+  for (hsize_t& extent : chunk) {
+    const hsize_t total = std::accumulate(chunk.begin(), chunk.end(), hsize_t{element_size}, std::multiplies<>());
+    if (total <= chunk_bytes) break;
+    const hsize_t pieces = std::min(extent, (total + chunk_bytes - 1) / chunk_bytes);
+    extent = (extent + pieces - 1) / pieces;
+  }
+  return chunk;
+}
+
+/// Properties by which the same content gives the same file, with checksums.
+Handle creation_properties(const std::filesystem::path& path, const std::string& name, std::span<const hsize_t> chunk) {
+  Handle creation(check<WriteError>(H5Pcreate(H5P_DATASET_CREATE), path, "create data set", name), H5Pclose);
+  check<WriteError>(H5Pset_obj_track_times(creation.get(), false), path, "create data set", name);
+  check<WriteError>(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), path, "create data set", name);
+  if (!chunk.empty()) {
+    check<WriteError>(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), path,
+                      "create data set", name);
+    check<WriteError>(H5Pset_fletcher32(creation.get()), path, "create data set", name);
+  }
+  return creation;
+}
+
+Handle create_dataset(hid_t file, const std::filesystem::path& path, const std::string& name, hid_t stored, hid_t space,
+                      hid_t creation) {
+  const Handle links(check<WriteError>(H5Pcreate(H5P_LINK_CREATE), path, "create data set", name), H5Pclose);
+  check<WriteError>(H5Pset_create_intermediate_group(links.get(), 1), path, "create data set", name);
+  return {check<WriteError>(H5Dcreate2(file, name.c_str(), stored, space, links.get(), creation, H5P_DEFAULT), path,
+                            "create data set", name),
+          H5Dclose};
+}
+
+Handle write_whole(hid_t file, const std::filesystem::path& path, const std::string& name, const Shape& shape,
+                   const ElementType& type, const void* source) {
+  hdf5::prepare_library();
+  const std::vector<hsize_t> extents(shape.extents().begin(), shape.extents().end());
+  const Handle space(
+      check<WriteError>(extents.empty() ? H5Screate(H5S_SCALAR)
+                                        : H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr),
+                        path, "create data set", name),
+      H5Sclose);
+  const std::vector<hsize_t> chunk = shape.elements() == 0 ? std::vector<hsize_t>() : chunk_extents(shape, type.size);
+  const Handle creation = creation_properties(path, name, chunk);
+  Handle dataset = create_dataset(file, path, name, type.stored, space.get(), creation.get());
+  if (shape.elements() > 0) {
+    check<WriteError>(H5Dwrite(dataset.get(), type.native, H5S_ALL, H5S_ALL, H5P_DEFAULT, source), path,
+                      "write data set", name);
+  }
+  return dataset;
+}
+
+/// The file's dataspace with [offset, offset + count) selected, and a memory dataspace of that size.
+std::pair<Handle, Handle> select(hid_t dataset, std::int64_t offset, std::size_t count,
+                                 const std::filesystem::path& path, const std::string& name) {
+  const hsize_t first = static_cast<hsize_t>(offset), length = count;
+  Handle in_file(check(H5Dget_space(dataset), path, "select from", name), H5Sclose);
+  Handle in_memory(check(H5Screate_simple(1, &length, nullptr), path, "select from", name), H5Sclose);
+  check(H5Sselect_hyperslab(in_file.get(), H5S_SELECT_SET, &first, nullptr, &length, nullptr), path, "select from",
+        name);
+  return {std::move(in_file), std::move(in_memory)};
+}
+
+}  // namespace
+
+bool Hdf5File::contains(const std::string& name) const {
+  const std::vector<std::string> names = dataset_names();
+  return std::binary_search(names.begin(), names.end(), name);
+}
+
+std::vector<std::string> Hdf5File::dataset_names() const {
+  hdf5::prepare_library();
+  std::vector<std::string> names;
+  const auto collect = [](hid_t group, const char* name, const H5L_info_t* link, void* result) -> herr_t {
+    if (link->type != H5L_TYPE_HARD) return 0;
+    const Handle object(H5Oopen(group, name, H5P_DEFAULT), H5Oclose);
+    if (object.get() < 0) return -1;
+    if (H5Iget_type(object.get()) == H5I_DATASET) static_cast<std::vector<std::string>*>(result)->push_back(name);
+    return 0;
+  };
+  check(H5Lvisit(file_, H5_INDEX_NAME, H5_ITER_INC, collect, &names), path_, "list", "data sets");
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Hdf5File::DatasetInfo Hdf5File::info(const std::string& name) const {
+  const Dataset found = open_dataset(file_, path_, name);
+  return {found.shape, std::string(found.type)};
+}
+
+std::int64_t Hdf5File::length(const std::string& name) const {
+  const Shape shape = info(name).shape;
+  if (shape.rank() != 1) {
+    throw FileError(fmt::format("{} has shape {}, expected one dimension", entry(path_, name), shape.to_string()));
+  }
+  return shape.elements();
+}
+
+void Hdf5File::read(const std::string& name, Tensor& target) const {
+  const Dataset found = open_dataset(file_, path_, name);
+  require_type(found, name_of(target.data_type()), path_, name);
+  if (found.shape != target.shape()) {
+    throw FileError(fmt::format("{} has shape {}, expected {}", entry(path_, name), found.shape.to_string(),
+                                target.shape().to_string()));
+  }
+  read_whole(found, target.raw().data(), path_, name);
+}
+
+template <class T>
+void Hdf5File::read(const std::string& name, std::span<T> target) const {
+  const Dataset found = open_dataset(file_, path_, name);
+  require_type(found, hdf5::type_name_of<T>, path_, name);
+  if (found.shape.elements() != static_cast<std::int64_t>(target.size())) {
+    throw FileError(
+        fmt::format("{} has {} elements, expected {}", entry(path_, name), found.shape.elements(), target.size()));
+  }
+  read_whole(found, target.data(), path_, name);
+}
+
+template <class T>
+void Hdf5File::read_slice(const std::string& name, std::int64_t offset, std::span<T> target) const {
+  const Dataset found = open_dataset(file_, path_, name);
+  require_type(found, hdf5::type_name_of<T>, path_, name);
+  const std::int64_t length = found.shape.elements();
+  const auto count = static_cast<std::int64_t>(target.size());
+  if (found.shape.rank() != 1 || offset < 0 || count > length || offset > length - count) {
+    throw FileError(fmt::format("{} has shape {}, asked for elements {} to {}", entry(path_, name),
+                                found.shape.to_string(), offset, offset + count));
+  }
+  if (count == 0) return;
+  const auto [in_file, in_memory] = select(found.dataset.get(), offset, target.size(), path_, name);
+  const hid_t native = hdf5::element_type(found.type).native;
+  check(H5Dread(found.dataset.get(), native, in_memory.get(), in_file.get(), H5P_DEFAULT, target.data()), path_,
+        "read data set", name);
+}
+
+template <class T>
+std::vector<T> Hdf5File::read_vector(const std::string& name) const {
+  std::vector<T> result(static_cast<std::size_t>(length(name)));
+  read(name, std::span<T>(result));
+  return result;
+}
+
+void Hdf5File::write(const std::string& name, const Tensor& source) {
+  const ElementType type = hdf5::element_type(name_of(source.data_type()));
+  {
+    // Closed before the attribute is added by name.
+    const Handle dataset = write_whole(file_, path_, name, source.shape(), type, source.raw().data());
+  }
+  if (source.data_type() == DataType::bfloat16) write_attribute(hdf5::element_type_attribute, type.name, name);
+}
+
+template <class T>
+void Hdf5File::write(const std::string& name, std::span<const T> values) {
+  write_whole(file_, path_, name, Shape{static_cast<std::int64_t>(values.size())},
+              hdf5::element_type(hdf5::type_name_of<T>), values.data());
+}
+
+template <class T>
+void Hdf5File::append(const std::string& name, std::span<const T> values) {
+  hdf5::prepare_library();
+  const ElementType type = hdf5::element_type(hdf5::type_name_of<T>);
+  Handle dataset;
+  hsize_t length = 0;
+  // Asking for a link below a missing group is an error rather than a no; either way it is new.
+  if (H5Lexists(file_, name.c_str(), H5P_DEFAULT) > 0) {
+    dataset =
+        Handle(check<WriteError>(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), path_, "open data set", name), H5Dclose);
+    const Handle space(check<WriteError>(H5Dget_space(dataset.get()), path_, "read data set", name), H5Sclose);
+    length = static_cast<hsize_t>(H5Sget_simple_extent_npoints(space.get()));
+  } else {
+    const hsize_t unlimited = H5S_UNLIMITED, chunk = appended_chunk_bytes / type.size;
+    const Handle space(check<WriteError>(H5Screate_simple(1, &length, &unlimited), path_, "create data set", name),
+                       H5Sclose);
+    const Handle creation = creation_properties(path_, name, {&chunk, 1});
+    dataset = create_dataset(file_, path_, name, type.stored, space.get(), creation.get());
+  }
+  if (values.empty()) return;
+  const hsize_t extended = length + values.size();
+  check<WriteError>(H5Dset_extent(dataset.get(), &extended), path_, "extend data set", name);
+  const auto [in_file, in_memory] =
+      select(dataset.get(), static_cast<std::int64_t>(length), values.size(), path_, name);
+  check<WriteError>(H5Dwrite(dataset.get(), type.native, in_memory.get(), in_file.get(), H5P_DEFAULT, values.data()),
+                    path_, "write data set", name);
+}
+
+#define PALIMPSEST_INSTANTIATE(T)                                                           \
+  template void Hdf5File::read(const std::string&, std::span<T>) const;                     \
+  template void Hdf5File::read_slice(const std::string&, std::int64_t, std::span<T>) const; \
+  template std::vector<T> Hdf5File::read_vector(const std::string&) const;                  \
+  template void Hdf5File::write(const std::string&, std::span<const T>);                    \
+  template void Hdf5File::append(const std::string&, std::span<const T>);
+PALIMPSEST_INSTANTIATE(std::uint8_t)
+PALIMPSEST_INSTANTIATE(std::uint16_t)
+PALIMPSEST_INSTANTIATE(std::int32_t)
+PALIMPSEST_INSTANTIATE(std::int64_t)
+PALIMPSEST_INSTANTIATE(std::uint64_t)
+PALIMPSEST_INSTANTIATE(float)
+PALIMPSEST_INSTANTIATE(double)
+#undef PALIMPSEST_INSTANTIATE
+
+}  // namespace palimpsest

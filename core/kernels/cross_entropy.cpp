@@ -1,0 +1,79 @@
+#include "core/kernels/cross_entropy.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/data_type.h"
+#include "core/kernels/vector_math.h"
+
+namespace palimpsest {
+
+namespace {
+
+template <class A>
+A row_maximum(const A* row, std::int64_t columns) {
+  A maximum = -std::numeric_limits<A>::infinity();
+#pragma omp simd reduction(max : maximum)
+  for (std::int64_t j = 0; j < columns; ++j) maximum = row[j] > maximum ? row[j] : maximum;
+  return maximum;
+}
+
+}  // namespace
+
+template <class A>
+void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<const std::int32_t> targets, double* nll) {
+  const auto rows = static_cast<std::int64_t>(targets.size());
+#pragma omp parallel for schedule(static) if (rows * columns > 16384)
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const A* const row = logits + i * columns;
+    const A maximum = row_maximum(row, columns);
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t j = 0; j < columns; ++j) sum += vector_exp(row[j] - maximum);
+    const A target = row[targets[static_cast<std::size_t>(i)]];
+    nll[i] = std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target));
+  }
+}
+
+template <class A, class G>
+void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<const std::int32_t> targets,
+                                    std::span<const float> weights, double upstream, double* nll, G* gradient) {
+  const auto rows = static_cast<std::int64_t>(targets.size());
+#pragma omp parallel for schedule(static) if (rows * columns > 16384)
+  for (std::int64_t i = 0; i < rows; ++i) {
+    A* const row = logits + i * columns;
+    G* const out = gradient + i * columns;
+    const auto index = static_cast<std::size_t>(i);
+    if (weights[index] == 0.0f) {
+      nll[i] = 0.0;
+      for (std::int64_t j = 0; j < columns; ++j) out[j] = G(A{0});
+      continue;
+    }
+    const A maximum = row_maximum(row, columns);
+    const A target = row[targets[index]];
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t j = 0; j < columns; ++j) {
+      row[j] = vector_exp(row[j] - maximum);
+      sum += row[j];
+    }
+    nll[i] = std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target));
+    const A scale = static_cast<A>(upstream * static_cast<double>(weights[index]));
+    const A factor = scale / sum;
+    const A at_target = row[targets[index]] * factor - scale;
+#pragma omp simd
+    for (std::int64_t j = 0; j < columns; ++j) out[j] = static_cast<G>(row[j] * factor);
+    out[targets[index]] = static_cast<G>(at_target);
+  }
+}
+
+template void cross_entropy_forward(const float*, std::int64_t, std::span<const std::int32_t>, double*);
+template void cross_entropy_forward(const double*, std::int64_t, std::span<const std::int32_t>, double*);
+template void cross_entropy_forward_backward(float*, std::int64_t, std::span<const std::int32_t>,
+                                             std::span<const float>, double, double*, float*);
+template void cross_entropy_forward_backward(float*, std::int64_t, std::span<const std::int32_t>,
+                                             std::span<const float>, double, double*, bfloat16*);
+template void cross_entropy_forward_backward(double*, std::int64_t, std::span<const std::int32_t>,
+                                             std::span<const float>, double, double*, double*);
+
+}  // namespace palimpsest

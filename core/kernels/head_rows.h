@@ -1,0 +1,18 @@
+// Attention heads side by side in the rows of an activation matrix: (rows, heads, head_size).
+#pragma once
+
+#include <cstdint>
+
+namespace palimpsest {
+
+/// Element i of head h in row r stands at data[r * stride() + h * head_size + i].
+template <class T> struct HeadRows {
+  T* data = nullptr;
+  std::int64_t heads = 0;
+  std::int64_t head_size = 0;
+
+  std::int64_t stride() const { return heads * head_size; }
+  T* at(std::int64_t row, std::int64_t head) const { return data + row * stride() + head * head_size; }
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,61 @@
+#include "core/kernels/rope.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace palimpsest {
+
+RotaryTable::RotaryTable(MemoryPool& pool, std::int64_t positions, std::int64_t head_size, double theta,
+                         DataType type) {
+  if (head_size % 2 != 0) throw ShapeError(fmt::format("RoPE rotates halves: head size {} is odd", head_size));
+  const std::int64_t half = head_size / 2;
+  cosine_ = Tensor(pool, {positions, half}, type);
+  sine_ = Tensor(pool, {positions, half}, type);
+  dispatch(type, [&]<class A>() {
+    for (std::int64_t position = 0; position < positions; ++position) {
+      for (std::int64_t i = 0; i < half; ++i) {
+        const double frequency = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
+        const double angle = static_cast<double>(position) * frequency;
+        cosine_.data<A>()[position * half + i] = static_cast<A>(std::cos(angle));
+        sine_.data<A>()[position * half + i] = static_cast<A>(std::sin(angle));
+      }
+    }
+  });
+}
+
+template <class T>
+void rotate(const T* source, std::int64_t source_stride, T* destination, std::int64_t destination_stride,
+            std::int64_t rows, std::int64_t first_position, const RotaryTable& table, bool inverse) {
+  using A = accumulate_t<T>;
+  if (first_position < 0 || first_position + rows > table.positions()) {
+    throw ShapeError(fmt::format("RoPE: positions {} to {}, but the table holds {}", first_position,
+                                 first_position + rows - 1, table.positions()));
+  }
+  const std::int64_t half = table.head_size() / 2;
+  const A* const cosines = table.cosine().data<A>() + first_position * half;
+  const A* const sines = table.sine().data<A>() + first_position * half;
+  const A direction = inverse ? A{-1} : A{1};
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const T* const x = source + row * source_stride;
+    T* const y = destination + row * destination_stride;
+    const A* const cosine = cosines + row * half;
+    const A* const sine = sines + row * half;
+#pragma omp simd
+    for (std::int64_t i = 0; i < half; ++i) {
+      const A first = static_cast<A>(x[i]), second = static_cast<A>(x[i + half]);
+      const A c = cosine[i], s = direction * sine[i];
+      y[i] = static_cast<T>(first * c - second * s);
+      y[i + half] = static_cast<T>(second * c + first * s);
+    }
+  }
+}
+
+template void rotate(const float*, std::int64_t, float*, std::int64_t, std::int64_t, std::int64_t, const RotaryTable&,
+                     bool);
+template void rotate(const double*, std::int64_t, double*, std::int64_t, std::int64_t, std::int64_t, const RotaryTable&,
+                     bool);
+template void rotate(const bfloat16*, std::int64_t, bfloat16*, std::int64_t, std::int64_t, std::int64_t,
+                     const RotaryTable&, bool);
+
+}  // namespace palimpsest

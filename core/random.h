@@ -1,0 +1,36 @@
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers:
+// As Easy as 1, 2, 3", SC 2011). A value is a pure function of (seed, purpose, step, lane, index), so
+// no generator state has to be stored, shared between threads or handed to another rank.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace palimpsest {
+
+/// What a random number is for; numbers of different purposes are independent.
+enum class RandomPurpose : std::uint32_t { initialization = 1, shuffle = 2, sampling = 3, data = 4, test = 5 };
+
+/// The stream of one (seed, purpose, step, lane).
+class Random {
+ public:
+  Random(std::uint64_t seed, RandomPurpose purpose, std::uint64_t step = 0, std::uint32_t lane = 0);
+
+  /// Number `index` of the stream: 32 uniform bits.
+  std::uint32_t bits(std::uint64_t index) const;
+  /// Uniform in [0, 1), 53 bits.
+  double uniform(std::uint64_t index) const;
+  /// Standard normal (Box-Muller).
+  double normal(std::uint64_t index) const;
+  /// Uniform integer in [0, bound), bound > 0, without modulo bias to within 2^-32.
+  std::uint64_t below(std::uint64_t index, std::uint64_t bound) const;
+
+ private:
+  std::array<std::uint32_t, 4> block(std::uint64_t index) const;
+
+  std::uint64_t seed_;
+  std::uint32_t purpose_and_lane_[2];
+  std::uint64_t step_;
+};
+
+}  // namespace palimpsest

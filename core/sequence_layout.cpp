@@ -1,0 +1,72 @@
+#include "core/sequence_layout.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace palimpsest {
+
+namespace {
+
+void check_documents(std::span<const std::int64_t> documents, std::int64_t lane) {
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    if (documents[i] < 0 || (i > 0 && documents[i] < documents[i - 1])) {
+      throw ShapeError(fmt::format("document index {} at token {} of lane {} must not be negative or decrease",
+                                   documents[i], i, lane));
+    }
+  }
+}
+
+/// Appends the runs of equal documents of one segment.
+void append_spans(std::span<const std::int64_t> documents, std::int64_t first_row, std::vector<Span>& spans) {
+  const auto count = static_cast<std::int64_t>(documents.size());
+  for (std::int64_t begin = 0; begin < count;) {
+    std::int64_t end = begin + 1;
+    while (end < count && documents[static_cast<std::size_t>(end)] == documents[static_cast<std::size_t>(begin)]) ++end;
+    spans.push_back({first_row + begin, end - begin, begin});
+    begin = end;
+  }
+}
+
+}  // namespace
+
+SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
+                           std::int64_t segment_length) {
+  const auto lanes = static_cast<std::int64_t>(carried.size());
+  const auto total = static_cast<std::int64_t>(documents.size());
+  if (lanes == 0 || total % lanes != 0 || total == 0 || segment_length <= 0) {
+    throw ShapeError(fmt::format("layout: {} tokens for {} lanes in segments of {}", total, lanes, segment_length));
+  }
+  SequenceLayout layout;
+  layout.lanes = lanes;
+  layout.tokens = total / lanes;
+  layout.segments_per_lane = (layout.tokens + segment_length - 1) / segment_length;
+  for (std::int64_t lane = 0; lane < lanes; ++lane) {
+    const auto row =
+        documents.subspan(static_cast<std::size_t>(lane * layout.tokens), static_cast<std::size_t>(layout.tokens));
+    check_documents(row, lane);
+    std::int64_t in_memory = carried[static_cast<std::size_t>(lane)];
+    if (row.front() < in_memory) {
+      throw ShapeError(fmt::format("lane {} goes on with document {} after document {}", lane, row.front(), in_memory));
+    }
+    for (std::int64_t begin = 0; begin < layout.tokens; begin += segment_length) {
+      const auto part = row.subspan(static_cast<std::size_t>(begin),
+                                    static_cast<std::size_t>(std::min(segment_length, layout.tokens - begin)));
+      Segment segment;
+      segment.begin = lane * layout.tokens + begin;
+      segment.length = static_cast<std::int64_t>(part.size());
+      segment.carried = in_memory == no_document ? 0 : std::ranges::count(part, in_memory);
+      segment.kept = std::ranges::find(part, part.back()) - part.begin();
+      segment.keeps_memory = in_memory == part.back();
+      in_memory = part.back();
+      layout.segments.push_back(segment);
+      append_spans(part, segment.begin, layout.spans);
+    }
+    layout.last_document.push_back(in_memory);
+  }
+  return layout;
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,52 @@
+// Where segments and documents lie in a batch of token sequences: the one description by which
+// local attention, memory read and memory write know what a token may see.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace palimpsest {
+
+/// One segment of one lane. Token indices are rows of the (lanes * tokens)-row activation matrix.
+struct Segment {
+  std::int64_t begin = 0;     // first row
+  std::int64_t length = 0;    // tokens, at most the segment length
+  std::int64_t carried = 0;   // leading tokens that continue the document in memory: they read it
+  std::int64_t kept = 0;      // tokens before the segment's last document begins: they are not written
+  bool keeps_memory = false;  // the document in memory is also the segment's last: its memory goes on
+};
+
+/// A run of tokens of one document within one segment: causal attention happens inside it.
+struct Span {
+  std::int64_t begin = 0;     // first row
+  std::int64_t length = 0;    // tokens
+  std::int64_t position = 0;  // RoPE position of the first token, counted from the segment's start
+};
+
+struct SequenceLayout {
+  std::int64_t lanes = 0;
+  std::int64_t tokens = 0;  // per lane
+  std::int64_t segments_per_lane = 0;
+  std::vector<Segment> segments;  // (lanes, segments_per_lane)
+  std::vector<Span> spans;        // in row order
+  /// The document in memory after the last segment, per lane.
+  std::vector<std::int64_t> last_document;
+
+  std::int64_t rows() const { return lanes * tokens; }
+  const Segment& segment(std::int64_t lane, std::int64_t index) const {
+    return segments[static_cast<std::size_t>(lane * segments_per_lane + index)];
+  }
+};
+
+/// No document is in memory.
+inline constexpr std::int64_t no_document = -1;
+
+/// The layout of `lanes` sequences whose tokens belong to `documents` (lanes x tokens; non-negative,
+/// never decreasing within a lane), cut into segments of `segment_length` from the first token, when
+/// the memory of lane i holds document `carried[i]` (or no_document). Throws ShapeError on a
+/// mismatch of sizes or a document index that decreases or is negative.
+SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
+                           std::int64_t segment_length);
+
+}  // namespace palimpsest

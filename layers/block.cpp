@@ -1,0 +1,32 @@
+#include "layers/block.h"
+
+#include "autograd/ops/norm.h"
+
+namespace palimpsest {
+
+Block::Block(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
+    : norm_epsilon_(config.norm_epsilon),
+      attention_norm_(factory.create(prefix + "input_layernorm.weight", ParameterRole::norm, {config.hidden_size})),
+      attention_(config, prefix + "self_attn.", factory),
+      feed_forward_norm_(
+          factory.create(prefix + "post_attention_layernorm.weight", ParameterRole::norm, {config.hidden_size})),
+      feed_forward_(config, prefix + "mlp.", factory) {}
+
+InfiniAttention::Result Block::forward(const ForwardContext& context, const Variable& x,
+                                       const LayerMemory& memory) const {
+  Tape& tape = context.tape;
+  InfiniAttention::Result result =
+      attention_.forward(context, rms_norm(tape, x, attention_norm_, norm_epsilon_), x, memory);
+  result.output =
+      feed_forward_.forward(tape, rms_norm(tape, result.output, feed_forward_norm_, norm_epsilon_), result.output);
+  return result;
+}
+
+Variable Block::decode(Tape& tape, const Variable& x, const LayerMemory& memory, bool reads, SegmentCache& cache,
+                       std::int64_t position, const RotaryTable& rotary) const {
+  const Variable attended = attention_.decode(tape, rms_norm(tape, x, attention_norm_, norm_epsilon_), x, memory, reads,
+                                              cache, position, rotary);
+  return feed_forward_.forward(tape, rms_norm(tape, attended, feed_forward_norm_, norm_epsilon_), attended);
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,18 @@
+#include "layers/feed_forward.h"
+
+#include "autograd/ops/feed_forward.h"
+#include "autograd/ops/linear.h"
+
+namespace palimpsest {
+
+FeedForward::FeedForward(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
+    : gate_(factory.create(prefix + "gate_proj.weight", ParameterRole::matrix, {config.ffn_size, config.hidden_size})),
+      up_(factory.create(prefix + "up_proj.weight", ParameterRole::matrix, {config.ffn_size, config.hidden_size})),
+      down_(factory.create(prefix + "down_proj.weight", ParameterRole::matrix, {config.hidden_size, config.ffn_size})) {
+}
+
+Variable FeedForward::forward(Tape& tape, const Variable& x, const Variable& residual) const {
+  return linear_add(tape, swiglu(tape, linear(tape, x, gate_), linear(tape, x, up_)), down_, residual);
+}
+
+}  // namespace palimpsest

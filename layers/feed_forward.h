@@ -1,0 +1,23 @@
+// The SwiGLU feed-forward layer (Shazeer 2020).
+#pragma once
+
+#include <string>
+
+#include "autograd/tape.h"
+#include "layers/model_config.h"
+#include "layers/parameter_factory.h"
+
+namespace palimpsest {
+
+class FeedForward {
+ public:
+  FeedForward(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
+
+  /// residual + down(silu(gate(x)) * up(x)). x and residual (lanes, tokens, hidden).
+  Variable forward(Tape& tape, const Variable& x, const Variable& residual) const;
+
+ private:
+  Variable gate_, up_, down_;
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,215 @@
+#include "layers/language_model.h"
+
+#include <cmath>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "autograd/ops/attention.h"
+#include "autograd/ops/cross_entropy.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/norm.h"
+#include "autograd/recompute.h"
+#include "core/gemm.h"
+#include "core/random.h"
+#include "core/sequence_layout.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Columns [begin, end) of every lane.
+TokenBatch columns(const TokenBatch& batch, std::int64_t begin, std::int64_t end) {
+  TokenBatch part;
+  part.lanes = batch.lanes;
+  part.tokens = end - begin;
+  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+    const auto append = [&](const auto& from, auto& to) {
+      const auto row = from.begin() + lane * batch.tokens;
+      to.insert(to.end(), row + begin, row + end);
+    };
+    append(batch.inputs, part.inputs);
+    append(batch.targets, part.targets);
+    append(batch.documents, part.documents);
+    append(batch.loss_weights, part.loss_weights);
+  }
+  return part;
+}
+
+std::vector<LayerMemory> as_constants(const MemoryState& state) {
+  std::vector<LayerMemory> memory;
+  for (const MemoryState::Layer& layer : state.layers) memory.push_back({Variable(layer.matrix), Variable(layer.norm)});
+  return memory;
+}
+
+/// Copies, so that the carried state does not keep a step's intermediate states alive.
+void replace(MemoryPool& pool, std::span<const LayerMemory> memory, const SequenceLayout& layout, MemoryState& state) {
+  for (std::size_t i = 0; i < memory.size(); ++i) {
+    const Tensor &matrix = memory[i].matrix.value(), &norm = memory[i].norm.value();
+    state.layers[i] = {converted(pool, matrix, matrix.data_type()), converted(pool, norm, norm.data_type())};
+  }
+  state.documents = layout.last_document;
+}
+
+void check_batch(const TokenBatch& batch, const MemoryState& memory, const ModelConfig& config) {
+  const auto elements = static_cast<std::size_t>(batch.lanes * batch.tokens);
+  if (batch.inputs.size() != elements || batch.documents.size() != elements || memory.lanes() != batch.lanes ||
+      static_cast<std::int64_t>(memory.layers.size()) != config.num_layers) {
+    throw ShapeError(fmt::format(
+        "a batch of {} lanes x {} tokens holds {} inputs and {} document indices, the memory "
+        "{} lanes and {} layers",
+        batch.lanes, batch.tokens, batch.inputs.size(), batch.documents.size(), memory.lanes(), memory.layers.size()));
+  }
+}
+
+}  // namespace
+
+LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& config, DataType compute_type)
+    : config_(config.resolved()), compute_type_(compute_type) {
+  ParameterFactory factory(parameter_pool, parameters_, compute_type);
+  const Shape table{config_.vocab_size, config_.hidden_size};
+  embedding_ = factory.create("embed_tokens.weight", ParameterRole::embedding, table);
+  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    blocks_.emplace_back(config_, fmt::format("layers.{}.", layer), factory);
+  }
+  norm_ = factory.create("norm.weight", ParameterRole::norm, {config_.hidden_size});
+  head_ = config_.tie_embeddings ? embedding_ : factory.create("lm_head.weight", ParameterRole::matrix, table);
+  rotary_ = std::make_shared<const RotaryTable>(parameter_pool, config_.segment_length, config_.head_size,
+                                                config_.rope_theta, accumulate_type(compute_type));
+}
+
+void LanguageModel::initialize(std::uint64_t seed) {
+  std::uint32_t index = 0;
+  for (Parameter& parameter : parameters_) {
+    const Random random(seed, RandomPurpose::initialization, 0, index++);
+    switch (parameter.role) {
+      case ParameterRole::norm: fill(parameter.master, 1.0); break;
+      case ParameterRole::memory_gate: fill(parameter.master, config_.initial_gate); break;
+      case ParameterRole::matrix:
+      case ParameterRole::embedding:
+        dispatch(parameter.master.data_type(), [&]<class T>() {
+          T* const values = parameter.master.data<T>();
+          const std::int64_t count = parameter.master.elements();
+#pragma omp parallel for schedule(static)
+          for (std::int64_t i = 0; i < count; ++i) {
+            values[i] = static_cast<T>(
+                static_cast<float>(config_.initializer_range * random.normal(static_cast<std::uint64_t>(i))));
+          }
+        });
+    }
+    parameter.refresh();
+  }
+}
+
+MemoryState LanguageModel::empty_memory(MemoryPool& pool, std::int64_t lanes) const {
+  return palimpsest::empty_memory(pool, config_, lanes, accumulate_type(compute_type_));
+}
+
+LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::int32_t> tokens,
+                                             const LayoutPointer& layout, std::span<const LayerMemory> memory) const {
+  const bool everywhere = config_.empty_memory == EmptyMemory::gated;
+  const ForwardContext context{
+      tape, layout, std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere)), rotary_};
+  Result result;
+  Variable x = embedding(tape, embedding_, tokens, layout->lanes, layout->tokens);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    InfiniAttention::Result block = blocks_[i].forward(context, x, memory[i]);
+    x = std::move(block.output);
+    result.memory.push_back(std::move(block.memory));
+    result.keys_and_values.emplace_back(std::move(block.key), std::move(block.value));
+  }
+  result.hidden = rms_norm(tape, x, norm_, config_.norm_epsilon);
+  return result;
+}
+
+Variable LanguageModel::decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
+                               std::span<SegmentCache> caches, std::int64_t position) const {
+  Variable x = embedding(tape, embedding_, std::span(&token, 1), 1, 1);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    x = blocks_[i].decode(tape, x, memory[i], reads, caches[i], position, *rotary_);
+  }
+  return rms_norm(tape, x, norm_, config_.norm_epsilon);
+}
+
+Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
+  std::vector<std::int64_t> extents(hidden.shape().extents().begin(), hidden.shape().extents().end());
+  extents.back() = config_.vocab_size;
+  Tensor logits(pool, Shape(extents), accumulate_type(compute_type_));
+  matmul(matrix_of(hidden), matrix_of(head_.value()).transposed(), matrix_of(logits));
+  return logits;
+}
+
+/// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
+std::vector<Variable> LanguageModel::loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
+                                               std::span<const Variable> memory) const {
+  std::vector<LayerMemory> layers;
+  for (std::size_t i = 0; i < memory.size(); i += 2) layers.push_back({memory[i], memory[i + 1]});
+  const Result result = forward(tape, chunk.inputs, layout, layers);
+  std::vector<Variable> outputs{linear_cross_entropy(tape, result.hidden, head_, chunk.targets, chunk.loss_weights)};
+  for (const LayerMemory& layer : result.memory) {
+    outputs.push_back(layer.matrix);
+    outputs.push_back(layer.norm);
+  }
+  return outputs;
+}
+
+double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory,
+                                           const PassOptions& options) {
+  check_batch(batch, memory, config_);
+  const bool recomputing = options.recompute == Recompute::segment;
+  const bool sequential = recomputing || options.schedule == Schedule::sequential;
+  const std::int64_t step = sequential ? config_.segment_length : batch.tokens;
+
+  Tape tape(pool);
+  std::vector<Variable> losses, state;
+  for (const LayerMemory& layer : as_constants(memory)) state.insert(state.end(), {layer.matrix, layer.norm});
+  LayoutPointer layout;
+  for (std::int64_t begin = 0; begin < batch.tokens; begin += step) {
+    auto chunk = std::make_shared<const TokenBatch>(columns(batch, begin, std::min(begin + step, batch.tokens)));
+    const auto& carried = layout ? layout->last_document : memory.documents;
+    layout = std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
+    const auto pass = [this, chunk, layout](Tape& on, std::span<const Variable> before) {
+      return loss_pass(on, *chunk, layout, before);
+    };
+    std::vector<Variable> outputs = recomputing ? recompute(tape, pass, state) : pass(tape, state);
+    losses.push_back(outputs.front());
+    state.assign(outputs.begin() + 1, outputs.end());
+  }
+
+  std::vector<LayerMemory> after;
+  for (std::size_t i = 0; i < state.size(); i += 2) after.push_back({state[i], state[i + 1]});
+  replace(pool, after, *layout, memory);
+  state.clear();
+  after.clear();
+
+  for (const Variable& loss : losses) {
+    auto seed = loss.gradient_target(pool);
+    fill(seed.tensor, options.loss_scale);
+  }
+  tape.backward_from_gradients();
+  double sum = 0;
+  for (const Variable& loss : losses) sum += loss.value().to_doubles().front();
+  return sum;
+}
+
+std::vector<double> LanguageModel::token_losses(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const {
+  check_batch(batch, memory, config_);
+  Tape tape(pool, Tape::Mode::inference);
+  const auto layout =
+      std::make_shared<const SequenceLayout>(make_layout(batch.documents, memory.documents, config_.segment_length));
+  const Result result = forward(tape, batch.inputs, layout, as_constants(memory));
+  replace(pool, result.memory, *layout, memory);
+  return palimpsest::token_losses(pool, result.hidden.value(), head_.value(), batch.targets);
+}
+
+Tensor LanguageModel::logits(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const {
+  check_batch(batch, memory, config_);
+  Tape tape(pool, Tape::Mode::inference);
+  const auto layout =
+      std::make_shared<const SequenceLayout>(make_layout(batch.documents, memory.documents, config_.segment_length));
+  const Result result = forward(tape, batch.inputs, layout, as_constants(memory));
+  replace(pool, result.memory, *layout, memory);
+  return head(pool, result.hidden.value());
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,44 @@
+#include "layers/model_config.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace palimpsest {
+
+namespace {
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw ConfigError(message);
+}
+
+}  // namespace
+
+ModelConfig ModelConfig::resolved() const {
+  ModelConfig c = *this;
+  require(c.vocab_size > 0, "model.vocab_size must be positive");
+  require(c.hidden_size > 0 && c.num_layers > 0 && c.num_heads > 0 && c.ffn_size > 0 && c.segment_length > 0,
+          "model sizes must be positive");
+  if (c.num_kv_heads == 0) c.num_kv_heads = c.num_heads;
+  if (c.head_size == 0) {
+    require(c.hidden_size % c.num_heads == 0,
+            fmt::format("model.hidden_size {} is not a multiple of model.num_heads {}; set model.head_size",
+                        c.hidden_size, c.num_heads));
+    c.head_size = c.hidden_size / c.num_heads;
+  }
+  require(c.num_heads % c.num_kv_heads == 0,
+          fmt::format("model.num_heads {} is not a multiple of model.num_kv_heads {}", c.num_heads, c.num_kv_heads));
+  require(c.head_size % 2 == 0, fmt::format("model.head_size {} must be even: RoPE rotates pairs", c.head_size));
+  require(c.memory_epsilon > 0 && c.norm_epsilon > 0, "model.memory_epsilon and model.norm_epsilon must be positive");
+  require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
+  return c;
+}
+
+std::int64_t ModelConfig::parameters() const {
+  const ModelConfig c = resolved();
+  const std::int64_t attention = c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads) + c.num_heads;
+  const std::int64_t layer = attention + 3 * c.hidden_size * c.ffn_size + 2 * c.hidden_size;
+  return c.num_layers * layer + c.hidden_size + c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
+}
+
+}  // namespace palimpsest

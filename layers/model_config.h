@@ -1,0 +1,40 @@
+// The hyperparameters that fix a model's shape and mathematics (docs/design.md, "The model").
+#pragma once
+
+#include <cstdint>
+
+#include "core/data_type.h"
+
+namespace palimpsest {
+
+/// How a segment is written to the memory (Munkhdalai et al. 2024, section 2.1.2).
+enum class MemoryUpdate { linear, delta };
+/// What a token attends with while its document has nothing in memory.
+enum class EmptyMemory { local, gated };
+
+struct ModelConfig {
+  std::int64_t vocab_size = 0;  // 0: the tokenizer's
+  std::int64_t hidden_size = 512;
+  std::int64_t num_layers = 8;
+  std::int64_t num_heads = 8;
+  std::int64_t num_kv_heads = 0;  // 0: num_heads
+  std::int64_t head_size = 0;     // 0: hidden_size / num_heads
+  std::int64_t ffn_size = 1536;
+  std::int64_t segment_length = 512;
+  MemoryUpdate memory_update = MemoryUpdate::linear;
+  EmptyMemory empty_memory = EmptyMemory::local;
+  double memory_epsilon = 1e-6;
+  double norm_epsilon = 1e-5;
+  double rope_theta = 10000.0;
+  bool tie_embeddings = false;
+  double initializer_range = 0.02;
+  double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local
+
+  /// The same with derived values (0) filled in. Throws ConfigError on values that do not fit together.
+  ModelConfig resolved() const;
+  /// Parameters of this shape.
+  std::int64_t parameters() const;
+  bool operator==(const ModelConfig&) const = default;
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,47 @@
+#include "autograd/ops/elementwise.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/autograd/operator_test.h"
+
+namespace palimpsest {
+namespace {
+
+TEST(Add, IsProved) {
+  MemoryPool pool;
+  testing::check_operator({.function = [](Tape& tape, auto in) { return add(tape, in[0], in[1]); },
+                           .inputs = {testing::exact_tensor(pool, {3, 5}, 1), testing::exact_tensor(pool, {3, 5}, 2)}});
+  testing::check_operator({.function = [](Tape& tape, auto in) { return add(tape, in[0], in[0]); },
+                           .inputs = {testing::exact_tensor(pool, {3, 5}, 1)}});
+}
+
+TEST(Add, AddsElementByElement) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Tensor a = testing::exact_tensor(pool, {2, 3}, 1), b = testing::exact_tensor(pool, {2, 3}, 2);
+  const Variable sum = add(tape, Variable(a), Variable(b));
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(sum.value().to_doubles()[i], a.to_doubles()[i] + b.to_doubles()[i]);
+  EXPECT_EQ(tape.size(), 0u);
+}
+
+TEST(Add, HandsItsGradientOnWithoutACopy) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Variable a = Variable::leaf(testing::exact_tensor(pool, {4}, 1));
+  const Variable y = add(tape, a, Variable(testing::exact_tensor(pool, {4}, 2)));
+  const Tensor upstream = testing::exact_tensor(pool, {4}, 3);
+  y.add_gradient(pool, upstream);
+  tape.backward_from_gradients();
+  EXPECT_EQ(a.gradient().raw().data(), upstream.raw().data());
+}
+
+TEST(Add, RefusesWhatDoesNotFit) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Variable a(Tensor(pool, {2, 3}, DataType::float32));
+  EXPECT_THROW(add(tape, a, Variable(Tensor(pool, {3, 2}, DataType::float32))), ShapeError);
+  EXPECT_THROW(add(tape, a, Variable(Tensor(pool, {2, 3}, DataType::float64))), ShapeError);
+}
+
+}  // namespace
+}  // namespace palimpsest

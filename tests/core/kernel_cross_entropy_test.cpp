@@ -1,0 +1,111 @@
+#include "core/kernels/cross_entropy.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "core/data_type.h"
+#include "tests/tensors.h"
+
+namespace palimpsest {
+namespace {
+
+struct Expected {
+  std::vector<double> nll, gradient;
+
+  Expected(const std::vector<double>& logits, std::size_t columns, const std::vector<std::int32_t>& targets,
+           const std::vector<float>& weights, double upstream)
+      : gradient(logits.size()) {
+    for (std::size_t row = 0; row < targets.size(); ++row) {
+      long double sum = 0.0;
+      for (std::size_t j = 0; j < columns; ++j) sum += std::exp(static_cast<long double>(logits[row * columns + j]));
+      const auto target = static_cast<std::size_t>(targets[row]);
+      nll.push_back(static_cast<double>(std::log(sum) - logits[row * columns + target]));
+      for (std::size_t j = 0; j < columns; ++j) {
+        const long double probability = std::exp(static_cast<long double>(logits[row * columns + j])) / sum;
+        gradient[row * columns + j] =
+            static_cast<double>(upstream * weights[row] * (probability - (j == target ? 1.0L : 0.0L)));
+      }
+    }
+  }
+};
+
+const std::vector<std::int32_t> targets{0, 36, 5, 5};
+const std::vector<float> weights{1.0f, 0.5f, 2.0f, 1.0f};
+
+template <class A, class G>
+void check(double tolerance) {
+  MemoryPool pool;
+  Tensor logits = testing::normal_tensor(pool, {4, 37}, data_type_of<A>, 1, 4.0);
+  const Expected expected(logits.to_doubles(), 37, targets, weights, 0.25);
+  std::vector<double> nll(4);
+  cross_entropy_forward(std::as_const(logits).data<A>(), 37, targets, nll.data());
+  testing::expect_close(nll, expected.nll, std::is_same_v<A, double> ? 1e-14 : 1e-6);
+  std::fill(nll.begin(), nll.end(), 0.0);
+  Tensor gradient = std::is_same_v<A, G> ? logits : Tensor(pool, {4, 37}, data_type_of<G>);
+  cross_entropy_forward_backward(logits.data<A>(), 37, targets, weights, 0.25, nll.data(), gradient.data<G>());
+  testing::expect_close(nll, expected.nll, std::is_same_v<A, double> ? 1e-14 : 1e-6);
+  testing::expect_close(gradient.to_doubles(), expected.gradient, tolerance);
+}
+
+TEST(CrossEntropyKernel, AgreesWithTheFormula) {
+  check<float, float>(1e-6);
+  check<float, bfloat16>(4e-3);
+  check<double, double>(1e-14);
+}
+
+TEST(CrossEntropyKernel, StandsLargeLogits) {
+  float logits[] = {1e4f, 1e4f - 1.0f, -1e4f};
+  const std::vector<std::int32_t> target{1};
+  const std::vector<float> one{1.0f};
+  double nll = 0.0;
+  cross_entropy_forward(logits, 3, target, &nll);
+  EXPECT_NEAR(nll, 1.0 + std::log1p(std::exp(-1.0)), 1e-6);
+  cross_entropy_forward_backward(logits, 3, target, one, 1.0, &nll, logits);
+  EXPECT_NEAR(nll, 1.0 + std::log1p(std::exp(-1.0)), 1e-6);
+  EXPECT_NEAR(logits[0], 1.0 / (1.0 + std::exp(-1.0)), 1e-6);
+  EXPECT_EQ(logits[2], 0.0f);
+}
+
+TEST(CrossEntropyKernel, ShowsNan) {
+  const float logits[] = {1.0f, std::numeric_limits<float>::quiet_NaN(), 0.0f};
+  const std::vector<std::int32_t> target{0};
+  double nll = 0.0;
+  cross_entropy_forward(logits, 3, target, &nll);
+  EXPECT_TRUE(std::isnan(nll));
+}
+
+TEST(CrossEntropyKernel, RowsWithoutWeightGiveExactlyNothing) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  float logits[] = {1.0f, 2.0f, infinity, std::numeric_limits<float>::quiet_NaN()};
+  const std::vector<std::int32_t> two{0, 1};
+  const std::vector<float> second_is_nothing{1.0f, 0.0f};
+  double nll[] = {-1.0, -1.0};
+  cross_entropy_forward_backward(logits, 2, two, second_is_nothing, 1.0, nll, logits);
+  EXPECT_NEAR(nll[0], std::log1p(std::exp(1.0)), 1e-6);
+  EXPECT_EQ(nll[1], 0.0);
+  EXPECT_EQ(logits[2], 0.0f);
+  EXPECT_EQ(logits[3], 0.0f);
+}
+
+TEST(CrossEntropyKernel, DoesNotDependOnTheThreadCount) {
+  MemoryPool pool;
+  const std::vector<std::int32_t> many_targets(90, 3);
+  const std::vector<float> ones(90, 1.0f);
+  const auto run_with = [&](int threads) {
+    const testing::ThreadCount scope(threads);
+    Tensor logits = testing::normal_tensor(pool, {90, 300}, DataType::float32, 1);
+    std::vector<double> result(90);
+    cross_entropy_forward_backward(logits.data<float>(), 300, many_targets, ones, 1.0, result.data(),
+                                   logits.data<float>());
+    const auto gradient = logits.to_doubles();
+    result.insert(result.end(), gradient.begin(), gradient.end());
+    return result;
+  };
+  for (const int threads : {2, 3}) EXPECT_EQ(run_with(threads), run_with(1));
+}
+
+}  // namespace
+}  // namespace palimpsest

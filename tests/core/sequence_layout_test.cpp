@@ -1,0 +1,64 @@
+#include "core/sequence_layout.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+
+namespace palimpsest {
+namespace {
+
+using Documents = std::vector<std::int64_t>;
+
+TEST(SequenceLayout, CutsSegmentsAndDocuments) {
+  const Documents documents{3, 3, 3, 3, 3, 4, 4, 5, 5, 5};
+  const Documents carried{3};
+  const SequenceLayout layout = make_layout(documents, carried, 4);
+  ASSERT_EQ(layout.segments_per_lane, 3);
+  const Segment& first = layout.segment(0, 0);
+  EXPECT_EQ(first.carried, 4);
+  EXPECT_EQ(first.kept, 0);
+  EXPECT_TRUE(first.keeps_memory);
+  const Segment& second = layout.segment(0, 1);  // 3 4 4 5
+  EXPECT_EQ(second.begin, 4);
+  EXPECT_EQ(second.carried, 1);
+  EXPECT_EQ(second.kept, 3);
+  EXPECT_FALSE(second.keeps_memory);
+  const Segment& third = layout.segment(0, 2);  // 5 5, shorter
+  EXPECT_EQ(third.length, 2);
+  EXPECT_EQ(third.carried, 2);
+  EXPECT_TRUE(third.keeps_memory);
+  EXPECT_EQ(layout.last_document, Documents{5});
+  ASSERT_EQ(layout.spans.size(), 5u);
+  EXPECT_EQ(layout.spans[2].begin, 5);
+  EXPECT_EQ(layout.spans[2].length, 2);
+  EXPECT_EQ(layout.spans[2].position, 1);
+}
+
+TEST(SequenceLayout, NothingIsReadFromAnEmptyMemory) {
+  const Documents documents{0, 0, 0, 0};
+  const Documents carried{no_document};
+  const SequenceLayout layout = make_layout(documents, carried, 2);
+  EXPECT_EQ(layout.segment(0, 0).carried, 0);
+  EXPECT_FALSE(layout.segment(0, 0).keeps_memory);
+  EXPECT_EQ(layout.segment(0, 1).carried, 2);
+}
+
+TEST(SequenceLayout, LanesAreApart) {
+  const Documents documents{7, 7, 8, 8}, carried{7, 7};
+  const SequenceLayout layout = make_layout(documents, carried, 2);
+  EXPECT_EQ(layout.segment(0, 0).carried, 2);
+  EXPECT_EQ(layout.segment(1, 0).carried, 0);
+  EXPECT_EQ(layout.segment(1, 0).begin, 2);
+}
+
+TEST(SequenceLayout, RefusesWhatMakesNoSense) {
+  const Documents falling{1, 0}, negative{-1, 0}, behind{2, 2}, one{no_document}, ahead{3};
+  EXPECT_THROW(make_layout(falling, one, 2), ShapeError);
+  EXPECT_THROW(make_layout(negative, one, 2), ShapeError);
+  EXPECT_THROW(make_layout(behind, ahead, 2), ShapeError);
+  EXPECT_THROW(make_layout(behind, one, 0), ShapeError);
+  EXPECT_THROW(make_layout(Documents{}, one, 2), ShapeError);
+}
+
+}  // namespace
+}  // namespace palimpsest

@@ -1,0 +1,345 @@
+// What the model must never do, and the equality of the ways to compute it: causality, no leak
+// between documents, gradients through the memory, recomputation, schedules, decoding.
+#include "layers/language_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+#include "core/sequence_layout.h"
+#include "layers/decoder.h"
+
+namespace palimpsest {
+namespace {
+
+ModelConfig small_config(MemoryUpdate update, std::int64_t kv_heads = 2) {
+  ModelConfig config;
+  config.vocab_size = 23;
+  config.hidden_size = 16;
+  config.num_layers = 2;
+  config.num_heads = 4;
+  config.num_kv_heads = kv_heads;
+  config.head_size = 6;
+  config.ffn_size = 20;
+  config.segment_length = 5;
+  config.memory_update = update;
+  config.initializer_range = 0.3;  // large, so that every path matters
+  config.initial_gate = 0.4;
+  return config.resolved();
+}
+
+/// `boundaries`: the tokens (of every lane) at which a new document starts.
+TokenBatch random_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t vocabulary,
+                        const std::vector<std::int64_t>& boundaries, std::uint64_t seed = 5) {
+  TokenBatch batch;
+  batch.lanes = lanes;
+  batch.tokens = tokens;
+  const Random random(seed, RandomPurpose::test);
+  const auto bound = static_cast<std::uint64_t>(vocabulary);
+  for (std::int64_t i = 0; i < lanes * tokens; ++i) {
+    batch.inputs.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(2 * i), bound)));
+    batch.targets.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(2 * i + 1), bound)));
+    batch.documents.push_back(std::ranges::count_if(boundaries, [&](std::int64_t b) { return b <= i % tokens; }));
+    batch.loss_weights.push_back(std::ranges::find(boundaries, i % tokens + 1) == boundaries.end() ? 1.0f : 0.0f);
+  }
+  return batch;
+}
+
+struct Gradients {
+  double loss;
+  std::vector<Tensor> parameters;
+  MemoryState memory;
+};
+
+Gradients gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, MemoryState memory,
+                    PassOptions options) {
+  model.parameters().clear_gradients();
+  Gradients result;
+  result.loss = model.accumulate_gradients(pool, batch, memory, options);
+  result.memory = memory;
+  for (Parameter& parameter : model.parameters()) result.parameters.push_back(parameter.variable.take_gradient());
+  return result;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) { return std::ranges::equal(a.raw(), b.raw()); }
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  const auto x = a.to_doubles(), y = b.to_doubles();
+  double difference = 0, scale = 1e-30;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    difference = std::max(difference, std::abs(x[i] - y[i]));
+    scale = std::max(scale, std::abs(y[i]));
+  }
+  return difference / scale;
+}
+
+class LanguageModelTest : public testing::TestWithParam<MemoryUpdate> {
+ protected:
+  MemoryPool pool;
+};
+
+TEST_P(LanguageModelTest, ATokenChangesNoLogitBeforeIt) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float64);
+  model.initialize(1);
+  const TokenBatch batch = random_batch(1, 17, 23, {});
+  MemoryState memory = model.empty_memory(pool, 1);
+  const Tensor before = model.logits(pool, batch, memory).reshaped(Shape{17, 23});
+  for (std::int64_t changed = 0; changed < 17; ++changed) {
+    TokenBatch other = batch;
+    auto& token = other.inputs[static_cast<std::size_t>(changed)];
+    token = (token + 1) % 23;
+    memory = model.empty_memory(pool, 1);
+    const Tensor after = model.logits(pool, other, memory).reshaped(Shape{17, 23});
+    EXPECT_TRUE(same_bits(before.rows(0, changed), after.rows(0, changed))) << "token " << changed;
+    for (std::int64_t later = changed; later < 17; ++later) {
+      EXPECT_FALSE(same_bits(before.rows(later, later + 1), after.rows(later, later + 1)))
+          << "token " << changed << " does not reach " << later;
+    }
+  }
+}
+
+TEST_P(LanguageModelTest, ADocumentChangesNoLossOfAnother) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float64);
+  model.initialize(2);
+  const std::vector<std::int64_t> boundaries{3, 5, 13, 14};  // mid-segment, at a boundary, a single token
+  const TokenBatch batch = random_batch(1, 24, 23, boundaries);
+  MemoryState memory = model.empty_memory(pool, 1);
+  const std::vector<double> before = model.token_losses(pool, batch, memory);
+  for (std::int64_t document = 0; document <= 4; ++document) {
+    TokenBatch other = batch;
+    for (std::size_t i = 0; i < other.inputs.size(); ++i) {
+      if (other.documents[i] == document) other.inputs[i] = (other.inputs[i] + 7) % 23;
+    }
+    memory = model.empty_memory(pool, 1);
+    const std::vector<double> after = model.token_losses(pool, other, memory);
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      if (batch.documents[i] == document) {
+        EXPECT_NE(before[i], after[i]);
+      } else {
+        EXPECT_EQ(before[i], after[i]) << "document " << document << " changed the loss of token " << i;
+      }
+    }
+  }
+}
+
+TEST_P(LanguageModelTest, ADocumentInMidSegmentStartsAsIfAlone) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float64);
+  model.initialize(3);
+  const TokenBatch packed = random_batch(1, 20, 23, {10});  // the second document starts with a segment
+  MemoryState memory = model.empty_memory(pool, 1);
+  const std::vector<double> together = model.token_losses(pool, packed, memory);
+  TokenBatch alone{1,
+                   10,
+                   {packed.inputs.begin() + 10, packed.inputs.end()},
+                   {packed.targets.begin() + 10, packed.targets.end()},
+                   std::vector<std::int64_t>(10, 0),
+                   std::vector<float>(10, 1.0f)};
+  memory = model.empty_memory(pool, 1);
+  const std::vector<double> apart = model.token_losses(pool, alone, memory);
+  for (std::size_t i = 0; i < 10; ++i) EXPECT_NEAR(together[10 + i], apart[i], 1e-12);
+}
+
+TEST_P(LanguageModelTest, LastLossReachesTheFirstSegmentThroughTheMemory) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float64);
+  model.initialize(4);
+  TokenBatch batch = random_batch(1, 20, 23, {});
+  std::fill(batch.loss_weights.begin(), batch.loss_weights.end() - 5, 0.0f);  // only the last of four segments
+  for (std::size_t i = 0; i < 5; ++i) batch.inputs[i] = 22;                   // a token of the first segment alone
+  for (std::size_t i = 5; i < 20; ++i) batch.inputs[i] %= 22;
+  Parameter& table = model.parameters().find("embed_tokens.weight");
+  for (const PassOptions& options : {PassOptions{Schedule::sequential, Recompute::none, 1.0},
+                                     PassOptions{Schedule::sequential, Recompute::segment, 1.0},
+                                     PassOptions{Schedule::parallel, Recompute::none, 1.0}}) {
+    const Tensor gradient = gradients(model, pool, batch, model.empty_memory(pool, 1), options).parameters.front();
+    for (std::int64_t column = 0; column < 16; ++column) {
+      double& entry = table.master.data<double>()[22 * 16 + column];
+      const double kept = entry, step = 1e-5;
+      const auto loss = [&](double value) {
+        entry = value;
+        MemoryState memory = model.empty_memory(pool, 1);
+        const std::vector<double> losses = model.token_losses(pool, batch, memory);
+        double sum = 0;
+        for (std::size_t i = 15; i < 20; ++i) sum += losses[i];
+        return sum;
+      };
+      const double numeric = (loss(kept + step) - loss(kept - step)) / (2 * step);
+      entry = kept;
+      const double analytic = std::as_const(gradient).data<double>()[22 * 16 + column];
+      EXPECT_GT(std::abs(numeric), 1e-7);
+      EXPECT_NEAR(analytic, numeric, 1e-6 * std::abs(numeric) + 1e-9) << "column " << column;
+    }
+  }
+}
+
+TEST_P(LanguageModelTest, RecomputationGivesTheSameBits) {
+  for (const bool tied : {false, true}) {
+    ModelConfig config = small_config(GetParam());
+    config.tie_embeddings = tied;
+    LanguageModel model(pool, config, DataType::float32);
+    model.initialize(5);
+    const TokenBatch batch = random_batch(3, 23, 23, {4, 11});
+    const Gradients kept =
+        gradients(model, pool, batch, model.empty_memory(pool, 3), {Schedule::sequential, Recompute::none, 0.1});
+    const Gradients again =
+        gradients(model, pool, batch, model.empty_memory(pool, 3), {Schedule::sequential, Recompute::segment, 0.1});
+    EXPECT_EQ(kept.loss, again.loss);
+    for (std::size_t i = 0; i < kept.parameters.size(); ++i) {
+      EXPECT_TRUE(same_bits(kept.parameters[i], again.parameters[i])) << model.parameters().all()[i].name;
+    }
+    for (std::size_t i = 0; i < kept.memory.layers.size(); ++i) {
+      EXPECT_TRUE(same_bits(kept.memory.layers[i].matrix, again.memory.layers[i].matrix));
+    }
+  }
+}
+
+TEST_P(LanguageModelTest, SchedulesAgreeOnAnyLayout) {
+  for (std::uint64_t trial = 0; trial < 12; ++trial) {
+    const Random random(trial, RandomPurpose::test, 9);
+    ModelConfig config = small_config(GetParam(), trial % 3 == 0 ? 1 : trial % 3 == 1 ? 2 : 4);
+    config.segment_length = 1 + static_cast<std::int64_t>(random.below(0, 7));
+    config.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
+    LanguageModel model(pool, config, DataType::float64);
+    model.initialize(trial);
+    const auto tokens = 1 + static_cast<std::int64_t>(random.below(1, 30));
+    std::vector<std::int64_t> boundaries;
+    for (std::int64_t t = 1; t < tokens; ++t) {
+      if (random.uniform(static_cast<std::uint64_t>(10 + t)) < 0.15) boundaries.push_back(t);
+    }
+    TokenBatch first = random_batch(2, tokens, 23, boundaries, trial), second = random_batch(2, 9, 23, {3}, trial + 50);
+    for (auto& document : second.documents) document += first.documents.back();  // goes on with the last one
+    std::vector<Gradients> results;
+    for (const Schedule schedule : {Schedule::sequential, Schedule::parallel}) {
+      const PassOptions options{schedule, Recompute::none, 1.0};
+      const Gradients before = gradients(model, pool, first, model.empty_memory(pool, 2), options);
+      results.push_back(gradients(model, pool, second, before.memory, options));
+      results.push_back(before);
+    }
+    for (std::size_t half = 0; half < 2; ++half) {
+      const Gradients &a = results[half], &b = results[half + 2];
+      EXPECT_NEAR(a.loss, b.loss, 1e-9 * std::abs(a.loss));
+      for (std::size_t i = 0; i < a.parameters.size(); ++i) {
+        EXPECT_LT(largest_difference(a.parameters[i], b.parameters[i]), 1e-9) << model.parameters().all()[i].name;
+      }
+    }
+  }
+}
+
+TEST_P(LanguageModelTest, CarriedMemoryEqualsOneLongSequence) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float64);
+  model.initialize(6);
+  const TokenBatch whole = random_batch(1, 20, 23, {7});
+  MemoryState memory = model.empty_memory(pool, 1);
+  const std::vector<double> expected = model.token_losses(pool, whole, memory);
+  memory = model.empty_memory(pool, 1);
+  std::vector<double> parts;
+  for (std::int64_t begin = 0; begin < 20; begin += 10) {
+    TokenBatch half{1, 10, {}, {}, {}, {}};
+    const auto cut = [&](const auto& from, auto& to) { to.assign(from.begin() + begin, from.begin() + begin + 10); };
+    cut(whole.inputs, half.inputs);
+    cut(whole.targets, half.targets);
+    cut(whole.documents, half.documents);
+    cut(whole.loss_weights, half.loss_weights);
+    const std::vector<double> losses = model.token_losses(pool, half, memory);
+    parts.insert(parts.end(), losses.begin(), losses.end());
+  }
+  for (std::size_t i = 0; i < 20; ++i) EXPECT_NEAR(parts[i], expected[i], 1e-12);
+}
+
+TEST_P(LanguageModelTest, DecodingEqualsOnePass) {
+  for (const EmptyMemory empty : {EmptyMemory::local, EmptyMemory::gated}) {
+    ModelConfig config = small_config(GetParam());
+    config.empty_memory = empty;
+    LanguageModel model(pool, config, DataType::float64);
+    model.initialize(7);
+    const TokenBatch batch = random_batch(1, 23, 23, {});
+    MemoryState memory = model.empty_memory(pool, 1);
+    const Tensor expected = model.logits(pool, batch, memory).reshaped(Shape{23, 23});
+    for (const std::int64_t prompt : {1, 4, 5, 12, 23}) {
+      Decoder decoder(model, pool);
+      std::span<const std::int32_t> tokens = batch.inputs;
+      Tensor logits = decoder.advance(tokens.first(static_cast<std::size_t>(prompt)));
+      for (std::int64_t t = prompt;; ++t) {
+        EXPECT_LT(largest_difference(logits, expected.rows(t - 1, t).reshaped(Shape{23})), 1e-10)
+            << "prompt " << prompt << ", token " << t - 1;
+        if (t == 23) break;
+        logits = decoder.advance(tokens[static_cast<std::size_t>(t)]);
+      }
+      EXPECT_EQ(decoder.tokens(), 23);
+    }
+  }
+}
+
+TEST_P(LanguageModelTest, DecodingTakesConstantMemory) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float32);
+  model.initialize(8);
+  MemoryPool step_pool;
+  Decoder decoder(model, step_pool);
+  std::size_t peak = 0;
+  for (std::int32_t t = 0; t < 200; ++t) {
+    decoder.advance(t % 23);
+    if (t == 20) peak = step_pool.statistics().peak_bytes_in_use;
+  }
+  EXPECT_EQ(step_pool.statistics().peak_bytes_in_use, peak);
+}
+
+TEST_P(LanguageModelTest, BfloatAgreesWithFloat) {
+  ModelConfig config = small_config(GetParam());
+  config.initializer_range = 0.1;
+  LanguageModel exact(pool, config, DataType::float32), rounded(pool, config, DataType::bfloat16);
+  exact.initialize(9);
+  rounded.initialize(9);
+  const TokenBatch batch = random_batch(2, 23, 23, {4, 11});
+  const Gradients a = gradients(exact, pool, batch, exact.empty_memory(pool, 2), {});
+  const Gradients b = gradients(rounded, pool, batch, rounded.empty_memory(pool, 2), {});
+  EXPECT_NEAR(a.loss, b.loss, 0.01 * a.loss);
+  for (std::size_t i = 0; i < a.parameters.size(); ++i) {
+    EXPECT_EQ(b.parameters[i].data_type(), DataType::float32);
+    EXPECT_LT(largest_difference(b.parameters[i], a.parameters[i]), 0.1) << exact.parameters().all()[i].name;
+  }
+}
+
+TEST_P(LanguageModelTest, ASteadyStepAsksTheSystemForNothing) {
+  LanguageModel model(pool, small_config(GetParam()), DataType::float32);
+  model.initialize(10);
+  MemoryPool step_pool;
+  const TokenBatch batch = random_batch(2, 23, 23, {4, 11});
+  MemoryState memory = model.empty_memory(step_pool, 2);
+  std::size_t committed = 0;
+  for (int step = 0; step < 6; ++step) {
+    memory = gradients(model, step_pool, batch, model.empty_memory(step_pool, 2), {}).memory;
+    if (step == 1) committed = step_pool.statistics().committed_bytes;
+  }
+  EXPECT_EQ(step_pool.statistics().committed_bytes, committed);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, LanguageModelTest, testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
+                         [](const auto& info) { return info.param == MemoryUpdate::delta ? "delta" : "linear"; });
+
+TEST(LanguageModel, CountsItsParameters) {
+  MemoryPool pool;
+  for (const bool tied : {false, true}) {
+    ModelConfig config = small_config(MemoryUpdate::linear);
+    config.tie_embeddings = tied;
+    EXPECT_EQ(LanguageModel(pool, config, DataType::float32).parameters().elements(), config.parameters());
+  }
+}
+
+TEST(LanguageModel, MemoryOfSelectedLanes) {
+  MemoryPool pool;
+  LanguageModel model(pool, small_config(MemoryUpdate::linear), DataType::float32);
+  model.initialize(11);
+  MemoryState memory = model.empty_memory(pool, 3);
+  model.token_losses(pool, random_batch(3, 7, 23, {}), memory);
+  const std::vector<std::int64_t> lanes{2, 0};
+  const MemoryState chosen = select_lanes(pool, memory, lanes);
+  EXPECT_TRUE(same_bits(chosen.layers[1].matrix.rows(0, 1), memory.layers[1].matrix.rows(2, 3)));
+  EXPECT_TRUE(same_bits(chosen.layers[0].norm.rows(1, 2), memory.layers[0].norm.rows(0, 1)));
+  EXPECT_THROW(select_lanes(pool, memory, std::vector<std::int64_t>{3}), ShapeError);
+}
+
+}  // namespace
+}  // namespace palimpsest
