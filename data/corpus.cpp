@@ -1,0 +1,108 @@
+#include "data/corpus.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string_view>
+
+#include "core/error.h"
+#include "data/utf8.h"
+
+namespace palimpsest {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::array<std::string_view, 3> split_names = {"train", "validation", "test"};
+
+void require_folder(const fs::path& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  if (!fs::exists(status)) throw FileError(fmt::format("{}: no such folder", folder.string()));
+  if (!fs::is_directory(status)) throw FileError(fmt::format("{}: is not a folder", folder.string()));
+  fs::directory_iterator entries(folder, error);
+  if (error) throw FileError(fmt::format("{}: cannot be listed: {}", folder.string(), error.message()));
+}
+
+// Recursion of our own, since the library's iterator ends at the first folder it may not read.
+void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& listing) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const fs::path& path = entry->path();
+    std::error_code ignored;
+    if (fs::is_directory(entry->symlink_status(ignored))) {
+      list_folder(root, path, listing);
+    } else if (path.extension() == ".txt" && !fs::is_directory(path, ignored)) {
+      listing.files.push_back({path, fs::path(path).replace_extension().lexically_relative(root).generic_string()});
+    }
+  }
+  if (error) {
+    listing.problems.push_back(
+        {CorpusProblem::Kind::unreadable, folder.string(), "cannot be listed: " + error.message()});
+  }
+}
+
+}  // namespace
+
+std::string name_of(CorpusProblem::Kind kind) {
+  switch (kind) {
+    case CorpusProblem::Kind::unreadable: return "unreadable";
+    case CorpusProblem::Kind::empty: return "empty";
+    case CorpusProblem::Kind::not_utf8: return "not UTF-8";
+  }
+  return "unknown";
+}
+
+std::vector<std::string> corpus_splits(const fs::path& folder) {
+  require_folder(folder);
+  std::vector<std::string> splits;
+  for (const std::string_view name : split_names) {
+    std::error_code error;
+    if (fs::is_directory(folder / name, error)) splits.emplace_back(name);
+  }
+  return splits;
+}
+
+CorpusListing list_corpus(const fs::path& folder) {
+  require_folder(folder);
+  CorpusListing listing;
+  list_folder(folder, folder, listing);
+  std::sort(listing.files.begin(), listing.files.end(),
+            [](const CorpusFile& a, const CorpusFile& b) { return a.name < b.name; });
+  return listing;
+}
+
+std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& path) {
+  using Kind = CorpusProblem::Kind;
+  const auto problem = [&](Kind kind, std::string reason) {
+    return CorpusProblem{kind, path.string(), std::move(reason)};
+  };
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) return problem(Kind::unreadable, "cannot be read: " + error.message());
+  if (!fs::is_regular_file(status)) return problem(Kind::unreadable, "is not a regular file");
+  errno = 0;
+  std::ifstream stream(path, std::ios::binary);
+  CorpusDocument document;
+  if (stream) document.text.assign(std::istreambuf_iterator<char>(stream), {});
+  if (!stream || stream.bad())
+    return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
+  if (document.text.empty()) return problem(Kind::empty, "is empty");
+  if (const auto offset = find_invalid_utf8(document.text)) {
+    const auto line =
+        std::count(document.text.begin(), document.text.begin() + static_cast<std::ptrdiff_t>(*offset), '\n') + 1;
+    return problem(Kind::not_utf8, fmt::format("is not UTF-8: byte 0x{:02X} at offset {} (line {})",
+                                               static_cast<unsigned char>(document.text[*offset]), *offset, line));
+  }
+  document.words = count_words(document.text);
+  if (document.words == 0) return problem(Kind::empty, "holds nothing but white space");
+  return document;
+}
+
+}  // namespace palimpsest

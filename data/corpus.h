@@ -1,0 +1,52 @@
+// Folders of text files. Either in PG19's layout, with a folder for each of the splits train,
+// validation and test that holds <id>.txt files (and perhaps a metadata.csv, which is not needed), or
+// any folder: every *.txt file in it and below, sorted by path, is one document.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace palimpsest {
+
+/// Why a file gives no document.
+struct CorpusProblem {
+  enum class Kind { unreadable, empty, not_utf8 };
+
+  Kind kind = Kind::unreadable;
+  std::string path;
+  std::string reason;  // "not UTF-8: byte 0xE9 at offset 1234 (line 5)"
+};
+
+/// "unreadable", "empty", "not UTF-8".
+std::string name_of(CorpusProblem::Kind kind);
+
+struct CorpusFile {
+  std::filesystem::path path;
+  std::string name;  // the path below the folder, without ".txt"
+};
+
+struct CorpusListing {
+  std::vector<CorpusFile> files;        // sorted by name
+  std::vector<CorpusProblem> problems;  // folders that cannot be listed
+};
+
+struct CorpusDocument {
+  std::string text;  // valid UTF-8
+  std::int64_t words = 0;
+};
+
+/// The splits of PG19's layout that `folder` has, in the order train, validation, test; none for
+/// any other folder. Throws FileError when it is not a folder that can be read.
+std::vector<std::string> corpus_splits(const std::filesystem::path& folder);
+
+/// Links to files are followed, links to folders are not. Throws FileError when `folder` is not a folder
+/// that can be read.
+CorpusListing list_corpus(const std::filesystem::path& folder);
+
+/// A file's text, or why it has none: not a regular file, not readable, without a single word, not UTF-8.
+std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const std::filesystem::path& path);
+
+}  // namespace palimpsest

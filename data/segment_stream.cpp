@@ -1,0 +1,165 @@
+#include "data/segment_stream.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "core/error.h"
+
+namespace palimpsest {
+
+namespace {
+
+template <class T>
+T field(const nlohmann::json& json, const char* key) {
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  if (found == json.end()) throw DataError(fmt::format("data cursor: key \"{}\" is missing", key));
+  const bool fits = std::is_same_v<T, std::string> ? found->is_string() : found->is_number_unsigned();
+  if (!fits) {
+    throw DataError(fmt::format("data cursor: \"{}\" is {}, expected {}", key, found->dump(),
+                                std::is_same_v<T, std::string> ? "a string" : "a non-negative integer"));
+  }
+  return found->get<T>();
+}
+
+void require_positive(std::int64_t value, const char* name) {
+  if (value <= 0) throw ConfigError(fmt::format("{} is {}, expected at least 1", name, value));
+}
+
+}  // namespace
+
+nlohmann::json to_json(const StreamCursor& cursor) {
+  return {{"steps", static_cast<std::uint64_t>(cursor.steps)},
+          {"data_checksum", cursor.data_checksum},
+          {"seed", cursor.seed},
+          {"batch_size", static_cast<std::uint64_t>(cursor.batch_size)},
+          {"sequence_length", static_cast<std::uint64_t>(cursor.sequence_length)}};
+}
+
+StreamCursor stream_cursor_from_json(const nlohmann::json& json) {
+  return {field<std::int64_t>(json, "steps"), field<std::string>(json, "data_checksum"),
+          field<std::uint64_t>(json, "seed"), field<std::int64_t>(json, "batch_size"),
+          field<std::int64_t>(json, "sequence_length")};
+}
+
+SegmentStream::SegmentStream(const TokenFile& file, const StreamConfig& config)
+    : file_(file), config_(config), windows_(static_cast<std::size_t>(std::max<std::int64_t>(config.lane_count, 0))) {
+  require_positive(config.batch_size, "batch_size");
+  require_positive(config.sequence_length, "sequence_length");
+  require_positive(config.lane_count, "lane_count");
+  if (config.first_lane < 0 || config.first_lane > config.batch_size - config.lane_count) {
+    throw ConfigError(fmt::format("lanes {} to {} are asked for, but the batch has {}", config.first_lane,
+                                  config.first_lane + config.lane_count - 1, config.batch_size));
+  }
+  if (file.token_count() < config.batch_size) {
+    throw DataError(fmt::format("{}: holds {} tokens, too few for a batch of {} lanes", file.path().string(),
+                                file.token_count(), config.batch_size));
+  }
+}
+
+TokenBatch SegmentStream::next() {
+  const auto size = static_cast<std::size_t>(config_.lane_count * config_.sequence_length);
+  TokenBatch batch{config_.lane_count, config_.sequence_length, {}, {}, {}, {}};
+  batch.inputs.resize(size);
+  batch.targets.resize(size);
+  batch.documents.resize(size);
+  batch.loss_weights.resize(size);
+  for (std::int64_t i = 0; i < config_.lane_count; ++i) {
+    fill_lane(config_.first_lane + i, windows_[static_cast<std::size_t>(i)], i * config_.sequence_length, batch);
+  }
+  ++steps_;
+  orders_.erase(orders_.begin(), orders_.lower_bound(epoch()));
+  return batch;
+}
+
+void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch) {
+  const std::int64_t length = run_length(lane);
+  std::int64_t consumed = steps_ * config_.sequence_length;
+  for (std::int64_t remaining = config_.sequence_length; remaining > 0;) {
+    const std::int64_t epoch = consumed / length;
+    const std::int64_t in_run = consumed % length;
+    const DocumentOrder::Place place = order(epoch).place(run_begin(lane) + in_run);
+    const DocumentInfo document = file_.document(place.document);
+    const std::int64_t in_document = document.tokens - place.offset;
+    const std::int64_t count = std::min({remaining, length - in_run, in_document});
+    // One token more than the inputs, unless they reach the document's end: the last one's target.
+    const bool ends = count == in_document;
+    const auto read =
+        tokens(window, document.begin + place.offset, count + (ends ? 0 : 1), document.begin + document.tokens);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto at = static_cast<std::size_t>(row + i);
+      const auto source = static_cast<std::size_t>(i);
+      const bool has_target = !ends || i + 1 < count;
+      batch.inputs[at] = read[source];
+      batch.targets[at] = has_target ? read[source + 1] : 0;
+      batch.loss_weights[at] = has_target ? 1.0f : 0.0f;
+      batch.documents[at] = epoch * file_.document_count() + place.rank;
+    }
+    row += count;
+    consumed += count;
+    remaining -= count;
+  }
+}
+
+std::span<const std::int32_t> SegmentStream::tokens(Window& window, std::int64_t begin, std::int64_t count,
+                                                    std::int64_t end) const {
+  const auto window_end = window.begin + static_cast<std::int64_t>(window.tokens.size());
+  if (begin < window.begin || begin + count > window_end) {
+    Window fresh{
+        begin, std::vector<std::int32_t>(static_cast<std::size_t>(std::min(end - begin, std::max(count, read_ahead))))};
+    file_.read(begin, fresh.tokens);
+    window = std::move(fresh);
+  }
+  return std::span(window.tokens)
+      .subspan(static_cast<std::size_t>(begin - window.begin), static_cast<std::size_t>(count));
+}
+
+const DocumentOrder& SegmentStream::order(std::int64_t epoch) {
+  const auto found = orders_.find(epoch);
+  if (found != orders_.end()) return found->second;
+  return orders_.try_emplace(epoch, file_.document_offsets(), config_.seed, epoch).first->second;
+}
+
+std::int64_t SegmentStream::run_begin(std::int64_t lane) const {
+  const std::int64_t tokens = file_.token_count(), lanes = config_.batch_size;
+  return lane * (tokens / lanes) + std::min(lane, tokens % lanes);
+}
+
+std::int64_t SegmentStream::run_length(std::int64_t lane) const { return run_begin(lane + 1) - run_begin(lane); }
+
+std::int64_t SegmentStream::epoch() const {
+  // The longest run is finished last.
+  return steps_ * config_.sequence_length / run_length(config_.first_lane);
+}
+
+StreamCursor SegmentStream::cursor() const {
+  return {steps_, file_.checksum(), config_.seed, config_.batch_size, config_.sequence_length};
+}
+
+void SegmentStream::seek(const StreamCursor& cursor) {
+  const StreamCursor own = this->cursor();
+  std::vector<std::string> differences;
+  const auto compare = [&](const char* name, const auto& theirs, const auto& ours) {
+    if (theirs != ours) differences.push_back(fmt::format("{} was {} and is {}", name, theirs, ours));
+  };
+  compare("the checksum of the training data", cursor.data_checksum, own.data_checksum);
+  compare("seed", cursor.seed, own.seed);
+  compare("batch_size", cursor.batch_size, own.batch_size);
+  compare("sequence_length", cursor.sequence_length, own.sequence_length);
+  if (!differences.empty()) {
+    throw ConfigError(fmt::format("{}: the position in the data cannot be resumed: {}", file_.path().string(),
+                                  fmt::join(differences, "; ")));
+  }
+  const std::int64_t last = std::numeric_limits<std::int64_t>::max() / config_.sequence_length - 1;
+  if (cursor.steps < 0 || cursor.steps > last) {
+    throw DataError(fmt::format("data cursor: steps is {}, expected 0 to {}", cursor.steps, last));
+  }
+  steps_ = cursor.steps;
+  orders_.clear();
+}
+
+}  // namespace palimpsest

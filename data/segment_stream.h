@@ -1,0 +1,89 @@
+// The endless sequence of training batches. Every epoch shuffles the documents, lays them end to end and
+// cuts the result into `batch_size` runs whose lengths differ by one token at most. Lane i reads run i
+// of one epoch after the other, `sequence_length` tokens a step: nothing is padded, and each token is an
+// input exactly once an epoch. Where a lane is after n steps follows from n alone, so a step's samples
+// do not depend on how many ranks share the lanes, and any step can be reached at once.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "core/token_batch.h"
+#include "data/document_order.h"
+#include "data/token_file.h"
+
+namespace palimpsest {
+
+struct StreamConfig {
+  std::uint64_t seed = 1;
+  std::int64_t batch_size = 1;       // lanes of the global batch
+  std::int64_t sequence_length = 1;  // tokens per lane and step
+  std::int64_t first_lane = 0;       // the lanes of this stream: [first_lane, first_lane + lane_count)
+  std::int64_t lane_count = 1;
+};
+
+/// A position in the sequence, with what it is a position in.
+struct StreamCursor {
+  std::int64_t steps = 0;     // batches consumed
+  std::string data_checksum;  // TokenFile::checksum
+  std::uint64_t seed = 0;
+  std::int64_t batch_size = 0;
+  std::int64_t sequence_length = 0;
+
+  bool operator==(const StreamCursor&) const = default;
+};
+
+nlohmann::json to_json(const StreamCursor& cursor);
+/// Throws DataError, naming the key, when one is missing or of another type.
+StreamCursor stream_cursor_from_json(const nlohmann::json& json);
+
+/// Reads ahead by pieces of `read_ahead` tokens a lane; never holds more of the file than that.
+class SegmentStream {
+ public:
+  static constexpr std::int64_t read_ahead = 1 << 15;
+
+  /// `file` must outlive the stream. Throws ConfigError on sizes that are not positive or lanes outside
+  /// the batch, DataError when the file has fewer tokens than the batch lanes.
+  SegmentStream(const TokenFile& file, const StreamConfig& config);
+
+  /// The next batch, lanes in order. The target of an input token is its successor in its document,
+  /// wherever a run ends; an end token has none (target 0, weight 0). `documents` grows by at
+  /// least one with every document, and with every part of a document that a lane starts to read.
+  TokenBatch next();
+
+  /// The position of the batch that `next` will return; the same on every rank.
+  StreamCursor cursor() const;
+  /// Continues where `cursor` was taken: the batches that follow are the same, document indices
+  /// included. Throws ConfigError, naming every difference, when it belongs to other data, another seed,
+  /// batch size or sequence length.
+  void seek(const StreamCursor& cursor);
+
+  /// The epoch (counted from 0) of the slowest lane's next token.
+  std::int64_t epoch() const;
+
+ private:
+  /// What a lane holds of the file: tokens [begin, begin + tokens.size()).
+  struct Window {
+    std::int64_t begin = 0;
+    std::vector<std::int32_t> tokens;
+  };
+
+  std::int64_t run_begin(std::int64_t lane) const;
+  std::int64_t run_length(std::int64_t lane) const;
+  const DocumentOrder& order(std::int64_t epoch);
+  /// Tokens [begin, begin + count) of the file, which lie in one document that ends before `end`.
+  std::span<const std::int32_t> tokens(Window& window, std::int64_t begin, std::int64_t count, std::int64_t end) const;
+  void fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch);
+
+  const TokenFile& file_;
+  StreamConfig config_;
+  std::int64_t steps_ = 0;
+  std::vector<Window> windows_;
+  std::map<std::int64_t, DocumentOrder> orders_;
+};
+
+}  // namespace palimpsest

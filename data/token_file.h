@@ -1,0 +1,119 @@
+// Token files: a split's documents as tokens, packed by `palimpsest pack`. The format, an HDF5 file, is
+// described in docs/file-formats.md. A document is stored as a begin token, the tokens of its text and
+// an end token. The tokenizer is stored with them, so a token file needs no other file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/io/hdf5_file.h"
+#include "data/token_file_format.h"
+#include "data/tokenizer.h"
+
+namespace palimpsest {
+
+/// One document of a token file.
+struct DocumentInfo {
+  std::string_view name;
+  std::int64_t begin = 0;   // where its begin token lies among the file's tokens
+  std::int64_t tokens = 0;  // with the begin and the end token
+  std::int64_t words = 0;   // of the original text, between white space
+  std::int64_t bytes = 0;   // of the original text
+};
+
+/// A token file opened for reading. Only the document table is held in memory. Use it from one thread
+/// at a time.
+class TokenFile {
+ public:
+  /// Checks everything but the tokens. Throws FileError when it is not a whole token file of a known
+  /// version, DataError when its parts contradict each other.
+  explicit TokenFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  std::int64_t token_count() const { return document_offsets_.back(); }
+  std::int64_t document_count() const { return static_cast<std::int64_t>(words_.size()); }
+  /// Throws DataError when there is no such document.
+  DocumentInfo document(std::int64_t index) const;
+  /// Where each document begins, and after them the number of tokens.
+  std::span<const std::int64_t> document_offsets() const { return document_offsets_; }
+  std::int64_t word_count() const { return word_count_; }
+  std::int64_t byte_count() const { return byte_count_; }
+
+  std::int64_t vocab_size() const { return vocab_size_; }
+  std::int32_t begin_id() const { return begin_id_; }
+  std::int32_t end_id() const { return end_id_; }
+  const std::string& tokenizer_identity() const { return tokenizer_identity_; }
+  std::unique_ptr<Tokenizer> tokenizer() const { return make_tokenizer(tokenizer_identity_, tokenizer_model_); }
+  std::string_view tokenizer_model() const { return tokenizer_model_; }
+
+  /// Names the content: equal for files with the same documents, tokens and tokenizer.
+  const std::string& checksum() const { return checksum_; }
+
+  /// Reads tokens [begin, begin + target.size()) of the file. Throws DataError, naming the offset, on a
+  /// range outside the file or a token outside the vocabulary.
+  void read(std::int64_t begin, std::span<std::int32_t> target) const;
+  /// Up to `count` tokens of a document from its token `begin` on: fewer at its end, none after it.
+  std::vector<std::int32_t> document_tokens(std::int64_t document, std::int64_t begin, std::int64_t count) const;
+
+  /// Reads every token: checks the checksum, the vocabulary, and that documents start and end with the
+  /// begin and end token. Throws DataError or FileError.
+  void verify() const;
+
+ private:
+  void read_document_table();
+  void check_document_table();
+  [[noreturn]] void fail(const std::string& message) const;
+
+  Hdf5File file_;
+  std::int64_t vocab_size_ = 0;
+  std::int32_t begin_id_ = 0, end_id_ = 0;
+  std::string tokenizer_identity_, tokenizer_model_;
+  std::vector<std::int64_t> document_offsets_, words_, bytes_;
+  std::string names_;  // each ends with a zero byte
+  std::vector<std::size_t> name_begins_;
+  std::int64_t word_count_ = 0, byte_count_ = 0;
+  std::string tokens_checksum_, checksum_;
+};
+
+/// Writes a token file document by document. It appears under its name in `finish`; until then it is a
+/// temporary file beside it, which goes with the writer.
+class TokenFileWriter {
+ public:
+  /// Creates missing parent directories. Throws WriteError, also when the file exists and
+  /// `overwrite` is false.
+  TokenFileWriter(std::filesystem::path path, const Tokenizer& tokenizer, bool overwrite = false);
+  ~TokenFileWriter();
+  TokenFileWriter(const TokenFileWriter&) = delete;
+  TokenFileWriter& operator=(const TokenFileWriter&) = delete;
+
+  /// Adds a document: the tokens of its text, and the words and bytes that the text had. Throws
+  /// DataError on a token outside the vocabulary or a zero byte in the name.
+  void add_document(std::string_view name, std::span<const std::int32_t> text_tokens, std::int64_t words,
+                    std::int64_t bytes);
+  /// Completes the file, forces it to disk and gives it its name. Throws WriteError, or DataError when
+  /// there is no document.
+  void finish();
+
+  std::int64_t document_count() const { return static_cast<std::int64_t>(words_.size()); }
+  std::int64_t token_count() const { return document_offsets_.back(); }
+
+ private:
+  void flush();
+
+  std::filesystem::path path_, temporary_;
+  Hdf5File file_;
+  std::int64_t vocab_size_;
+  std::int32_t begin_id_, end_id_;
+  std::string tokenizer_identity_, tokenizer_model_;
+  token_file_format::TokenHash tokens_hash_;
+  std::vector<std::int32_t> buffer_;  // tokens not yet written
+  std::vector<std::int64_t> document_offsets_{0}, words_, bytes_;
+  std::string names_;
+};
+
+}  // namespace palimpsest

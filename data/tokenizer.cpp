@@ -1,0 +1,65 @@
+#include "data/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "data/sentencepiece_tokenizer.h"
+
+namespace palimpsest {
+
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& specification) {
+  if (specification == "bytes") return std::make_unique<ByteTokenizer>();
+  if (!std::filesystem::exists(specification)) {
+    throw FileError(
+        fmt::format("{}: no such tokenizer; expected \"bytes\" or a SentencePiece model file", specification));
+  }
+  return SentencePieceTokenizer::load(specification);
+}
+
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& identity, std::string_view model) {
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (identity == "bytes") {
+    tokenizer = std::make_unique<ByteTokenizer>();
+  } else if (identity.starts_with("sentencepiece:")) {
+    tokenizer = std::make_unique<SentencePieceTokenizer>(std::string(model), "the stored SentencePiece model");
+  } else {
+    throw DataError(fmt::format("unknown tokenizer \"{}\"; expected \"bytes\" or \"sentencepiece:HASH\"", identity));
+  }
+  if (tokenizer->identity() != identity) {
+    throw DataError(
+        fmt::format("the stored tokenizer model is {}, but {} is expected", tokenizer->identity(), identity));
+  }
+  return tokenizer;
+}
+
+std::vector<std::int32_t> ByteTokenizer::encode(std::string_view text) const {
+  std::vector<std::int32_t> tokens;
+  tokens.reserve(text.size());
+  for (const char byte : text) tokens.push_back(static_cast<unsigned char>(byte));
+  return tokens;
+}
+
+std::string ByteTokenizer::decode(std::span<const std::int32_t> tokens) const {
+  std::string text;
+  text.reserve(tokens.size());
+  bool at_start = true;
+  for (const std::int32_t token : tokens) text += token_bytes(token, at_start);
+  return text;
+}
+
+std::string ByteTokenizer::token_bytes(std::int32_t token, bool& at_start) const {
+  if (token < 0 || token >= vocab_size()) {
+    throw DataError(fmt::format("token {} is outside the vocabulary of {} tokens", token, vocab_size()));
+  }
+  at_start = false;
+  return token < 256 ? std::string(1, static_cast<char>(token)) : std::string();
+}
+
+std::string TokenDecoder::append(std::int32_t token) {
+  const std::string bytes = tokenizer_.token_bytes(token, at_start_);
+  // A begin or end token parts the characters before it from those after it.
+  const bool is_marker = token == tokenizer_.begin_id() || token == tokenizer_.end_id();
+  return is_marker ? characters_.finish() : characters_.append(bytes);
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,116 @@
+#include "data/pack.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "data/token_file.h"
+#include "tests/file_damage.h"
+#include "tests/temporary_directory.h"
+
+namespace palimpsest {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A folder with two good texts, and the place for the output.
+struct Fixture {
+  TemporaryDirectory directory;
+  fs::path corpus = directory / "corpus", output = directory / "out" / "tokens.h5";
+  ByteTokenizer tokenizer;
+
+  Fixture() {
+    fs::create_directory(corpus);
+    overwrite_file(corpus / "one.txt", "first text");
+    overwrite_file(corpus / "two.txt", "ein zweiter Text: ä");
+  }
+  void add_bad_files() {
+    overwrite_file(corpus / "empty.txt", "");
+    overwrite_file(corpus / "latin.txt", "\xE9");
+    fs::create_symlink("nowhere", corpus / "zz.txt");
+  }
+  PackReport pack(PackOptions options = {}) { return pack_folder(corpus, output, tokenizer, options); }
+};
+
+TEST(Pack, PacksEveryText) {
+  Fixture fixture;
+  int calls = 0;
+  const PackReport report =
+      pack_folder(fixture.corpus, fixture.output, fixture.tokenizer, {}, [&](const PackReport& so_far) {
+        EXPECT_EQ(so_far.files_read, ++calls);
+        EXPECT_EQ(so_far.files, 2);
+      });
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(report.documents, 2);
+  EXPECT_EQ(report.words, 6);
+  EXPECT_EQ(report.bytes, 30);
+  EXPECT_EQ(report.tokens, 34);
+  EXPECT_TRUE(report.problems.empty());
+
+  const TokenFile file(fixture.output);
+  file.verify();
+  EXPECT_EQ(file.token_count(), 34);
+  EXPECT_EQ(file.word_count(), 6);
+  EXPECT_EQ(file.byte_count(), 30);
+  EXPECT_EQ(file.document(1).name, "two");
+  EXPECT_EQ(file.document(1).words, 4);
+  EXPECT_EQ(file.tokenizer()->decode(file.document_tokens(1, 0, 100)), "ein zweiter Text: ä");
+}
+
+TEST(Pack, PassesUnusableFilesOver) {
+  Fixture fixture;
+  fixture.add_bad_files();
+  const PackReport report = fixture.pack();
+  EXPECT_EQ(report.documents, 2);
+  EXPECT_EQ(report.files, 5);
+  ASSERT_EQ(report.problems.size(), 3u);
+  EXPECT_EQ(report.problems[0].kind, CorpusProblem::Kind::empty);
+  EXPECT_EQ(report.problems[1].kind, CorpusProblem::Kind::not_utf8);
+  EXPECT_EQ(report.problems[2].kind, CorpusProblem::Kind::unreadable);
+  EXPECT_EQ(TokenFile(fixture.output).document_count(), 2);
+}
+
+TEST(Pack, RefusesUnusableFilesWhenStrict) {
+  Fixture fixture;
+  fixture.add_bad_files();
+  const std::string message = message_of<DataError>([&] { fixture.pack({.strict = true}); });
+  EXPECT_TRUE(holds(message, "3 of 5 files cannot be used")) << message;
+  for (const char* name :
+       {"empty.txt: is empty", "latin.txt: is not UTF-8: byte 0xE9 at offset 0", "zz.txt: cannot be read"}) {
+    EXPECT_TRUE(holds(message, name)) << message;
+  }
+  EXPECT_TRUE(fs::is_empty(fixture.output.parent_path()));
+}
+
+TEST(Pack, RefusesAFolderWithoutText) {
+  Fixture fixture;
+  fs::remove_all(fixture.corpus);
+  fs::create_directory(fixture.corpus);
+  EXPECT_TRUE(holds(message_of<DataError>([&] { fixture.pack(); }), "holds no *.txt file"));
+  fixture.add_bad_files();
+  EXPECT_TRUE(holds(message_of<DataError>([&] { fixture.pack(); }), "none of 3 files can be used"));
+  EXPECT_FALSE(fs::exists(fixture.output));
+}
+
+TEST(Pack, KeepsAnExistingFileUnlessAsked) {
+  Fixture fixture;
+  fixture.pack();
+  const std::string before = file_content(fixture.output);
+  overwrite_file(fixture.corpus / "three.txt", "more");
+  EXPECT_TRUE(holds(message_of<WriteError>([&] { fixture.pack(); }), "exists already"));
+  overwrite_file(fixture.corpus / "latin.txt", "\xE9");
+  EXPECT_THROW(fixture.pack({.strict = true, .overwrite = true}), DataError);
+  EXPECT_EQ(file_content(fixture.output), before);
+  EXPECT_EQ(fixture.pack({.overwrite = true}).documents, 3);
+  EXPECT_EQ(TokenFile(fixture.output).document_count(), 3);
+}
+
+TEST(Pack, GivesTheSameFileAgain) {
+  Fixture fixture;
+  fixture.pack();
+  const std::string first = file_content(fixture.output);
+  fixture.pack({.overwrite = true});
+  EXPECT_EQ(file_content(fixture.output), first);
+}
+
+}  // namespace
+}  // namespace palimpsest
