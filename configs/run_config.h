@@ -1,0 +1,57 @@
+// Everything that defines a run. Each component's section is the component's own struct; the sections
+// below belong to the trainer. configs/schema.h describes every key once, for the YAML reader and
+// writer and for docs/configuration.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "data/data_config.h"
+#include "layers/model_config.h"
+#include "layers/pass_options.h"
+#include "optim/optimizer_config.h"
+
+namespace palimpsest {
+
+enum class Precision { float32, bfloat16 };
+
+struct TrainConfig {
+  std::string run_directory = "runs/default";
+  std::uint64_t seed = 1;
+  std::int64_t steps = 1000;
+  std::int64_t batch_size = 8;          // lanes of the global batch
+  std::int64_t micro_batch_size = 0;    // lanes a rank computes at once; 0: all of its lanes
+  std::int64_t sequence_length = 4096;  // tokens per lane and step; gradients flow through all of them
+  Precision precision = Precision::float32;
+  Schedule schedule = Schedule::automatic;
+  Recompute recompute = Recompute::none;
+  bool carry_memory = true;  // the memory goes on, detached, while a document continues
+  std::int64_t threads = 0;  // per rank; 0: what OpenMP finds
+  std::int64_t log_every = 10;
+};
+
+struct EvaluationConfig {
+  std::int64_t every = 0;          // steps between evaluations of the validation split; 0: only at the end
+  std::int64_t batch_size = 8;     // documents a rank evaluates at once
+  std::int64_t max_documents = 0;  // 0: all
+};
+
+struct CheckpointConfig {
+  std::int64_t every = 500;    // steps between checkpoints; one is always written at the end
+  std::int64_t keep_last = 3;  // 0: all
+};
+
+struct RunConfig {
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  EvaluationConfig evaluation;
+  CheckpointConfig checkpoint;
+};
+
+/// Checks what keys say about each other, as far as neither data nor the number of ranks is needed.
+/// Throws ConfigError that names the keys and their values.
+void validate(const RunConfig& config);
+
+}  // namespace palimpsest

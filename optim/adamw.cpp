@@ -1,0 +1,74 @@
+#include "optim/adamw.h"
+
+#include <cmath>
+
+#include "optim/blocks.h"
+#include "optim/parameter_access.h"
+
+namespace palimpsest {
+
+namespace {
+
+template <class T>
+struct Coefficients {
+  T beta1, one_minus_beta1, beta2, one_minus_beta2;
+  T step_size;           // rate / (1 - beta1^t)
+  T inverse_sqrt_bias2;  // 1 / sqrt(1 - beta2^t)
+  T epsilon, keep;       // keep = 1 - rate * weight_decay
+};
+
+// One pass over memory: reads p, g, m, v and writes p, m, v (and the working copy).
+template <class T, class Gradient, class Store>
+void adamw_loop(std::int64_t count, const T* p, T* m, T* v, const Coefficients<T>& c, Gradient gradient, Store store) {
+  for_each_block(count, block_elements, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) {
+      const T g = gradient(i);
+      m[i] = c.beta1 * m[i] + c.one_minus_beta1 * g;
+      v[i] = c.beta2 * v[i] + c.one_minus_beta2 * (g * g);
+      store(i, c.keep * p[i] - c.step_size * m[i] / (std::sqrt(v[i]) * c.inverse_sqrt_bias2 + c.epsilon));
+    }
+  });
+}
+
+}  // namespace
+
+AdamW::AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool)
+    : Optimizer(config, parameters) {
+  for (const Parameter& parameter : parameters) {
+    const Tensor& master = parameter.master;
+    states_.push_back({Tensor::zeros(pool, master.shape(), master.data_type()),
+                       Tensor::zeros(pool, master.shape(), master.data_type())});
+  }
+}
+
+void AdamW::visit_state(const StateVisitor& visit) {
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    visit(state_name(i, "exp_avg"), states_[i].exp_avg);
+    visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq);
+  }
+}
+
+void AdamW::update_parameter(std::size_t index, Parameter& parameter, const Update& update) {
+  const double beta1 = config().beta1, beta2 = config().beta2;
+  const auto step = static_cast<double>(update.step);
+  dispatch(parameter.master.data_type(), [&]<class T>() {
+    const Coefficients<T> c{
+        .beta1 = static_cast<T>(beta1),
+        .one_minus_beta1 = static_cast<T>(1 - beta1),
+        .beta2 = static_cast<T>(beta2),
+        .one_minus_beta2 = static_cast<T>(1 - beta2),
+        .step_size = static_cast<T>(update.learning_rate / (1 - std::pow(beta1, step))),
+        .inverse_sqrt_bias2 = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, step))),
+        .epsilon = static_cast<T>(config().epsilon),
+        .keep = static_cast<T>(1 - update.learning_rate * update.weight_decay),
+    };
+    State& state = states_[index];
+    access_parameter<T>(parameter, static_cast<T>(update.gradient_scale), [&](auto gradient, auto store) {
+      adamw_loop(parameter.master.elements(), parameter.master.data<T>(), state.exp_avg.data<T>(),
+                 state.exp_avg_sq.data<T>(), c, gradient, store);
+    });
+  });
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,48 @@
+#include "optim/optimizer.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "optim/adafactor.h"
+#include "optim/adamw.h"
+
+namespace palimpsest {
+
+namespace {
+
+bool decays(ParameterRole role) { return role == ParameterRole::matrix || role == ParameterRole::embedding; }
+
+}  // namespace
+
+Optimizer::Optimizer(const OptimizerConfig& config, const ParameterList& parameters) : config_(config) {
+  for (const Parameter& parameter : parameters) parameter_names_.push_back(parameter.name);
+}
+
+void Optimizer::update(ParameterList& parameters, const LearningRates& rates, double gradient_scale) {
+  if (!std::ranges::equal(parameters.all(), parameter_names_, {}, &Parameter::name)) {
+    throw ShapeError(fmt::format("the optimizer was made for {} parameters and got {} others", parameter_names_.size(),
+                                 parameters.size()));
+  }
+  ++step_;
+  std::size_t index = 0;
+  for (Parameter& parameter : parameters) {
+    const double weight_decay = decays(parameter.role) ? config_.weight_decay : 0.0;
+    update_parameter(index++, parameter, {step_, rates.of(parameter.role), weight_decay, gradient_scale});
+  }
+}
+
+std::string Optimizer::state_name(std::size_t index, const char* quantity) const {
+  return fmt::format("optimizer/{}/{}", parameter_names_[index], quantity);
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, const ParameterList& parameters,
+                                          MemoryPool& pool) {
+  switch (config.kind) {
+    case OptimizerKind::adamw: return std::make_unique<AdamW>(config, parameters, pool);
+    case OptimizerKind::adafactor: return std::make_unique<Adafactor>(config, parameters, pool);
+  }
+  throw ConfigError("unknown optimizer kind");
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,68 @@
+// What every optimiser shares: the step counter, the rules by parameter role, named state for
+// checkpoints. The arithmetic of one parameter is the derived class's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/parameter.h"
+#include "optim/learning_rate.h"
+#include "optim/optimizer_config.h"
+
+namespace palimpsest {
+
+class Optimizer {
+ public:
+  using StateVisitor = std::function<void(const std::string& name, Tensor& state)>;
+
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// One step over the parameters the optimiser was made for: masters and bfloat16 working copies
+  /// change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on the way
+  /// (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on
+  /// matrices and embeddings only. The bits of the result do not depend on the number of threads.
+  /// Throws ShapeError when the parameters are not those of the constructor.
+  void update(ParameterList& parameters, const LearningRates& rates, double gradient_scale = 1.0);
+
+  /// Visits every state tensor in parameter order, by a name like
+  /// "optimizer/layers.0.self_attn.q_proj.weight/exp_avg". Together with step() they are the whole
+  /// state: restoring both continues bit for bit.
+  virtual void visit_state(const StateVisitor& visit) = 0;
+
+  /// Updates made so far.
+  std::int64_t step() const { return step_; }
+  void set_step(std::int64_t step) { step_ = step; }
+
+ protected:
+  /// What applies to one parameter in one step.
+  struct Update {
+    std::int64_t step;  // counted from 1
+    double learning_rate;
+    double weight_decay;  // decoupled: the master shrinks by learning_rate * weight_decay
+    double gradient_scale;
+  };
+
+  Optimizer(const OptimizerConfig& config, const ParameterList& parameters);
+
+  virtual void update_parameter(std::size_t index, Parameter& parameter, const Update& update) = 0;
+
+  const OptimizerConfig& config() const { return config_; }
+  std::string state_name(std::size_t index, const char* quantity) const;
+
+ private:
+  OptimizerConfig config_;
+  std::vector<std::string> parameter_names_;
+  std::int64_t step_ = 0;
+};
+
+/// The optimiser that `config.kind` names, its state zero and allocated from `pool`.
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, const ParameterList& parameters,
+                                          MemoryPool& pool);
+
+}  // namespace palimpsest
