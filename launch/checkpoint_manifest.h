@@ -1,0 +1,55 @@
+// manifest.json of a checkpoint: which files make it up, what each holds, and the state of the run
+// that is not tensors (docs/file-formats.md, "Checkpoint").
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "core/io/file_hash.h"
+#include "core/shape.h"
+
+namespace palimpsest {
+
+struct CheckpointManifest {
+  static constexpr std::string_view file_name = "manifest.json";
+  /// The hash of manifest.json itself, in the format of `xxhsum -H2`.
+  static constexpr std::string_view hash_file_name = "manifest.json.xxh128";
+
+  struct Entry {
+    std::string name;
+    Shape shape;
+    std::string type;  // "float32", "bfloat16" or "float64"
+  };
+  struct File {
+    std::string name;
+    FileFingerprint fingerprint;
+    std::vector<Entry> entries;
+  };
+
+  std::int64_t step = 0;
+  std::vector<File> files;  // one per rank that wrote, in rank order
+  nlohmann::json training_state;
+  std::string config_yaml;
+
+  std::string to_text() const;
+  /// Throws FileError, starting with `path`, on text that is not a manifest of this version.
+  static CheckpointManifest from_text(const std::string& text, const std::filesystem::path& path);
+
+  /// What one rank wrote, for the rank that writes the manifest.
+  static nlohmann::json file_to_json(const File& file);
+  static File file_from_json(const nlohmann::json& json);
+};
+
+/// The name of the file that a rank writes: "state-00003.h5".
+std::string checkpoint_file_name(int rank);
+/// The name of a checkpoint's directory: "step-00001234".
+std::string checkpoint_directory_name(std::int64_t step);
+/// The step of such a name; -1 for any other.
+std::int64_t checkpoint_step(std::string_view directory_name);
+
+}  // namespace palimpsest

@@ -1,0 +1,33 @@
+// The pattern of a subcommand: one file each, one function that describes its options to the command
+// line parser and returns what to do when the user has chosen it.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "core/comm/communicator.h"
+
+namespace palimpsest {
+
+struct Command {
+  /// Belongs to the program it was added to.
+  CLI::App* options = nullptr;
+  /// Runs after the command line has been parsed, on every rank. Returns an exit code
+  /// (launch/exit_codes.h); failures throw the typed exceptions of core/error.h.
+  std::function<int(Communicator&)> run;
+};
+
+/// Each adds a subcommand to `program`. Values parsed are kept alive by the returned `run`.
+Command add_train_command(CLI::App& program);
+Command add_eval_command(CLI::App& program);
+Command add_generate_command(CLI::App& program);
+Command add_inspect_command(CLI::App& program);
+Command add_pack_command(CLI::App& program);
+Command add_tokenizer_command(CLI::App& program);
+
+/// What --help of a command ends with: its examples (one command line a line) and the exit codes.
+std::string help_footer(const std::string& examples);
+
+}  // namespace palimpsest

@@ -1,0 +1,125 @@
+// palimpsest eval: perplexities and bits per byte of a trained model over a split.
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "launch/commands/command.h"
+#include "launch/evaluator.h"
+#include "launch/exit_codes.h"
+#include "launch/report.h"
+#include "launch/run_directory.h"
+#include "launch/run_log.h"
+#include "launch/saved_model.h"
+#include "launch/threads.h"
+
+namespace palimpsest {
+
+namespace {
+
+struct Options {
+  std::string model;
+  std::string split = "test";
+  std::string data;
+  std::string json;
+  std::int64_t batch_size = 0;
+  std::int64_t max_documents = 0;
+  std::int64_t threads = 0;
+};
+
+const std::string& token_file_of(const DataConfig& data, const std::string& split) {
+  const std::string& file = split == "train" ? data.train : split == "validation" ? data.validation : data.test;
+  if (file.empty()) {
+    throw ConfigError(fmt::format("the configuration has no data.{}: name a token file with --data", split));
+  }
+  return file;
+}
+
+int evaluate_model(const Options& options, Communicator& communicator) {
+  RunLog log = communicator.is_root() ? RunLog(stderr, on_terminal(STDERR_FILENO)) : RunLog();
+  const ThreadPlan threads = configure_threads(options.threads, communicator);
+  for (const std::string& warning : threads.warnings) log.warn(warning);
+  const Checkpoint checkpoint = open_checkpoint(options.model, communicator);
+  MemoryPool pool;
+  const SavedModel saved = read_model(checkpoint, pool);
+  const TokenFile file(options.data.empty() ? token_file_of(saved.config.data, options.split) : options.data);
+  if (file.tokenizer_identity() != saved.tokenizer->identity()) {
+    throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}", file.path().string(),
+                                file.tokenizer_identity(), saved.tokenizer->identity()));
+  }
+  log.note(fmt::format("Evaluating {} (step {}) on {}: {} documents, {} tokens; {}, {} threads each",
+                       saved.path.string(), saved.state.step, file.path().string(), file.document_count(),
+                       file.token_count(), communicator.description(), threads.threads));
+
+  const EvaluationOptions evaluation = {
+      .batch_size = options.batch_size > 0 ? options.batch_size : saved.config.evaluation.batch_size,
+      .tokens_at_once = saved.config.train.sequence_length,
+      .max_documents = options.max_documents};
+  const auto start = Pace::Clock::now();
+  const EvaluationResult result =
+      evaluate(*saved.model, file, communicator, evaluation, [&](std::int64_t done, std::int64_t all) {
+        const double seconds = std::chrono::duration<double>(Pace::Clock::now() - start).count();
+        const double left = seconds / static_cast<double>(done) * static_cast<double>(all - done);
+        log.progress(fmt::format("{:.0f} %  {} tokens/s on this rank  ETA {}",
+                                 100.0 * static_cast<double>(done) / static_cast<double>(all),
+                                 format_count(static_cast<double>(done) / seconds), format_duration(left)),
+                     /*lasting=*/false);
+      });
+  log.end_progress();
+  if (!communicator.is_root()) return ExitCode::ok;
+
+  nlohmann::ordered_json json = {{"checkpoint", saved.path.string()},
+                                 {"step", saved.state.step},
+                                 {"data", file.path().string()},
+                                 {"data_checksum", file.checksum()}};
+  json.update(to_json(result));
+  fmt::print("{}", format_evaluation(result));
+  std::filesystem::path destination = options.json;
+  if (const auto run_directory = run_directory_of(checkpoint); destination.empty() && !run_directory.empty()) {
+    destination = RunDirectory(run_directory).evaluation() /
+                  fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.state.step);
+  }
+  if (destination.empty()) return ExitCode::ok;
+  write_result(destination, json.dump(2) + '\n');
+  log.note(fmt::format("Result: {}", destination.string()));
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+Command add_eval_command(CLI::App& program) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand(
+      "eval",
+      "Measure a trained model: token perplexity, word perplexity (PG19) and bits per byte over every token of\n"
+      "every document, the memory carried through each document. Documents are shared over ranks.");
+  command
+      ->add_option("MODEL", options->model,
+                   "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
+      ->required();
+  command->add_option("--split", options->split, "Which of the configuration's token files (default: test)")
+      ->check(CLI::IsMember({"train", "validation", "test"}));
+  command->add_option("--data", options->data, "Another token file instead")->type_name("FILE");
+  command
+      ->add_option("--json", options->json, "Where the result goes as JSON (default: evaluation/ in the run directory)")
+      ->type_name("FILE");
+  command
+      ->add_option("--batch-size", options->batch_size,
+                   "Documents a rank reads at once (default: evaluation.batch_size)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--max-documents", options->max_documents, "Only the first so many documents")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--threads", options->threads, "Threads per rank (default: the cores there are)")
+      ->check(CLI::PositiveNumber);
+  command->footer(
+      help_footer("palimpsest eval runs/quickstart --split test\n"
+                  "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
+                  "palimpsest eval runs/quickstart/checkpoints/step-00000400 --data other.tokens.h5"));
+  return {command, [options](Communicator& communicator) { return evaluate_model(*options, communicator); }};
+}
+
+}  // namespace palimpsest

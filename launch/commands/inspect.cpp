@@ -1,0 +1,94 @@
+// palimpsest inspect: what a checkpoint holds, after verifying its files.
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "configs/yaml.h"
+#include "launch/commands/command.h"
+#include "launch/exit_codes.h"
+#include "launch/progress.h"
+#include "launch/report.h"
+#include "launch/saved_model.h"
+
+namespace palimpsest {
+
+namespace {
+
+struct Options {
+  std::string model;
+  bool json = false;
+};
+
+std::uint64_t bytes_of(const Checkpoint& checkpoint) {
+  std::uint64_t bytes = 0;
+  for (const auto& file : checkpoint.files()) bytes += file.fingerprint.bytes;
+  return bytes;
+}
+
+nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const SavedModel& saved) {
+  nlohmann::ordered_json state = to_json(saved.state), files = nlohmann::ordered_json::array();
+  state["tokenizer"] = saved.state.tokenizer_identity;
+  for (const auto& file : checkpoint.files()) {
+    files.push_back({{"name", file.name}, {"bytes", file.fingerprint.bytes}, {"hash", file.fingerprint.hash}});
+  }
+  return {{"checkpoint", saved.path.string()},
+          {"step", saved.state.step},
+          {"parameters", saved.model->parameters().elements()},
+          {"state", state},
+          {"gates", gate_values(saved.model->parameters())},
+          {"parameter_list", to_json(saved.model->parameters())},
+          {"files", files},
+          {"config", to_yaml(saved.config)}};
+}
+
+std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
+  const TrainingState& state = saved.state;
+  std::string text = fmt::format(
+      "checkpoint  {}\n"
+      "step        {} of {}: {} updates, {} skipped, {} tokens\n"
+      "data        {} batches of {} lanes x {} tokens read, seed {}, data {}\n"
+      "tokenizer   {}\n"
+      "memory      {}\n"
+      "written by  {} ranks with {} threads each\n"
+      "files       {} with {}B, sizes and hashes verified\n",
+      saved.path.string(), state.step, saved.config.train.steps, state.optimizer_step, state.skipped_steps,
+      state.tokens, state.cursor.steps, state.cursor.batch_size, state.cursor.sequence_length, state.cursor.seed,
+      state.cursor.data_checksum, state.tokenizer_identity,
+      state.memory_documents.empty() ? "not carried" : fmt::format("of {} lanes", state.memory_documents.size()),
+      state.ranks, state.threads, checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
+  text += "\n" + format_parameters(saved.model->parameters());
+  text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";
+  text += format_gates(gate_values(saved.model->parameters()));
+  return text + "\nConfiguration\n" + to_yaml(saved.config);
+}
+
+int inspect(const Options& options, Communicator& communicator) {
+  const Checkpoint checkpoint = open_checkpoint(options.model, communicator);
+  MemoryPool pool;
+  const SavedModel saved = read_model(checkpoint, pool);
+  if (communicator.is_root()) {
+    fmt::print("{}", options.json ? describe_as_json(checkpoint, saved).dump(2) + '\n' : describe(checkpoint, saved));
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+Command add_inspect_command(CLI::App& program) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand(
+      "inspect",
+      "Show what a checkpoint holds: state of the run, parameters, memory gates, configuration. Verifies it.");
+  command
+      ->add_option("MODEL", options->model,
+                   "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
+      ->required();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer(
+      help_footer("palimpsest inspect runs/quickstart\n"
+                  "palimpsest inspect runs/quickstart/checkpoints/step-00000400 --json"));
+  return {command, [options](Communicator& communicator) { return inspect(*options, communicator); }};
+}
+
+}  // namespace palimpsest

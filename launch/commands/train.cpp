@@ -1,0 +1,44 @@
+// palimpsest train: trains from a configuration, or goes on where the run directory's newest
+// checkpoint stands.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "configs/yaml.h"
+#include "launch/commands/command.h"
+#include "launch/trainer.h"
+
+namespace palimpsest {
+
+Command add_train_command(CLI::App& program) {
+  struct Options {
+    std::string config;
+    std::vector<std::string> overrides;
+    std::int64_t stop_after = 0;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand(
+      "train",
+      "Train a model. Starting again in the same run directory resumes from its newest checkpoint, bit for bit.\n"
+      "SIGINT, SIGTERM and SIGUSR1 (to one rank or all) end the run after the current step, with a checkpoint.");
+  command->add_option("CONFIG", options->config, "YAML configuration (docs/configuration.md lists every key)")
+      ->required();
+  command->add_option("--set", options->overrides, "Replaces values of the configuration: section.key=value ...")
+      ->type_name("KEY=VALUE");
+  command
+      ->add_option("--stop-after", options->stop_after,
+                   "Stop after this step with a checkpoint, as if interrupted; the plan (learning rates, steps) stays")
+      ->check(CLI::PositiveNumber)
+      ->type_name("STEP");
+  command->footer(
+      help_footer("palimpsest train configs/quickstart.yaml\n"
+                  "palimpsest train configs/quickstart.yaml --set train.steps=200 train.run_directory=runs/short\n"
+                  "mpirun -n 4 --map-by ppr:4:node:pe=8 palimpsest train run.yaml --set train.threads=8"));
+  return {command, [options](Communicator& communicator) {
+            Trainer trainer(load_run_config(options->config, options->overrides), communicator);
+            return trainer.run(options->stop_after);
+          }};
+}
+
+}  // namespace palimpsest

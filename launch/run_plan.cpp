@@ -1,0 +1,61 @@
+#include "launch/run_plan.h"
+
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace palimpsest {
+
+namespace {
+
+std::vector<std::int64_t> divisors(std::int64_t number) {
+  std::vector<std::int64_t> found;
+  for (std::int64_t i = 1; i <= number; ++i) {
+    if (number % i == 0) found.push_back(i);
+  }
+  return found;
+}
+
+}  // namespace
+
+LanePlan plan_lanes(const TrainConfig& config, int ranks) {
+  if (config.batch_size % ranks != 0) {
+    throw ConfigError(
+        fmt::format("train.batch_size {} cannot be shared by {} ranks: use a multiple of {}, or one of "
+                    "{} ranks",
+                    config.batch_size, ranks, ranks, fmt::join(divisors(config.batch_size), ", ")));
+  }
+  const std::int64_t per_rank = config.batch_size / ranks;
+  if (config.micro_batch_size == 0) return {per_rank, per_rank};
+  if (per_rank % config.micro_batch_size != 0) {
+    throw ConfigError(
+        fmt::format("train.micro_batch_size {} does not divide the {} lanes of a rank (train.batch_size "
+                    "{} over {} ranks): use one of {}, or 0 for all of them",
+                    config.micro_batch_size, per_rank, config.batch_size, ranks, fmt::join(divisors(per_rank), ", ")));
+  }
+  return {per_rank, config.micro_batch_size};
+}
+
+RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks) {
+  if (config.model.vocab_size == 0) config.model.vocab_size = train_file.vocab_size();
+  if (config.model.vocab_size < train_file.vocab_size()) {
+    throw ConfigError(fmt::format("model.vocab_size is {}, but the tokenizer of {} has {} tokens (0 takes that number)",
+                                  config.model.vocab_size, train_file.path().string(), train_file.vocab_size()));
+  }
+  config.model = config.model.resolved();
+  plan_lanes(config.train, ranks);
+  return config;
+}
+
+StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks) {
+  const std::int64_t lanes = plan_lanes(config, ranks).per_rank;
+  return {config.seed, config.batch_size, config.sequence_length, rank * lanes, lanes};
+}
+
+DataType compute_type(Precision precision) {
+  return precision == Precision::bfloat16 ? DataType::bfloat16 : DataType::float32;
+}
+
+}  // namespace palimpsest

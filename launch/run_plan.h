@@ -1,0 +1,31 @@
+// What follows from a configuration, the data and the number of ranks before anything is computed.
+#pragma once
+
+#include <cstdint>
+
+#include "configs/run_config.h"
+#include "data/segment_stream.h"
+#include "data/token_file.h"
+
+namespace palimpsest {
+
+/// How the lanes of the global batch are shared: first over ranks, then over micro batches.
+struct LanePlan {
+  std::int64_t per_rank = 0;
+  std::int64_t per_micro_batch = 0;
+};
+
+/// Throws ConfigError, naming the values that would do, when the lanes cannot be shared evenly.
+LanePlan plan_lanes(const TrainConfig& config, int ranks);
+
+/// The configuration with everything derived filled in. Throws ConfigError when the model has fewer
+/// tokens than the data's tokenizer, is impossible otherwise, or the lanes cannot be shared.
+RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks);
+
+/// The lanes that one rank reads.
+StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks);
+
+/// What the model computes in.
+DataType compute_type(Precision precision);
+
+}  // namespace palimpsest

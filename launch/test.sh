@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test through ctest.
+#
+#   launch/test.sh                    all of them
+#   launch/test.sh -L unit            one label: unit, mpi or end-to-end
+#   launch/test.sh -R Tensor          the tests whose name contains Tensor; any other ctest option works too
+#
+# With CI=true, warnings are errors and the unit tests run a second time under AddressSanitizer and
+# UndefinedBehaviorSanitizer.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+# run_tests PRESET [CTEST OPTION]...
+run_tests() {
+  local preset=$1
+  shift
+  say "Running the tests of build/$preset"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error --parallel "$cores" "$@"
+}
+
+install_missing build test
+use_mpi
+# Tests run side by side, so threads that wait must not burn the cores of others.
+export OMP_WAIT_POLICY=passive
+
+# Debian's Python, which sees Debian's h5py, even where another comes first on the path.
+python=/usr/bin/python3
+warnings_are_errors=OFF
+[ "${CI:-}" = true ] && warnings_are_errors=ON
+
+build release all -DPALIMPSEST_WERROR=$warnings_are_errors -DPython3_EXECUTABLE=$python
+run_tests release "$@"
+
+if [ "${CI:-}" = true ]; then
+  build sanitize all -DPython3_EXECUTABLE=$python
+  run_tests sanitize -L unit
+fi
+say "All tests passed"

@@ -1,0 +1,317 @@
+#include "launch/trainer.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "configs/yaml.h"
+#include "core/comm/agreement.h"
+#include "core/error.h"
+#include "launch/evaluator.h"
+#include "launch/exit_codes.h"
+#include "launch/report.h"
+#include "launch/run_plan.h"
+#include "launch/threads.h"
+#include "launch/training_state.h"
+#include "optim/gradient_norm.h"
+#include "optim/gradient_sync.h"
+#include "optim/learning_rate.h"
+
+namespace palimpsest {
+
+namespace {
+
+double seconds_since(Pace::Clock::time_point start) {
+  return std::chrono::duration<double>(Pace::Clock::now() - start).count();
+}
+
+/// Lanes [begin, begin + count) of a batch.
+TokenBatch micro_batch(const TokenBatch& batch, std::int64_t begin, std::int64_t count) {
+  const auto slice = [&]<class T>(const std::vector<T>& values) {
+    return std::vector<T>(values.begin() + begin * batch.tokens, values.begin() + (begin + count) * batch.tokens);
+  };
+  return {count,
+          batch.tokens,
+          slice(batch.inputs),
+          slice(batch.targets),
+          slice(batch.documents),
+          slice(batch.loss_weights)};
+}
+
+TokenFile open_train_file(const DataConfig& config) {
+  if (config.train.empty()) throw ConfigError("data.train is empty: it names the token file to train on");
+  return TokenFile(config.train);
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, Communicator& communicator)
+    : communicator_(communicator),
+      train_file_(open_train_file(config.data)),
+      config_(resolve(config, train_file_, communicator.size())),
+      directory_(config_.train.run_directory),
+      model_(state_pool_, config_.model, compute_type(config_.train.precision)),
+      stream_(train_file_, plan_stream(config_.train, communicator.rank(), communicator.size())),
+      checkpointer_(directory_.checkpoints(), communicator, config_.checkpoint.keep_last) {
+  if (!config_.data.validation.empty()) {
+    validation_file_.emplace(config_.data.validation);
+    if (validation_file_->tokenizer_identity() != train_file_.tokenizer_identity()) {
+      throw DataError(fmt::format("{}: was packed with tokenizer {}, {} with {}", validation_file_->path().string(),
+                                  validation_file_->tokenizer_identity(), train_file_.path().string(),
+                                  train_file_.tokenizer_identity()));
+    }
+  }
+  if (communicator_.is_root()) {
+    directory_.create();
+    lock_.emplace(directory_);
+    log_ = RunLog(stdout, on_terminal(STDOUT_FILENO));
+    log_.add_file(directory_.log());
+  }
+  const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);
+  threads_ = plan.threads;
+  for (const std::string& warning : plan.warnings) log_.warn(warning);
+
+  model_.initialize(config_.train.seed);
+  optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
+  const LanePlan lanes = plan_lanes(config_.train, communicator_.size());
+  first_lane_ = communicator_.rank() * lanes.per_rank;
+  for (std::int64_t lane = 0; lane < lanes.per_rank; lane += lanes.per_micro_batch) {
+    memories_.push_back(model_.empty_memory(state_pool_, lanes.per_micro_batch));
+  }
+}
+
+int Trainer::run(std::int64_t stop_after) {
+  resume();
+  print_banner();
+  const std::int64_t last_step = stop_after > 0 ? std::min(stop_after, config_.train.steps) : config_.train.steps;
+  if (step_ >= last_step) {
+    log_.note(fmt::format("Nothing to do: step {} of {} is reached", step_, last_step));
+    return ExitCode::ok;
+  }
+  while (step_ < last_step) {
+    const StepOutcome outcome = train_step();
+    log_step(outcome);
+    const bool last = step_ == last_step;
+    if (last || outcome.signal != 0 || step_ % config_.checkpoint.every == 0) save_checkpoint();
+    if (outcome.signal != 0 && !last) {
+      log_.note(
+          fmt::format("Stopped by {} after step {}; the same command resumes", signal_name(outcome.signal), step_));
+      return ExitCode::signal_base + outcome.signal;
+    }
+    if (step_ == config_.train.steps || (config_.evaluation.every > 0 && step_ % config_.evaluation.every == 0)) {
+      evaluate_validation();
+    }
+  }
+  log_.note(step_ == config_.train.steps
+                ? fmt::format("Done: {} steps, {} tokens", step_, tokens_)
+                : fmt::format("Stopped after step {} as asked; the same command without --stop-after resumes", step_));
+  return ExitCode::ok;
+}
+
+Trainer::StepOutcome Trainer::train_step() {
+  const auto start = Pace::Clock::now();
+  const TokenBatch batch = stream_.next();
+  double weight = std::accumulate(batch.loss_weights.begin(), batch.loss_weights.end(), 0.0);
+  communicator_.all_reduce_sum(std::span(&weight, 1));
+
+  model_.parameters().clear_gradients();
+  double loss = accumulate_gradients(batch, weight > 0 ? 1.0 / weight : 0.0);
+  communicator_.all_reduce_sum(std::span(&loss, 1));
+  if (weight > 0) loss /= weight;
+  synchronize_gradients(model_.parameters(), communicator_, step_pool_);
+  const double norm = global_gradient_norm(model_.parameters());
+
+  std::array<std::int64_t, 2> agreement = {!std::isfinite(loss) || !std::isfinite(norm), stop_request_.signal()};
+  communicator_.all_reduce_max(agreement);
+  StepOutcome outcome;
+  outcome.skipped = agreement[0] != 0;
+  outcome.signal = static_cast<int>(agreement[1]);
+
+  const LearningRates rates = learning_rate_at(config_.optimizer, step_, config_.train.steps);
+  if (outcome.skipped) {
+    skip_step(loss);
+  } else {
+    optimizer_->update(model_.parameters(), rates, clip_factor(norm, config_.optimizer.clip_norm));
+    consecutive_skips_ = 0;
+  }
+  ++step_;
+  tokens_ += std::llround(weight);
+  pace_.add(weight, seconds_since(start));
+  outcome.metrics = {.step = step_,
+                     .tokens = tokens_,
+                     .loss = loss,
+                     .gradient_norm = norm,
+                     .learning_rate = rates.model,
+                     .memory_gate_learning_rate = rates.memory_gate,
+                     .tokens_per_second = pace_.items_per_second(),
+                     .skipped_steps = skipped_steps_,
+                     .gates = gate_values(model_.parameters())};
+  return outcome;
+}
+
+double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale) {
+  const std::int64_t lanes = batch.lanes / static_cast<std::int64_t>(memories_.size());
+  double loss = 0;
+  for (std::size_t i = 0; i < memories_.size(); ++i) {
+    if (!config_.train.carry_memory) memories_[i] = model_.empty_memory(step_pool_, lanes);
+    const TokenBatch part = micro_batch(batch, static_cast<std::int64_t>(i) * lanes, lanes);
+    loss += model_.accumulate_gradients(step_pool_, part, memories_[i],
+                                        {config_.train.schedule, config_.train.recompute, loss_scale});
+  }
+  return loss;
+}
+
+void Trainer::skip_step(double loss) {
+  ++skipped_steps_;
+  ++consecutive_skips_;
+  const std::string culprit = std::isfinite(loss) ? first_parameter_not_finite() : "the loss";
+  log_.warn(
+      fmt::format("step {}: {} is not finite; step skipped ({} in a row)", step_ + 1, culprit, consecutive_skips_));
+  if (consecutive_skips_ >= max_consecutive_skips) {
+    throw NumericalError(fmt::format("{} steps in a row were not finite, the last being step {}: the first is {}",
+                                     consecutive_skips_, step_ + 1, first_parameter_not_finite()));
+  }
+  // What is in memory may be the cause, or have been spoilt.
+  for (MemoryState& memory : memories_) memory = model_.empty_memory(step_pool_, memory.lanes());
+}
+
+std::string Trainer::first_parameter_not_finite() {
+  const auto finite = [](const Tensor& tensor) {
+    const auto values = tensor.values<float>();
+    return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+  };
+  for (const Parameter& parameter : model_.parameters()) {
+    if (!finite(parameter.master)) return parameter.name;
+  }
+  for (const Parameter& parameter : model_.parameters()) {
+    if (parameter.variable.has_gradient() && !finite(parameter.variable.gradient())) {
+      return "the gradient of " + parameter.name;
+    }
+  }
+  return "the loss";
+}
+
+void Trainer::log_step(const StepOutcome& outcome) {
+  const bool due = step_ == 1 || step_ % config_.train.log_every == 0 || step_ == config_.train.steps;
+  log_.progress(format_step(outcome.metrics, config_.train.steps, pace_.seconds_for(config_.train.steps - step_)), due);
+  if (due && metrics_) metrics_->append(outcome.metrics.to_json());
+}
+
+void Trainer::resume() {
+  std::optional<Checkpoint> checkpoint = checkpointer_.newest();
+  if (checkpoint) {
+    const TrainingState state = training_state_of(*checkpoint);
+    const RunConfig saved = parse_run_config(checkpoint->config_yaml(), checkpoint->path().string());
+    const std::vector<std::string> differences = check_resumable(saved, config_);
+    stream_.seek(state.cursor);
+    agree<FileError>(communicator_, [&] {
+      checkpoint->read_section("parameters", parameter_entries());
+      checkpoint->read_section("optimizer", optimizer_entries());
+      if (config_.train.carry_memory) read_memory(*checkpoint, state, first_lane_, memories_);
+    });
+    for (Parameter& parameter : model_.parameters()) parameter.refresh();
+    optimizer_->set_step(state.optimizer_step);
+    step_ = resumed_step_ = state.step;
+    tokens_ = state.tokens;
+    skipped_steps_ = state.skipped_steps;
+    log_.note(fmt::format("Resuming from {}", checkpoint->path().string()));
+    if (!differences.empty()) {
+      log_.warn(fmt::format("changed since the checkpoint, so the run goes on otherwise than it would have: {}",
+                            fmt::join(differences, "; ")));
+    }
+    if (state.ranks != communicator_.size() || state.threads != threads_) {
+      log_.warn(
+          fmt::format("the checkpoint was written by {} ranks with {} threads each, now there are {} with {}: "
+                      "results agree within rounding, not bit for bit",
+                      state.ranks, state.threads, communicator_.size(), threads_));
+    }
+  }
+  if (communicator_.is_root()) {
+    write_result(directory_.config(), to_yaml(config_));
+    metrics_.emplace(directory_.metrics(), step_);
+  }
+}
+
+void Trainer::print_banner() {
+  const TrainConfig& train = config_.train;
+  const std::int64_t tokens_per_step = train.batch_size * train.sequence_length;
+  log_.note(fmt::format("Palimpsest {}: {}, {} threads each, {}", PALIMPSEST_VERSION, communicator_.description(),
+                        threads_, name_of(model_.compute_type())));
+  log_.note(fmt::format("  run directory  {}{}", directory_.path().string(), step_ == 0 ? " (from the start)" : ""));
+  log_.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
+                        format_count(static_cast<double>(model_.parameters().elements())), config_.model.num_layers,
+                        config_.model.num_heads, config_.model.head_size, config_.model.segment_length));
+  log_.note(fmt::format("  data           {}: {} tokens in {} documents, vocabulary {}", train_file_.path().string(),
+                        format_count(static_cast<double>(train_file_.token_count())), train_file_.document_count(),
+                        train_file_.vocab_size()));
+  log_.note(fmt::format("  a step         {} lanes of {} tokens; {:.1f} steps an epoch", train.batch_size,
+                        train.sequence_length,
+                        static_cast<double>(train_file_.token_count()) / static_cast<double>(tokens_per_step)));
+  log_.note(fmt::format("  plan           steps {} to {}", step_ + 1, train.steps));
+}
+
+void Trainer::evaluate_validation() {
+  if (!validation_file_) return;
+  const EvaluationOptions options = {config_.evaluation.batch_size, config_.train.sequence_length,
+                                     config_.evaluation.max_documents};
+  const EvaluationResult result =
+      evaluate(model_, *validation_file_, communicator_, options, [&](std::int64_t done, std::int64_t all) {
+        log_.progress(fmt::format("evaluating the validation split: {:.0f} %",
+                                  100.0 * static_cast<double>(done) / static_cast<double>(all)),
+                      /*lasting=*/false);
+      });
+  log_.note(fmt::format("step {}  validation: {} ({} tokens in {})", step_, format_score(result.total),
+                        format_count(static_cast<double>(result.total.tokens)), format_duration(result.seconds)));
+  if (!metrics_) return;
+  nlohmann::ordered_json line = {{"kind", "evaluation"}, {"step", step_}, {"split", "validation"}};
+  nlohmann::ordered_json score = to_json(result.total);
+  score.erase("name");
+  line.update(score);
+  metrics_->append(line);
+}
+
+void Trainer::save_checkpoint() {
+  TrainingState state;
+  state.step = step_;
+  state.optimizer_step = optimizer_->step();
+  state.tokens = tokens_;
+  state.skipped_steps = skipped_steps_;
+  state.cursor = stream_.cursor();
+  state.tokenizer_identity = train_file_.tokenizer_identity();
+  state.tokenizer_model = train_file_.tokenizer_model();
+  state.ranks = communicator_.size();
+  state.threads = threads_;
+  StateDictionary memory;
+  if (config_.train.carry_memory) {
+    state.memory_documents = gather_memory_documents(memories_, communicator_);
+    memory = memory_entries(memories_, first_lane_);
+  }
+  StateDictionary replicated;
+  replicated.add_all("parameters", parameter_entries());
+  replicated.add_all("optimizer", optimizer_entries());
+  const auto start = Pace::Clock::now();
+  checkpointer_.save(step_, replicated, memory, to_json(state), to_yaml(config_));
+  log_.note(fmt::format("step {}  checkpoint saved in {:.1f} s", step_, seconds_since(start)));
+}
+
+StateDictionary Trainer::parameter_entries() {
+  StateDictionary entries;
+  for (const Parameter& parameter : model_.parameters()) entries.add(parameter.name, parameter.master);
+  return entries;
+}
+
+StateDictionary Trainer::optimizer_entries() {
+  StateDictionary entries;
+  optimizer_->visit_state([&](const std::string& name, Tensor& tensor) {
+    entries.add(name.substr(std::string_view("optimizer/").size()), tensor);
+  });
+  return entries;
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,88 @@
+// Training from a configuration to the last step: `run` reads from top to bottom what happens.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "configs/run_config.h"
+#include "core/comm/communicator.h"
+#include "data/segment_stream.h"
+#include "data/token_file.h"
+#include "launch/checkpointer.h"
+#include "launch/metrics.h"
+#include "launch/progress.h"
+#include "launch/run_directory.h"
+#include "launch/run_log.h"
+#include "launch/stop_request.h"
+#include "layers/language_model.h"
+#include "optim/optimizer.h"
+
+namespace palimpsest {
+
+class Trainer {
+ public:
+  /// So many steps in a row whose loss or gradient is not finite end the run.
+  static constexpr int max_consecutive_skips = 10;
+
+  /// Opens the data and the run directory and builds the model; nothing is trained yet. Throws
+  /// ConfigError, FileError or DataError on what cannot work. Collective, like everything here.
+  Trainer(const RunConfig& config, Communicator& communicator);
+
+  /// Resumes from the run directory's newest checkpoint, if there is one, and trains to the last
+  /// step, or to step `stop_after` if that is positive. Returns an exit code: ok, or 128 + the signal
+  /// that stopped the run; either way a checkpoint of the last step was saved. Throws
+  /// NumericalError, naming the first parameter concerned, after too many steps that are not finite.
+  int run(std::int64_t stop_after = 0);
+
+ private:
+  struct StepOutcome {
+    StepMetrics metrics;
+    bool skipped = false;
+    int signal = 0;  // of any rank
+  };
+
+  /// Continues from the newest checkpoint, if there is one.
+  void resume();
+  void print_banner();
+  StepOutcome train_step();
+  /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
+  double accumulate_gradients(const TokenBatch& batch, double loss_scale);
+  void skip_step(double loss);
+  void log_step(const StepOutcome& outcome);
+  void evaluate_validation();
+  void save_checkpoint();
+  // What a checkpoint holds of the model and the optimiser; the tensors are theirs.
+  StateDictionary parameter_entries();
+  StateDictionary optimizer_entries();
+  std::string first_parameter_not_finite();
+
+  Communicator& communicator_;
+  TokenFile train_file_;
+  std::optional<TokenFile> validation_file_;
+  RunConfig config_;  // resolved
+  RunDirectory directory_;
+  std::optional<RunLock> lock_;  // rank 0
+  RunLog log_;
+  StopRequest stop_request_;
+  int threads_ = 1;
+  std::int64_t first_lane_ = 0;  // of this rank in the global batch
+  MemoryPool state_pool_;        // parameters and optimiser
+  MemoryPool step_pool_;         // what a step uses
+  LanguageModel model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  SegmentStream stream_;
+  std::vector<MemoryState> memories_;  // one per micro batch, in the order of the lanes
+  Checkpointer checkpointer_;
+  std::optional<MetricsLog> metrics_;  // rank 0
+  Pace pace_;
+
+  std::int64_t step_ = 0;           // done
+  std::int64_t resumed_step_ = 0;   // where this process began
+  std::int64_t tokens_ = 0;         // predicted since the start of the run
+  std::int64_t skipped_steps_ = 0;  // since the start of the run
+  int consecutive_skips_ = 0;
+};
+
+}  // namespace palimpsest

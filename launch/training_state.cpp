@@ -1,0 +1,119 @@
+#include "launch/training_state.h"
+
+#include <charconv>
+#include <cstring>
+#include <span>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace palimpsest {
+
+namespace {
+
+std::string to_hexadecimal(std::string_view bytes) {
+  std::string text;
+  text.reserve(2 * bytes.size());
+  for (const char byte : bytes) fmt::format_to(std::back_inserter(text), "{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
+std::string from_hexadecimal(const std::string& text) {
+  std::string bytes(text.size() / 2, '\0');
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    unsigned char value = 0;
+    const char* digits = text.data() + 2 * i;
+    if (std::from_chars(digits, digits + 2, value, 16).ptr != digits + 2) throw DataError("not hexadecimal");
+    bytes[i] = static_cast<char>(value);
+  }
+  return bytes;
+}
+
+/// Calls `visit(name, tensor)` for what every lane of the memories holds, lanes in order.
+template <class Visit>
+void visit_lanes(const std::vector<MemoryState>& memories, std::int64_t first_lane, const Visit& visit) {
+  std::int64_t lane = first_lane;
+  for (const MemoryState& memory : memories) {
+    for (std::int64_t i = 0; i < memory.lanes(); ++i, ++lane) {
+      for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
+        const std::string prefix = fmt::format("memory/lane-{:05}/layers.{}", lane, layer);
+        visit(prefix + "/matrix", memory.layers[layer].matrix.rows(i, i + 1));
+        visit(prefix + "/norm", memory.layers[layer].norm.rows(i, i + 1));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+nlohmann::json to_json(const TrainingState& state) {
+  return {{"step", state.step},
+          {"optimizer_step", state.optimizer_step},
+          {"tokens", state.tokens},
+          {"skipped_steps", state.skipped_steps},
+          {"cursor", to_json(state.cursor)},
+          {"memory_documents", state.memory_documents},
+          {"tokenizer", {{"identity", state.tokenizer_identity}, {"model", to_hexadecimal(state.tokenizer_model)}}},
+          {"ranks", state.ranks},
+          {"threads", state.threads}};
+}
+
+TrainingState training_state_of(const Checkpoint& checkpoint) {
+  const nlohmann::json& json = checkpoint.training_state();
+  try {
+    TrainingState state;
+    state.step = json.at("step").get<std::int64_t>();
+    state.optimizer_step = json.at("optimizer_step").get<std::int64_t>();
+    state.tokens = json.at("tokens").get<std::int64_t>();
+    state.skipped_steps = json.at("skipped_steps").get<std::int64_t>();
+    state.cursor = stream_cursor_from_json(json.at("cursor"));
+    state.memory_documents = json.at("memory_documents").get<std::vector<std::int64_t>>();
+    state.tokenizer_identity = json.at("tokenizer").at("identity").get<std::string>();
+    state.tokenizer_model = from_hexadecimal(json.at("tokenizer").at("model").get<std::string>());
+    state.ranks = json.at("ranks").get<int>();
+    state.threads = json.at("threads").get<int>();
+    return state;
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(
+        fmt::format("{}: the training state is not as expected: {}", checkpoint.path().string(), error.what()));
+  } catch (const DataError& error) {
+    throw FileError(
+        fmt::format("{}: the training state is not as expected: {}", checkpoint.path().string(), error.what()));
+  }
+}
+
+StateDictionary memory_entries(const std::vector<MemoryState>& memories, std::int64_t first_lane) {
+  StateDictionary entries;
+  visit_lanes(memories, first_lane, [&](std::string name, Tensor tensor) { entries.add(std::move(name), tensor); });
+  return entries;
+}
+
+std::vector<std::int64_t> gather_memory_documents(const std::vector<MemoryState>& memories,
+                                                  Communicator& communicator) {
+  std::vector<std::int64_t> mine, all;
+  for (const MemoryState& memory : memories) mine.insert(mine.end(), memory.documents.begin(), memory.documents.end());
+  for (const std::vector<std::byte>& bytes : communicator.all_gather(std::as_bytes(std::span(mine)))) {
+    std::vector<std::int64_t> theirs(bytes.size() / sizeof(std::int64_t));
+    if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
+    all.insert(all.end(), theirs.begin(), theirs.end());
+  }
+  return all;
+}
+
+void read_memory(const Checkpoint& checkpoint, const TrainingState& state, std::int64_t first_lane,
+                 std::vector<MemoryState>& memories) {
+  visit_lanes(memories, first_lane, [&](const std::string& name, Tensor tensor) { checkpoint.read(name, tensor); });
+  auto lane = static_cast<std::size_t>(first_lane);
+  for (MemoryState& memory : memories) {
+    for (std::int64_t& document : memory.documents) {
+      if (lane >= state.memory_documents.size()) {
+        throw FileError(fmt::format("{}: holds the memory of {} lanes, not of lane {}", checkpoint.path().string(),
+                                    state.memory_documents.size(), lane));
+      }
+      document = state.memory_documents[lane++];
+    }
+  }
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,53 @@
+"""What the program answers to a command line: help, versions, misspelt names."""
+import unittest
+
+from harness import EndToEndTest
+
+COMMANDS = ("train", "eval", "generate", "inspect", "pack", "tokenizer")
+
+
+class CommandLine(EndToEndTest):
+    def test_help_has_examples_and_exit_codes(self):
+        overview = self.run_program("--help").stdout
+        for command in COMMANDS:
+            self.assertIn(command, overview)
+            text = self.run_program(command, "--help").stdout
+            self.assertIn("Examples:", text)
+            self.assertIn(f"palimpsest {command} ", text)
+            self.assertIn("Exit codes:", text)
+
+    def test_help_is_printed_by_one_rank(self):
+        self.assertEqual(self.run_program("train", "--help", ranks=2).stdout.count("Examples:"), 1)
+
+    def test_version(self):
+        self.assertRegex(self.run_program("--version").stdout, r"^palimpsest \d+\.\d+\.\d+\n$")
+
+    def expect_error(self, expected, *arguments, expect=2):
+        error = self.run_program(*arguments, expect=expect).stderr
+        self.assertIn(expected, error)
+        self.assertEqual(error.count("\n"), 1, error)
+        self.assertTrue(error.startswith("palimpsest: error: "), error)
+
+    def test_unknown_names_are_answered_with_the_nearest(self):
+        self.expect_error("did you mean train?", "trian", "x.yaml")
+        self.expect_error("did you mean --stop-after?", "train", "x.yaml", "--stop-afer", 3)
+        self.expect_error("did you mean --split?", "eval", "run", "--spilt=test")
+        self.expect_error("expected one of train, eval")
+
+    def test_missing_and_wrong_values(self):
+        self.expect_error("CONFIG is required", "train")
+        self.expect_error("--stop-after", "train", "x.yaml", "--stop-after", "soon")
+        self.expect_error("--split", "eval", "run", "--split", "dev")
+        self.expect_error("/no/such.yaml", "train", "/no/such.yaml", expect=3)
+
+    def test_misspelt_key_is_named_with_its_line(self):
+        config = self.config("misspelt")
+        content = config.read_text(encoding="utf-8").replace("hidden_size", "hiden_size")
+        config.write_text(content, encoding="utf-8")
+        self.expect_error("hidden_size", "train", config)
+        self.expect_error(":2", "train", config)
+        self.expect_error("did you mean steps?", "train", self.config("override"), "--set", "train.step=3")
+
+
+if __name__ == "__main__":
+    unittest.main()

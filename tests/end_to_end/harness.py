@@ -1,0 +1,165 @@
+"""Runs the real program for the tests of this folder: a tiny corpus, jobs of one or several ranks,
+and what they leave behind."""
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import h5py
+import numpy
+
+PROGRAM = os.environ["PALIMPSEST"]
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+TIMEOUT = 120
+
+CONFIG = """\
+model:
+  hidden_size: 32
+  num_layers: 2
+  num_heads: 4
+  num_kv_heads: 2
+  ffn_size: 48
+  segment_length: 16
+  memory_update: delta
+
+data:
+  train: {data}/train.h5
+  validation: {data}/validation.h5
+  test: {data}/test.h5
+
+train:
+  run_directory: {run}
+  steps: 8
+  batch_size: 4
+  sequence_length: 48
+  threads: 1
+  log_every: 1
+
+optimizer:
+  learning_rate: 1e-2
+  warmup_steps: 2
+
+checkpoint:
+  every: 1000
+"""
+
+
+def text(characters, seed):
+    """Words out of a small vocabulary, so that there is something to learn."""
+    generator = random.Random(seed)
+    words = []
+    while sum(map(len, words)) + len(words) < characters:
+        words.append(generator.choice(["the", "of", "memory", "palimpsest", "written", "over", "é", "again"]))
+    return " ".join(words)
+
+
+def environment():
+    """One computing thread a rank; several ranks wherever the tests run, as root too."""
+    return os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "OMPI_MCA_hwloc_base_binding_policy": "none",
+        "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+    }
+
+
+def command(arguments, ranks):
+    launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+    return launcher + [PROGRAM] + [str(argument) for argument in arguments]
+
+
+class EndToEndTest(unittest.TestCase):
+    """Packs the corpus once for all tests of a class; each test gets run directories of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="palimpsest-end-to-end-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        for split, lengths in {"train": [900, 500, 1400, 300], "validation": [400], "test": [700, 60, 350, 9]}.items():
+            for index, length in enumerate(lengths):
+                file = cls.folder / "corpus" / split / f"{index}.txt"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text(length, f"{split}{index}"), encoding="utf-8")
+            subprocess.run([PROGRAM, "pack", cls.folder / "corpus" / split, cls.folder / f"{split}.h5"], check=True, capture_output=True,
+                           timeout=TIMEOUT)
+
+    def config(self, run, **sections):
+        """A configuration file for run directory `run`; `sections` hold further lines of YAML values."""
+        content = CONFIG.format(data=self.folder, run=self.folder / run)
+        for section, values in sections.items():
+            lines = "".join(f"  {key}: {value}\n" for key, value in values.items())
+            for key in values:
+                content = re.sub(rf"(?m)^  {key}: .*\n", "", content)
+            if f"{section}:\n" in content:
+                content = content.replace(f"{section}:\n", f"{section}:\n{lines}")
+            else:
+                content += f"\n{section}:\n{lines}"
+        file = self.folder / f"{run}.yaml"
+        file.write_text(content, encoding="utf-8")
+        return file
+
+    def run_program(self, *arguments, ranks=1, expect=0, stdin=""):
+        result = subprocess.run(command(arguments, ranks), capture_output=True, text=True, input=stdin,
+                                env=environment(), timeout=TIMEOUT)
+        self.assertEqual(result.returncode, expect, f"{arguments}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def start_program(self, *arguments, ranks=1):
+        process = subprocess.Popen(command(arguments, ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, env=environment())
+        self.addCleanup(lambda: (process.kill(), process.wait(), process.stdout.close()))
+        return process
+
+    def metrics(self, run, kind="step"):
+        path = self.folder / run / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [line for line in map(json.loads, lines) if line["kind"] == kind]
+
+    def losses(self, run):
+        return [line["loss"] for line in self.metrics(run)]
+
+    def wait_for_step(self, run, step):
+        deadline = time.monotonic() + TIMEOUT
+        path = self.folder / run / "metrics.jsonl"
+        while time.monotonic() < deadline:
+            if path.exists() and f'"step":{step},' in path.read_text(encoding="utf-8"):
+                return
+            time.sleep(0.02)
+        self.fail(f"{run} did not reach step {step}")
+
+    def checkpoint(self, run, step):
+        return self.folder / run / "checkpoints" / f"step-{step:08}"
+
+    def manifest(self, run, step):
+        return json.loads((self.checkpoint(run, step) / "manifest.json").read_text(encoding="utf-8"))
+
+    def tensors(self, run, step):
+        """Every data set of a checkpoint by name, as bytes."""
+        found = {}
+        for file in sorted(self.checkpoint(run, step).glob("*.h5")):
+            with h5py.File(file, "r") as opened:
+                opened.visititems(lambda name, item: found.update({name: numpy.asarray(item).tobytes()})
+                                  if isinstance(item, h5py.Dataset) else None)
+        return found
+
+    def assert_same_checkpoint(self, first, second, step):
+        """Equal bits in every tensor and an equal state of the run."""
+        a, b = self.tensors(first, step), self.tensors(second, step)
+        self.assertEqual(a.keys(), b.keys())
+        self.assertEqual([name for name in a if a[name] != b[name]], [])
+        self.assertEqual(self.manifest(first, step)["training_state"], self.manifest(second, step)["training_state"])
+
+    def assert_close(self, first, second, tolerance):
+        self.assertEqual(len(first), len(second))
+        for a, b in zip(first, second):
+            self.assertLess(abs(a - b), tolerance * abs(a), f"{first}\n{second}")

@@ -1,0 +1,138 @@
+// The rules of the house, read from the sources themselves: includes between the folders point one
+// way, every include of ours is written from the repository's root, and each outside library stays
+// in the rooms it has been given.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What the files of a folder may include from; a test may include what the folder it tests may.
+const std::map<std::string, std::set<std::string>> allowed_folders = {
+    {"core", {"core"}},
+    {"autograd", {"core", "autograd"}},
+    {"layers", {"core", "autograd", "layers"}},
+    {"optim", {"core", "autograd", "optim"}},
+    {"data", {"core", "data"}},
+    {"configs", {"core", "autograd", "layers", "optim", "data", "configs"}},
+    {"launch", {"core", "autograd", "layers", "optim", "data", "configs", "launch"}},
+};
+
+struct VendorRule {
+  std::regex header;
+  std::vector<std::string> rooms;  // beginnings of the paths where it may stand
+};
+
+const std::vector<VendorRule> vendor_rules = {
+    {std::regex("(oneapi/dnnl/)?dnnl.*"), {"core/gemm."}},
+    {std::regex("mpi(-ext)?\\.h"), {"core/comm/", "tests/mpi/"}},
+    {std::regex("(hdf5(_hl)?|H5.*)\\.h"), {"core/io/"}},
+    {std::regex("xxhash\\.h"), {"core/io/"}},
+    {std::regex("yaml-cpp/.*"), {"configs/"}},
+    {std::regex("sentencepiece.*"), {"data/", "tests/data/"}},
+    {std::regex("CLI/.*"), {"launch/"}},
+};
+
+std::string first_folder(const std::string& path) { return path.substr(0, path.find('/')); }
+
+/// The folder whose rules a file follows: that of `tests/data/x_test.cpp` is data.
+std::string governing_folder(const std::string& path) {
+  return first_folder(path) == "tests" ? first_folder(path.substr(path.find('/') + 1)) : first_folder(path);
+}
+
+bool starts_with_any(const std::string& path, const std::vector<std::string>& beginnings) {
+  for (const std::string& beginning : beginnings) {
+    if (path.starts_with(beginning)) return true;
+  }
+  return false;
+}
+
+/// The broken rule of one include, or nothing.
+std::string violation(const std::string& path, bool quoted, const std::string& header) {
+  for (const VendorRule& rule : vendor_rules) {
+    if (std::regex_match(header, rule.header) && !starts_with_any(path, rule.rooms)) {
+      return "<" + header + "> belongs in " + rule.rooms.front();
+    }
+  }
+  if (!quoted || header.starts_with("tests/")) return "";
+  if (!allowed_folders.contains(first_folder(header))) return "\"" + header + "\" is not a path from the root";
+  const auto allowed = allowed_folders.find(governing_folder(path));
+  if (allowed == allowed_folders.end()) return "";  // tests/mpi, tests/bench: any folder
+  if (!allowed->second.contains(first_folder(header))) {
+    return "\"" + header + "\": " + allowed->first + " must not depend on " + first_folder(header);
+  }
+  return "";
+}
+
+/// Every broken rule of one file, as "path:line: what".
+std::vector<std::string> violations(const std::string& path, std::istream& source) {
+  static const std::regex include(R"re(\s*#\s*include\s*(["<])([^">]+)[">].*)re");
+  std::vector<std::string> found;
+  std::string line;
+  for (int number = 1; std::getline(source, line); ++number) {
+    std::smatch match;
+    if (!std::regex_match(line, match, include)) continue;
+    const std::string what = violation(path, match[1] == "\"", match[2]);
+    if (!what.empty()) found.push_back(path + ":" + std::to_string(number) + ": " + what);
+  }
+  return found;
+}
+
+std::vector<std::string> source_paths() {
+  const fs::path root = PALIMPSEST_SOURCE_DIR;
+  std::vector<std::string> paths;
+  for (const std::string folder : {"core", "autograd", "layers", "optim", "data", "configs", "launch", "tests"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      const fs::path extension = entry.path().extension();
+      if (extension == ".h" || extension == ".cpp") paths.push_back(fs::relative(entry.path(), root).string());
+    }
+  }
+  return paths;
+}
+
+std::vector<std::string> check(const std::string& path, const std::string& text) {
+  std::istringstream source(text);
+  return violations(path, source);
+}
+
+TEST(IncludeRules, HoldInEverySourceFile) {
+  const std::vector<std::string> paths = source_paths();
+  ASSERT_GT(paths.size(), 50u) << "the sources were not found under " << PALIMPSEST_SOURCE_DIR;
+  for (const std::string& path : paths) {
+    std::ifstream source(fs::path(PALIMPSEST_SOURCE_DIR) / path);
+    for (const std::string& what : violations(path, source)) ADD_FAILURE() << what;
+  }
+}
+
+TEST(IncludeRules, FindAnIncludeAgainstTheDirection) {
+  EXPECT_EQ(check("core/tensor.cpp", "#include \"autograd/tape.h\"\n").size(), 1u);
+  EXPECT_EQ(check("layers/linear.h", "#pragma once\n\n  # include \"optim/adamw.h\"  // why\n").size(), 1u);
+  EXPECT_EQ(check("data/corpus.cpp", "#include \"autograd/variable.h\"\n").size(), 1u);
+  EXPECT_EQ(check("tests/data/corpus_test.cpp", "#include \"launch/trainer.h\"\n").size(), 1u);
+  EXPECT_EQ(check("data/corpus.cpp", "#include \"core/error.h\"\n#include \"data/tokenizer.h\"\n").size(), 0u);
+}
+
+TEST(IncludeRules, FindALibraryOutsideItsRoom) {
+  EXPECT_EQ(check("core/tensor.cpp", "#include <dnnl.hpp>\n").size(), 1u);
+  EXPECT_EQ(check("core/tensor.cpp", "#include \"oneapi/dnnl/dnnl.h\"\n").size(), 1u);
+  EXPECT_EQ(check("launch/trainer.cpp", "#include <mpi.h>\n").size(), 1u);
+  EXPECT_EQ(check("data/token_file.cpp", "#include <hdf5.h>\n").size(), 1u);
+  EXPECT_EQ(check("core/gemm.cpp", "#include <dnnl.hpp>\n").size(), 0u);
+  EXPECT_EQ(check("core/comm/mpi_communicator.cpp", "#include <mpi.h>\n").size(), 0u);
+}
+
+TEST(IncludeRules, FindAnIncludeThatIsNotFromTheRoot) {
+  EXPECT_EQ(check("core/kernels/rope.cpp", "#include \"rope.h\"\n").size(), 1u);
+  EXPECT_EQ(check("core/kernels/rope.cpp", "#include \"../tensor.h\"\n").size(), 1u);
+}
+
+}  // namespace

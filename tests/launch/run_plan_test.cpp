@@ -1,0 +1,56 @@
+// What follows from a configuration before anything is computed.
+#include "launch/run_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/launch/tiny_model.h"
+#include "tests/temporary_directory.h"
+
+namespace palimpsest {
+namespace {
+
+std::string message_of(const auto& action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(LanePlan, SharesLanesOverRanksAndMicroBatches) {
+  TrainConfig config;
+  config.batch_size = 12;
+  EXPECT_EQ(plan_lanes(config, 3).per_rank, 4);
+  EXPECT_EQ(plan_lanes(config, 3).per_micro_batch, 4);
+  config.micro_batch_size = 2;
+  EXPECT_EQ(plan_lanes(config, 3).per_micro_batch, 2);
+  const StreamConfig stream = plan_stream(config, 2, 3);
+  EXPECT_EQ(stream.first_lane, 8);
+  EXPECT_EQ(stream.lane_count, 4);
+}
+
+TEST(LanePlan, NamesTheValuesThatWouldDo) {
+  TrainConfig config;
+  config.batch_size = 12;
+  EXPECT_NE(message_of([&] { plan_lanes(config, 5); }).find("1, 2, 3, 4, 6, 12"), std::string::npos);
+  config.micro_batch_size = 4;
+  EXPECT_NE(message_of([&] { plan_lanes(config, 2); }).find("1, 2, 3, 6"), std::string::npos);
+}
+
+TEST(Resolve, TakesTheVocabularyOfTheTokenizerAndRefusesASmallerOne) {
+  const TemporaryDirectory directory;
+  write_token_file(directory / "tokens.h5", {50});
+  const TokenFile file(directory / "tokens.h5");
+  RunConfig config;
+  EXPECT_EQ(resolve(config, file, 1).model.vocab_size, 258);
+  EXPECT_EQ(resolve(config, file, 1).model.head_size, 64);
+  config.model.vocab_size = 300;
+  EXPECT_EQ(resolve(config, file, 1).model.vocab_size, 300);
+  config.model.vocab_size = 257;
+  EXPECT_NE(message_of([&] { resolve(config, file, 1); }).find("has 258 tokens"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace palimpsest
