@@ -26,7 +26,7 @@ struct TrainConfig {
   Schedule schedule = Schedule::automatic;
   Recompute recompute = Recompute::none;
   bool carry_memory = true;  // the memory goes on, detached, while a document continues
-  std::int64_t threads = 0;  // per rank; 0: what OpenMP finds
+  std::int64_t threads = 0;  // per rank; 0: OMP_NUM_THREADS, else its share of the cores
   std::int64_t log_every = 10;
 };
 

@@ -92,7 +92,7 @@ void describe_train(Config& train, Visitor& visitor) {
   visitor.field("carry_memory", train.carry_memory, Boolean{},
                 "Whether the memory goes on, detached, into the next step while its document continues.");
   visitor.field("threads", train.threads, between<std::int64_t>(0, 10'000),
-                "Threads per rank. 0: what OpenMP finds (OMP_NUM_THREADS or the cores the rank may use).");
+                "Threads per rank. 0: OMP_NUM_THREADS, else the share of a rank in the cores it may use.");
   visitor.field("log_every", train.log_every, between<std::int64_t>(1, max_count), "Steps between progress lines.");
 }
 

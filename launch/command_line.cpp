@@ -1,6 +1,7 @@
 #include "launch/command_line.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 #include <vector>
 
@@ -31,28 +32,38 @@ std::string suggestion(const std::string& name, const std::vector<std::string>& 
 }  // namespace
 
 std::string explain(const CLI::ParseError& error, const CLI::App& program) {
-  const std::vector<CLI::App*> chosen = program.get_subcommands();
-  const std::vector<std::string> unknown = program.remaining(/*recurse=*/true);
-  if (chosen.empty()) {
-    std::vector<std::string> commands;
-    for (const CLI::App* command : program.get_subcommands(nullptr)) commands.push_back(command->get_name());
-    const std::string all = fmt::format("{}", fmt::join(commands, ", "));
-    if (unknown.empty()) return fmt::format("a command is missing: expected one of {}", all);
-    return fmt::format("unknown command {}{} (commands: {})", unknown.front(), suggestion(unknown.front(), commands),
-                       all);
+  const CLI::App* command = &program;
+  std::string name = "palimpsest";
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    name += " " + command->get_name();
   }
-  const CLI::App& command = *chosen.front();
-  const std::string help = fmt::format("see palimpsest {} --help", command.get_name());
+  const std::string help = fmt::format("see {} --help", name);
+  const std::vector<std::string> unknown = program.remaining(/*recurse=*/true);
   for (const std::string& argument : unknown) {
     if (!argument.starts_with("-") || argument == "-") continue;
     const std::string flag = argument.substr(0, argument.find('='));
-    return fmt::format("{}: unknown flag {}{} ({})", command.get_name(), flag, suggestion(flag, flags_of(command)),
-                       help);
+    return fmt::format("unknown flag {}{} ({})", flag, suggestion(flag, flags_of(*command)), help);
   }
-  if (!unknown.empty()) {
-    return fmt::format("{}: unexpected argument {} ({})", command.get_name(), unknown.front(), help);
+  std::vector<std::string> commands;
+  for (const CLI::App* known : command->get_subcommands(nullptr)) commands.push_back(known->get_name());
+  if (!commands.empty()) {
+    const std::string expected = fmt::format("expected one of {} ({})", fmt::join(commands, ", "), help);
+    if (unknown.empty()) return fmt::format("a command is missing: {}", expected);
+    return fmt::format("unknown command {}{} {}", unknown.front(), suggestion(unknown.front(), commands), expected);
   }
-  return fmt::format("{}: {} ({})", command.get_name(), error.what(), help);
+  if (!unknown.empty()) return fmt::format("unexpected argument {} ({})", unknown.front(), help);
+  return fmt::format("{} ({})", error.what(), help);
+}
+
+CLI::Validator whole_number_from(std::int64_t minimum) {
+  const auto check = [minimum](const std::string& text) {
+    std::int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool valid = error == std::errc() && end == text.data() + text.size() && value >= minimum;
+    return valid ? std::string() : fmt::format("'{}' is not a whole number of at least {}", text, minimum);
+  };
+  return {check, fmt::format(">={}", minimum)};
 }
 
 std::string help_footer(const std::string& examples) {

@@ -1,6 +1,6 @@
 // metrics.jsonl in the run directory: one JSON object a line for every logged step and every
 // evaluation, in the order in which they happened. No step appears twice, however often the run was
-// resumed. docs/file-formats.md lists the keys.
+// resumed. docs/getting-started.md shows one.
 #pragma once
 
 #include <cstdint>

@@ -227,9 +227,10 @@ void Trainer::resume() {
     }
     if (state.ranks != communicator_.size() || state.threads != threads_) {
       log_.warn(
-          fmt::format("the checkpoint was written by {} ranks with {} threads each, now there are {} with {}: "
-                      "results agree within rounding, not bit for bit",
-                      state.ranks, state.threads, communicator_.size(), threads_));
+          fmt::format("the checkpoint was written by {} with {} each, now there are {} with {}: results agree "
+                      "within rounding, not bit for bit",
+                      format_plural(state.ranks, "rank"), format_plural(state.threads, "thread"),
+                      format_plural(communicator_.size(), "rank"), format_plural(threads_, "thread")));
     }
   }
   if (communicator_.is_root()) {
@@ -241,8 +242,8 @@ void Trainer::resume() {
 void Trainer::print_banner() {
   const TrainConfig& train = config_.train;
   const std::int64_t tokens_per_step = train.batch_size * train.sequence_length;
-  log_.note(fmt::format("Palimpsest {}: {}, {} threads each, {}", PALIMPSEST_VERSION, communicator_.description(),
-                        threads_, name_of(model_.compute_type())));
+  log_.note(fmt::format("Palimpsest {}: {}, {} each, {}", PALIMPSEST_VERSION, communicator_.description(),
+                        format_plural(threads_, "thread"), name_of(model_.compute_type())));
   log_.note(fmt::format("  run directory  {}{}", directory_.path().string(), step_ == 0 ? " (from the start)" : ""));
   log_.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
                         format_count(static_cast<double>(model_.parameters().elements())), config_.model.num_layers,

@@ -2,6 +2,7 @@
 // line parser and returns what to do when the user has chosen it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -26,6 +27,9 @@ Command add_generate_command(CLI::App& program);
 Command add_inspect_command(CLI::App& program);
 Command add_pack_command(CLI::App& program);
 Command add_tokenizer_command(CLI::App& program);
+
+/// Accepts whole numbers of at least `minimum`.
+CLI::Validator whole_number_from(std::int64_t minimum);
 
 /// What --help of a command ends with: its examples (one command line a line) and the exit codes.
 std::string help_footer(const std::string& examples);

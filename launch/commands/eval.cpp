@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
 #include "launch/evaluator.h"
@@ -20,6 +21,9 @@
 namespace palimpsest {
 
 namespace {
+
+/// Where there is no terminal whose line could renew itself.
+constexpr double seconds_between_lines = 30;
 
 struct Options {
   std::string model;
@@ -46,20 +50,23 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   const Checkpoint checkpoint = open_checkpoint(options.model, communicator);
   MemoryPool pool;
   const SavedModel saved = read_model(checkpoint, pool);
-  const TokenFile file(options.data.empty() ? token_file_of(saved.config.data, options.split) : options.data);
+  const RunConfig config =
+      std::filesystem::is_regular_file(options.model) ? load_run_config(options.model) : saved.config;
+  const TokenFile file(options.data.empty() ? token_file_of(config.data, options.split) : options.data);
   if (file.tokenizer_identity() != saved.tokenizer->identity()) {
     throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}", file.path().string(),
                                 file.tokenizer_identity(), saved.tokenizer->identity()));
   }
-  log.note(fmt::format("Evaluating {} (step {}) on {}: {} documents, {} tokens; {}, {} threads each",
-                       saved.path.string(), saved.state.step, file.path().string(), file.document_count(),
-                       file.token_count(), communicator.description(), threads.threads));
+  log.note(fmt::format("Evaluating {} (step {}) on {}: {}, {} tokens; {}, {} each", saved.path.string(),
+                       saved.state.step, file.path().string(), format_plural(file.document_count(), "document"),
+                       file.token_count(), communicator.description(), format_plural(threads.threads, "thread")));
 
   const EvaluationOptions evaluation = {
-      .batch_size = options.batch_size > 0 ? options.batch_size : saved.config.evaluation.batch_size,
+      .batch_size = options.batch_size > 0 ? options.batch_size : config.evaluation.batch_size,
       .tokens_at_once = saved.config.train.sequence_length,
       .max_documents = options.max_documents};
   const auto start = Pace::Clock::now();
+  double next_line = seconds_between_lines;
   const EvaluationResult result =
       evaluate(*saved.model, file, communicator, evaluation, [&](std::int64_t done, std::int64_t all) {
         const double seconds = std::chrono::duration<double>(Pace::Clock::now() - start).count();
@@ -67,7 +74,8 @@ int evaluate_model(const Options& options, Communicator& communicator) {
         log.progress(fmt::format("{:.0f} %  {} tokens/s on this rank  ETA {}",
                                  100.0 * static_cast<double>(done) / static_cast<double>(all),
                                  format_count(static_cast<double>(done) / seconds), format_duration(left)),
-                     /*lasting=*/false);
+                     /*lasting=*/seconds >= next_line);
+        if (seconds >= next_line) next_line += seconds_between_lines;
       });
   log.end_progress();
   if (!communicator.is_root()) return ExitCode::ok;
@@ -94,9 +102,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
 Command add_eval_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
-      "eval",
-      "Measure a trained model: token perplexity, word perplexity (PG19) and bits per byte over every token of\n"
-      "every document, the memory carried through each document. Documents are shared over ranks.");
+      "eval", "Measure a trained model: perplexity per token and word, bits per byte over a split");
   command
       ->add_option("MODEL", options->model,
                    "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
@@ -110,12 +116,14 @@ Command add_eval_command(CLI::App& program) {
   command
       ->add_option("--batch-size", options->batch_size,
                    "Documents a rank reads at once (default: evaluation.batch_size)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number_from(1));
   command->add_option("--max-documents", options->max_documents, "Only the first so many documents")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number_from(1));
   command->add_option("--threads", options->threads, "Threads per rank (default: the cores there are)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number_from(1));
   command->footer(
+      "Every token of every document counts, and the memory is carried through each whole document. Documents are\n"
+      "shared over ranks; the result depends neither on their number nor on --batch-size.\n\n" +
       help_footer("palimpsest eval runs/quickstart --split test\n"
                   "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
                   "palimpsest eval runs/quickstart/checkpoints/step-00000400 --data other.tokens.h5"));

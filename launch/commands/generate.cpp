@@ -62,7 +62,12 @@ int generate_text(const Options& options, Communicator& communicator) {
   const SavedModel saved = read_model(open_checkpoint(options.model, communicator), pool);
 
   if (!options.quiet) write_to_stdout(prompt);
-  const GenerationResult result = generate(*saved.model, *saved.tokenizer, prompt, options.generation, write_to_stdout);
+  const GenerationResult result =
+      generate(*saved.model, *saved.tokenizer, prompt, options.generation, write_to_stdout,
+               [&](std::int64_t done, std::int64_t all) {
+                 log.progress(fmt::format("reading the prompt: {} of {} tokens", done, all), /*lasting=*/false);
+                 if (done == all) log.end_progress();
+               });
   write_to_stdout("\n");
   const auto rate = [](std::int64_t tokens, double seconds) {
     return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9));
@@ -79,10 +84,7 @@ int generate_text(const Options& options, Communicator& communicator) {
 Command add_generate_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
   SamplingOptions& sampling = options->generation.sampling;
-  CLI::App* command = program.add_subcommand(
-      "generate",
-      "Continue a prompt with a trained model. The whole prompt, however long, passes through the memory; the text\n"
-      "goes to standard output as it comes. The same seed gives the same text.");
+  CLI::App* command = program.add_subcommand("generate", "Continue a prompt with a trained model");
   command
       ->add_option("MODEL", options->model,
                    "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
@@ -93,15 +95,17 @@ Command add_generate_command(CLI::App& program) {
       ->type_name("FILE")
       ->excludes(prompt);
   command->add_option("--max-tokens", options->generation.max_tokens, "Stop after so many tokens (default: 200)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number_from(0));
   command->add_option("--temperature", sampling.temperature, "0 always takes the likeliest token (default: 1)");
   command->add_option("--top-k", sampling.top_k, "Sample among the k likeliest tokens (default: 0, all)");
   command->add_option("--top-p", sampling.top_p, "Sample among the likeliest tokens that reach p (default: 1, all)");
   command->add_option("--seed", sampling.seed, "Of the random numbers (default: 1)");
   command->add_option("--threads", options->threads, "Threads (default: the cores there are)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number_from(1));
   command->add_flag("--quiet", options->quiet, "Print only what is generated, not the prompt before it");
   command->footer(
+      "The whole prompt, however long, passes through the memory; the text goes to standard output as it comes. The\n"
+      "same seed gives the same text.\n\n" +
       help_footer("palimpsest generate runs/quickstart --prompt \"It is a truth universally acknowledged\"\n"
                   "palimpsest generate runs/quickstart --prompt-file book.txt --temperature 0.8 --top-p 0.95 --seed 7\n"
                   "cat book.txt | palimpsest generate runs/quickstart --prompt-file - --max-tokens 500 --quiet"));

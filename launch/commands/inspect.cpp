@@ -50,13 +50,14 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
       "data        {} batches of {} lanes x {} tokens read, seed {}, data {}\n"
       "tokenizer   {}\n"
       "memory      {}\n"
-      "written by  {} ranks with {} threads each\n"
+      "written by  {} with {} each\n"
       "files       {} with {}B, sizes and hashes verified\n",
       saved.path.string(), state.step, saved.config.train.steps, state.optimizer_step, state.skipped_steps,
       state.tokens, state.cursor.steps, state.cursor.batch_size, state.cursor.sequence_length, state.cursor.seed,
       state.cursor.data_checksum, state.tokenizer_identity,
       state.memory_documents.empty() ? "not carried" : fmt::format("of {} lanes", state.memory_documents.size()),
-      state.ranks, state.threads, checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
+      format_plural(state.ranks, "rank"), format_plural(state.threads, "thread"), checkpoint.files().size(),
+      format_count(static_cast<double>(bytes_of(checkpoint))));
   text += "\n" + format_parameters(saved.model->parameters());
   text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";
   text += format_gates(gate_values(saved.model->parameters()));
@@ -77,9 +78,7 @@ int inspect(const Options& options, Communicator& communicator) {
 
 Command add_inspect_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand(
-      "inspect",
-      "Show what a checkpoint holds: state of the run, parameters, memory gates, configuration. Verifies it.");
+  CLI::App* command = program.add_subcommand("inspect", "Verify a checkpoint and show what it holds");
   command
       ->add_option("MODEL", options->model,
                    "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")

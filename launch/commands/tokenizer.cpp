@@ -121,7 +121,7 @@ Command add_tokenizer_command(CLI::App& program) {
   trains
       ->add_option("--max-sentences", options->training.max_sentences,
                    "Lines to learn from, drawn at random (default 1000000; 0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number_from(0));
   trains->add_option("--threads", options->training.threads, "Threads (default 1)")->check(CLI::Range(1, 1024));
   trains->add_option("--seed", options->training.seed, "Of the draw (default 1)");
   trains->add_flag("--force", options->force, "Replace the model file when it exists");

@@ -18,10 +18,7 @@ Command add_train_command(CLI::App& program) {
     std::int64_t stop_after = 0;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand(
-      "train",
-      "Train a model. Starting again in the same run directory resumes from its newest checkpoint, bit for bit.\n"
-      "SIGINT, SIGTERM and SIGUSR1 (to one rank or all) end the run after the current step, with a checkpoint.");
+  CLI::App* command = program.add_subcommand("train", "Train a model, or go on training one");
   command->add_option("CONFIG", options->config, "YAML configuration (docs/configuration.md lists every key)")
       ->required();
   command->add_option("--set", options->overrides, "Replaces values of the configuration: section.key=value ...")
@@ -29,9 +26,11 @@ Command add_train_command(CLI::App& program) {
   command
       ->add_option("--stop-after", options->stop_after,
                    "Stop after this step with a checkpoint, as if interrupted; the plan (learning rates, steps) stays")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number_from(1))
       ->type_name("STEP");
   command->footer(
+      "Starting again in the same run directory resumes from its newest checkpoint, bit for bit. SIGINT, SIGTERM and\n"
+      "SIGUSR1, to one rank or all, end the run after the current step with a checkpoint.\n\n" +
       help_footer("palimpsest train configs/quickstart.yaml\n"
                   "palimpsest train configs/quickstart.yaml --set train.steps=200 train.run_directory=runs/short\n"
                   "mpirun -n 4 --map-by ppr:4:node:pe=8 palimpsest train run.yaml --set train.threads=8"));

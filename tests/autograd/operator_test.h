@@ -2,6 +2,8 @@
 // bfloat16 against float64, gradients added to earlier ones, inputs that want none.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <functional>
 #include <span>
 #include <vector>
@@ -29,6 +31,12 @@ struct OperatorCase {
   std::function<bool(std::size_t)> is_parameter = [](std::size_t) { return false; };
 };
 
+/// Leaves NaN where the pool's next blocks will lie, so that what an operator forgets to write shows.
+inline void soil(MemoryPool& pool) {
+  auto block = pool.allocate(std::size_t{1} << 20);
+  std::fill(block.get(), block.get() + (std::size_t{1} << 20), std::byte{0xff});
+}
+
 struct OperatorResult {
   std::vector<double> value;
   std::vector<std::vector<double>> gradients;
@@ -39,6 +47,7 @@ struct OperatorResult {
 inline OperatorResult run_operator(const OperatorCase& test, DataType type, double earlier = 0.0,
                                    const std::vector<bool>& wanted = {}) {
   MemoryPool pool;
+  soil(pool);
   Tape tape(pool);
   std::vector<Variable> inputs;
   for (std::size_t i = 0; i < test.inputs.size(); ++i) {

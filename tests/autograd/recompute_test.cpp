@@ -123,6 +123,19 @@ TEST_F(RecomputeCalls, AnInputMayBeGivenTwiceAndReturned) {
   EXPECT_EQ(x.gradient().to_doubles(), std::vector<double>{3});
 }
 
+TEST_F(RecomputeCalls, AnInputKeepsItsGradientType) {
+  const auto one = [this] { return Tensor::from_values(pool_, {1, 1}, DataType::bfloat16, std::vector<double>{1}); };
+  const Variable weight = Variable::leaf(one(), DataType::float32);
+  const auto function = [&](Tape& tape, std::span<const Variable> in) {
+    return std::vector{linear(tape, Variable(one()), in[0])};
+  };
+  for (int i = 0; i < 300; ++i) {  // a bfloat16 sum of ones would stop at 256
+    Tape tape(pool_);
+    tape.backward(recompute(tape, function, {weight})[0]);
+  }
+  EXPECT_EQ(weight.gradient().to_doubles(), std::vector<double>{300});
+}
+
 TEST_F(RecomputeCalls, MayBeNested) {
   Tape tape(pool_);
   const Variable x = leaf(2);

@@ -32,11 +32,13 @@ class CommandLine(EndToEndTest):
         self.expect_error("did you mean train?", "trian", "x.yaml")
         self.expect_error("did you mean --stop-after?", "train", "x.yaml", "--stop-afer", 3)
         self.expect_error("did you mean --split?", "eval", "run", "--spilt=test")
+        self.expect_error("did you mean --type?", "tokenizer", "train", "corpus", "model", "--tpye=bpe")
         self.expect_error("expected one of train, eval")
 
     def test_missing_and_wrong_values(self):
         self.expect_error("CONFIG is required", "train")
-        self.expect_error("--stop-after", "train", "x.yaml", "--stop-after", "soon")
+        for value in ("soon", 0, -3, "1e3", "99999999999999999999"):
+            self.expect_error("whole number of at least 1", "train", "x.yaml", f"--stop-after={value}")
         self.expect_error("--split", "eval", "run", "--split", "dev")
         self.expect_error("/no/such.yaml", "train", "/no/such.yaml", expect=3)
 

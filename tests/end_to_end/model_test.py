@@ -83,6 +83,25 @@ class Generate(TrainedModel):
         self.assertIn("expected a checkpoint", self.run_program("generate", "/no/such", expect=3).stderr)
 
 
+class SentencePiece(EndToEndTest):
+    def test_checkpoint_needs_no_other_file(self):
+        model = self.folder / "words.model"
+        corpus = self.folder / "corpus" / "train"
+        self.run_program("tokenizer", "train", corpus, model, "--vocab-size", 280)
+        self.run_program("pack", corpus, self.folder / "pieces.h5", "--tokenizer", model)
+        config = self.config("pieces", data={"train": self.folder / "pieces.h5", "validation": '""'})
+        self.run_program("train", config)
+        for file in (model, self.folder / "pieces.h5", config):
+            file.unlink()
+        text = self.run_program("generate", self.folder / "pieces", "--prompt", "the memory", "--max-tokens", 30,
+                                "--temperature", 0).stdout
+        self.assertTrue(text.startswith("the memory"), text)
+        shown = json.loads(self.run_program("inspect", self.folder / "pieces", "--json").stdout)
+        self.assertRegex(shown["state"]["tokenizer"], "^sentencepiece:")
+        error = self.run_program("eval", self.folder / "pieces", "--data", self.folder / "test.h5", expect=3).stderr
+        self.assertIn("was packed with tokenizer bytes", error)
+
+
 class Inspect(TrainedModel):
     def test_text_and_json(self):
         text = self.run_program("inspect", self.folder / "trained").stdout

@@ -83,7 +83,7 @@ class Signals(EndToEndTest):
     ENDLESS = ("--set", "train.steps=100000")
 
     def check(self, number, ranks=1, target=lambda process: process.pid, expect=None):
-        name = f"signal-{number}-{ranks}"
+        name = f"signal-{self.id()}"
         config = self.config(name)
         process = self.start_program("train", config, *self.ENDLESS, ranks=ranks)
         self.wait_for_step(name, 3)
@@ -105,6 +105,9 @@ class Signals(EndToEndTest):
 
     def test_user_signal_through_mpirun(self):
         self.check(signal.SIGUSR1, ranks=2)
+
+    def test_terminate_mpirun(self):
+        self.check(signal.SIGTERM, ranks=2, expect=1)  # mpirun's own exit code, whatever the ranks'
 
     def test_terminate_one_rank_of_two(self):
         def last_rank(process):

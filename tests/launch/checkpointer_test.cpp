@@ -1,6 +1,7 @@
 #include <csignal>
 #include <sstream>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
@@ -168,7 +169,8 @@ TEST_F(CheckpointerTest, EveryFlippedByteIsNoticed) {
 TEST_F(CheckpointerTest, PassesOverWhatIsNotWholeAndSaysWhy) {
   for (const std::int64_t step : {1, 2, 3, 4, 5}) save(step);
   const fs::path truncated = path_of(5) / "state-00000.h5";
-  fs::resize_file(truncated, fs::file_size(truncated) - 1);
+  const std::uintmax_t size = fs::file_size(truncated);
+  fs::resize_file(truncated, size - 1);
   fs::remove(path_of(4) / "manifest.json");
   fs::remove(path_of(3) / "state-00000.h5");
   fs::rename(path_of(2), path_of(6));
@@ -176,7 +178,8 @@ TEST_F(CheckpointerTest, PassesOverWhatIsNotWholeAndSaysWhy) {
   ASSERT_TRUE(found);
   EXPECT_EQ(found->step(), 1);
   EXPECT_EQ(first_value(*found), 1);
-  EXPECT_TRUE(holds(warnings(), truncated.string() + ": damaged: ")) << warnings();
+  const std::string sizes = fmt::format("{} bytes, the manifest says {}", size - 1, size);
+  EXPECT_TRUE(holds(warnings(), truncated.string() + ": damaged: " + sizes)) << warnings();
   EXPECT_TRUE(holds(warnings(), (path_of(4) / "manifest.json").string() + ": no such file")) << warnings();
   EXPECT_TRUE(holds(warnings(), (path_of(3) / "state-00000.h5").string() + ": no such file")) << warnings();
   EXPECT_TRUE(holds(warnings(), path_of(6).string() + ": is a checkpoint of step 2")) << warnings();

@@ -129,6 +129,8 @@ TEST(MpiCheckpointer, DamageSeenByOneRankIsDecidedByAll) {
   }
   job().barrier();
   expect_content(checkpointer.newest().value(), 1);
+  // A single reader looks at every file.
+  EXPECT_THROW(Checkpoint::open(directory / "checkpoints/step-00000002", *single_process()), FileError);
   job().barrier();
   if (job().is_root()) fs::remove(directory / "checkpoints" / "step-00000001" / "manifest.json");
   job().barrier();

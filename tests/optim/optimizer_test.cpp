@@ -269,6 +269,18 @@ TEST(Adafactor, ParameterScaleIsAnOption) {
   expect_near({99.5, -99.5}, parameters.find("w").master.to_doubles());  // U = sign(g) in the first step
 }
 
+TEST(Adafactor, LeastScaleLetsAParameterLeaveZero) {
+  MemoryPool pool;
+  ParameterList parameters;
+  add_parameter(parameters, pool, "w", ParameterRole::norm, {2}, {0, 0});
+  OptimizerConfig config = config_of(OptimizerKind::adafactor);
+  config.adafactor_epsilon2 = 0.25;
+  const auto optimizer = make_optimizer(config, parameters, pool);
+  set_gradient(parameters.find("w"), pool, {3, -4});
+  optimizer->update(parameters, {.model = 0.5});
+  expect_near({-0.125, 0.125}, parameters.find("w").master.to_doubles());
+}
+
 TEST(Adafactor, StateOfAMatrixIsFactored) {
   MemoryPool pool;
   ParameterList parameters;
