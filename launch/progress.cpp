@@ -1,55 +1,10 @@
 #include "launch/progress.h"
 
-#include <cstdlib>
-
-#include <fcntl.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
+#include <utility>
 
 #include <fmt/format.h>
 
 namespace palimpsest {
-
-bool on_terminal(int descriptor) {
-  if (descriptor == STDOUT_FILENO && !isatty(descriptor)) return false;  // redirected below the launcher
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return isatty(descriptor);
-  const std::string launcher = fmt::format("/proc/{}/fd/{}", getppid(), descriptor);
-  const int opened = open(launcher.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-  if (opened < 0) return false;
-  const bool terminal = isatty(opened);
-  close(opened);
-  return terminal;
-}
-
-void Console::show_progress(const std::string& text) {
-  if (!terminal_) return;
-  const std::scoped_lock lock(mutex_);
-  winsize window{};
-  const std::size_t width =
-      ioctl(fileno(stream_), TIOCGWINSZ, &window) == 0 && window.ws_col > 20 ? window.ws_col - 1u : 119u;
-  erase();
-  std::fputs(text.substr(0, width).c_str(), stream_);
-  std::fflush(stream_);
-  shown_ = true;
-}
-
-void Console::clear_progress() {
-  const std::scoped_lock lock(mutex_);
-  erase();
-  std::fflush(stream_);
-}
-
-void Console::erase() {
-  if (shown_) std::fputs("\r\033[K", stream_);
-  shown_ = false;
-}
-
-void Console::sink_it_(const spdlog::details::log_msg& message) {
-  erase();
-  spdlog::memory_buf_t line;
-  formatter_->format(message, line);
-  std::fwrite(line.data(), 1, line.size(), stream_);
-}
 
 void Pace::add(double items, double seconds) {
   if (recent_.size() < window) {

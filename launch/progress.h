@@ -1,43 +1,13 @@
-// What a user sees while something long is running: a line that renews itself on a terminal, plain
-// lines elsewhere.
+// How fast something long is running, how long it will take, and numbers as people read them.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <spdlog/sinks/base_sink.h>
-
 namespace palimpsest {
-
-/// Whether a descriptor of this process ends at a terminal. mpirun gives its ranks a pseudo-terminal
-/// wherever its own output goes, so under it mpirun's descriptor is asked.
-bool on_terminal(int descriptor);
-
-/// The place where log lines and the progress line meet: a log line erases the progress line first.
-class Console final : public spdlog::sinks::base_sink<std::mutex> {
- public:
-  Console(std::FILE* stream, bool terminal) : stream_(stream), terminal_(terminal) {}
-  ~Console() override { clear_progress(); }
-
-  bool is_terminal() const { return terminal_; }
-  /// Renews the progress line, on a terminal; does nothing elsewhere.
-  void show_progress(const std::string& text);
-  void clear_progress();
-
- private:
-  void sink_it_(const spdlog::details::log_msg& message) override;
-  void flush_() override { std::fflush(stream_); }
-  void erase();
-
-  std::FILE* stream_;
-  bool terminal_;
-  bool shown_ = false;
-};
 
 /// Measures the pace of work by the clock that never goes back; pauses (evaluation, checkpoints) do not count.
 class Pace {

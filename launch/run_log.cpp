@@ -8,8 +8,8 @@
 
 namespace palimpsest {
 
-RunLog::RunLog(std::FILE* stream, bool terminal)
-    : console_(std::make_shared<Console>(stream, terminal)),
+RunLog::RunLog(int descriptor, bool terminal)
+    : console_(std::make_shared<Console>(descriptor, terminal)),
       logger_(std::make_shared<spdlog::logger>("run", spdlog::sink_ptr(console_))) {
   console_->set_pattern("%v");
   // On a terminal the progress line stands in for the lines that go to the file at this level.

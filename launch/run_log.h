@@ -8,7 +8,7 @@
 
 #include <spdlog/logger.h>
 
-#include "launch/progress.h"
+#include "launch/console.h"
 
 namespace palimpsest {
 
@@ -16,8 +16,8 @@ class RunLog {
  public:
   /// Says nothing: for all ranks but one.
   RunLog() = default;
-  /// Writes to `stream`, which ends at a terminal or does not.
-  RunLog(std::FILE* stream, bool terminal);
+  /// Writes to where `descriptor` leads, which is a terminal or is not.
+  RunLog(int descriptor, bool terminal);
 
   /// From now on everything goes to this file as well. Throws WriteError.
   void add_file(const std::filesystem::path& path);

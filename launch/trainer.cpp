@@ -70,7 +70,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   if (communicator_.is_root()) {
     directory_.create();
     lock_.emplace(directory_);
-    log_ = RunLog(stdout, on_terminal(STDOUT_FILENO));
+    log_ = RunLog(STDOUT_FILENO, on_terminal(STDOUT_FILENO));
     log_.add_file(directory_.log());
   }
   const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);

@@ -12,6 +12,7 @@
 #include "launch/commands/command.h"
 #include "launch/evaluator.h"
 #include "launch/exit_codes.h"
+#include "launch/progress.h"
 #include "launch/report.h"
 #include "launch/run_directory.h"
 #include "launch/run_log.h"
@@ -44,7 +45,7 @@ const std::string& token_file_of(const DataConfig& data, const std::string& spli
 }
 
 int evaluate_model(const Options& options, Communicator& communicator) {
-  RunLog log = communicator.is_root() ? RunLog(stderr, on_terminal(STDERR_FILENO)) : RunLog();
+  RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   const ThreadPlan threads = configure_threads(options.threads, communicator);
   for (const std::string& warning : threads.warnings) log.warn(warning);
   const Checkpoint checkpoint = open_checkpoint(options.model, communicator);

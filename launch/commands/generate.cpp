@@ -55,7 +55,7 @@ void write_to_stdout(std::string_view text) {
 int generate_text(const Options& options, Communicator& communicator) {
   if (communicator.size() > 1) throw ConfigError("generate runs in one process: start it without mpirun");
   check(options.generation.sampling);
-  RunLog log(stderr, on_terminal(STDERR_FILENO));
+  RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   for (const std::string& warning : configure_threads(options.threads, communicator).warnings) log.warn(warning);
   const std::string prompt = read_prompt(options);
   MemoryPool pool;

@@ -19,6 +19,7 @@
 #include "data/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
+#include "launch/progress.h"
 #include "launch/report.h"
 #include "launch/run_log.h"
 
@@ -185,7 +186,7 @@ Command add_pack_command(CLI::App& program) {
               throw ConfigError(fmt::format("pack runs as one process, found {}", communicator.description()));
             }
             if (!options->check.empty()) return check(options->check);
-            RunLog log(stderr, on_terminal(STDERR_FILENO));
+            RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
             return pack(*options, log);
           }};
 }

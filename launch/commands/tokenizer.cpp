@@ -54,7 +54,7 @@ int train(Options options) {
   std::vector<fs::path> files;
   for (const CorpusFile& file : list_corpus(folder).files) files.push_back(file.path);
 
-  RunLog log(stderr, on_terminal(STDERR_FILENO));
+  RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   log.note(fmt::format("Training a {} model of {} pieces on {} files of {}", options.type, options.training.vocab_size,
                        files.size(), folder.string()));
   options.training.model = options.type == "bpe" ? TokenizerTraining::Model::bpe : TokenizerTraining::Model::unigram;

@@ -1,8 +1,12 @@
 // What is shown while something runs: numbers for people, the renewing line, the lasting lines.
 #include "launch/progress.h"
 
+#include <cmath>
 #include <fstream>
 #include <iterator>
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -61,15 +65,15 @@ class RunLogTest : public testing::Test {
  protected:
   /// What reaches the console and the file when one lasting and one passing line are followed by a note.
   std::pair<std::string, std::string> run(bool terminal) {
-    std::FILE* stream = std::fopen((directory_ / "console").c_str(), "w");
+    const int descriptor = open((directory_ / "console").c_str(), O_WRONLY | O_CREAT, 0600);
     {
-      RunLog log(stream, terminal);
+      RunLog log(descriptor, terminal);
       log.add_file(directory_ / "log");
       log.progress("step 1", true);
       log.progress("step 2", false);
       log.note("saved");
     }
-    std::fclose(stream);
+    close(descriptor);
     return {read(directory_ / "console"), read(directory_ / "log")};
   }
   TemporaryDirectory directory_;
@@ -84,6 +88,21 @@ TEST_F(RunLogTest, TerminalRenewsOneLine) {
 }
 
 TEST_F(RunLogTest, ElsewhereLinesArePlain) { EXPECT_EQ(run(false).first, "step 1\nsaved\n"); }
+
+TEST_F(RunLogTest, GoesOnWhenNobodyReadsTheConsole) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  {
+    RunLog log(ends[1], false);
+    log.add_file(directory_ / "log");
+    const std::string line(1000, 'x');
+    for (int i = 0; i < 200; ++i) log.note(line);  // a pipe holds 65,536 bytes
+    log.note("the last line");
+  }
+  EXPECT_NE(read(directory_ / "log").find("the last line"), std::string::npos);
+  close(ends[0]);
+  close(ends[1]);
+}
 
 TEST(Report, TableAlignsColumns) {
   EXPECT_EQ(format_table({{"name", "n"}, {"a", "10"}, {"long name", "5"}}),
