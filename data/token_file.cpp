@@ -112,7 +112,7 @@ DocumentInfo TokenFile::document(std::int64_t index) const {
 void TokenFile::read(std::int64_t begin, std::span<std::int32_t> target) const {
   const auto count = static_cast<std::int64_t>(target.size());
   if (begin < 0 || begin > token_count() || count > token_count() - begin) {
-    fail(fmt::format("tokens {} to {} are asked for, the file holds {}", begin, begin + count, token_count()));
+    fail(fmt::format("{} tokens from token {} are asked for, the file holds {}", count, begin, token_count()));
   }
   if (is_narrow(vocab_size_)) {
     read_as<std::uint16_t>(file_, begin, target);
