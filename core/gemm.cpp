@@ -4,11 +4,18 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <omp.h>
+#include <sys/mman.h>
+
 #include <dnnl.hpp>
 
 #include "core/error.h"
@@ -45,40 +52,86 @@ dnnl::memory::desc describe(const ConstMatrix& m) {
   return {dnnl::memory::dims{m.rows, m.columns}, dnnl_type(m.type), dnnl::memory::dims{m.row_stride, m.column_stride}};
 }
 
+/// Where the right operand of a large product is laid out anew; one per thread, as large as the largest.
+void* packing_buffer(std::size_t bytes) {
+  struct Free {
+    void operator()(void* pointer) const { std::free(pointer); }
+  };
+  thread_local std::unique_ptr<void, Free> buffer;
+  thread_local std::size_t size = 0;
+  if (size < bytes) {
+    constexpr std::size_t page = std::size_t{2} << 20;
+    size = (bytes + page - 1) / page * page;
+    buffer.reset();
+    buffer.reset(std::aligned_alloc(page, size));
+    if (!buffer) throw std::bad_alloc();
+    madvise(buffer.get(), size, MADV_HUGEPAGE);
+  }
+  return buffer.get();
+}
+
 /// One primitive with the memory objects it is run on.
 class Product {
  public:
-  Product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
+  Product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output, bool packs) {
     dnnl::primitive_attr attributes;
     if (output == Output::accumulate) {
       dnnl::post_ops sum;
       sum.append_sum(1.0f);
       attributes.set_post_ops(sum);
     }
-    const dnnl::matmul::desc description(describe(a), describe(b), describe(c));
+    const dnnl::memory::desc plain_b = describe(b);
+    const dnnl::memory::desc any_b(plain_b.dims(), plain_b.data_type(), dnnl::memory::format_tag::any);
+    const dnnl::matmul::desc description(describe(a), packs ? any_b : plain_b, describe(c));
     const dnnl::matmul::primitive_desc primitive_description(description, attributes, cpu_engine());
     primitive_ = dnnl::matmul(primitive_description);
     a_ = dnnl::memory(primitive_description.src_desc(), cpu_engine(), nullptr);
     b_ = dnnl::memory(primitive_description.weights_desc(), cpu_engine(), nullptr);
     c_ = dnnl::memory(primitive_description.dst_desc(), cpu_engine(), nullptr);
     arguments_ = {{DNNL_ARG_SRC, a_}, {DNNL_ARG_WEIGHTS, b_}, {DNNL_ARG_DST, c_}};
+    if (primitive_description.weights_desc() != plain_b) {
+      plain_b_ = dnnl::memory(plain_b, cpu_engine(), nullptr);
+      pack_ = dnnl::reorder(plain_b_, b_);
+      packed_bytes_ = primitive_description.weights_desc().get_size();
+    }
   }
 
   void run(dnnl::stream& stream, const void* a, const void* b, void* c) {
     a_.set_data_handle(const_cast<void*>(a));
-    b_.set_data_handle(const_cast<void*>(b));
     c_.set_data_handle(c);
+    if (packed_bytes_ > 0) {
+      plain_b_.set_data_handle(const_cast<void*>(b));
+      b_.set_data_handle(packing_buffer(packed_bytes_));
+      pack_.execute(stream, plain_b_, b_);
+    } else {
+      b_.set_data_handle(const_cast<void*>(b));
+    }
     primitive_.execute(stream, arguments_);
   }
 
  private:
   dnnl::matmul primitive_;
-  dnnl::memory a_, b_, c_;
+  dnnl::reorder pack_;
+  dnnl::memory a_, b_, c_, plain_b_;
   std::unordered_map<int, dnnl::memory> arguments_;
+  std::size_t packed_bytes_ = 0;  // 0: b is used where it lies
 };
+
+/// From this many rows of the left operand on, laying out the right one as oneDNN likes it costs less
+/// than it gains (docs/performance.md).
+constexpr std::int64_t rows_worth_packing = 1024;
 
 /// Ragged documents make many shapes; past this many the cache starts anew.
 constexpr std::size_t most_primitives = 4096;
+
+/// Without native instructions oneDNN has no bfloat16 product, or a slow one.
+bool bfloat16_instructions() {
+  static const bool present = [] {
+    const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+    return isa == dnnl::cpu_isa::avx512_core_bf16 || isa == dnnl::cpu_isa::avx512_core_amx;
+  }();
+  return present;
+}
 
 void run_dnnl(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
   thread_local std::unordered_map<Key, Product, KeyHash> products;
@@ -95,10 +148,39 @@ void run_dnnl(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Outpu
     if (products.size() >= most_primitives) products.clear();
     const int previous = omp_get_max_threads();
     omp_set_num_threads(threads);
-    found = products.emplace(key, Product(a, b, c, output)).first;
+    found = products.emplace(key, Product(a, b, c, output, threads > 1 && a.rows >= rows_worth_packing)).first;
     omp_set_num_threads(previous);
   }
   found->second.run(stream, a.data, b.data, c.data);
+}
+
+/// A dense float32 copy of a matrix of bfloat16.
+std::vector<float> widened(const ConstMatrix& m) {
+  std::vector<float> copy(static_cast<std::size_t>(m.rows * m.columns));
+  const auto* source = static_cast<const bfloat16*>(m.data);
+#pragma omp parallel for schedule(static) if (!omp_in_parallel())
+  for (std::int64_t i = 0; i < m.rows; ++i) {
+    for (std::int64_t j = 0; j < m.columns; ++j) {
+      copy[static_cast<std::size_t>(i * m.columns + j)] = source[i * m.row_stride + j * m.column_stride];
+    }
+  }
+  return copy;
+}
+
+void run_widened(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
+  const std::vector<float> left = widened(a), right = widened(b);
+  const ConstMatrix wide_a = matrix(left.data(), a.rows, a.columns, a.columns);
+  const ConstMatrix wide_b = matrix(right.data(), b.rows, b.columns, b.columns);
+  if (c.type == DataType::float32) return run_dnnl(wide_a, wide_b, c, output);
+  std::vector<float> sum(static_cast<std::size_t>(c.rows * c.columns));
+  if (output == Output::accumulate) sum = widened(c);
+  run_dnnl(wide_a, wide_b, matrix(sum.data(), c.rows, c.columns, c.columns), output);
+  auto* target = static_cast<bfloat16*>(c.data);
+  for (std::int64_t i = 0; i < c.rows; ++i) {
+    for (std::int64_t j = 0; j < c.columns; ++j) {
+      target[i * c.row_stride + j] = sum[static_cast<std::size_t>(i * c.columns + j)];
+    }
+  }
 }
 
 void run_float64(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
@@ -154,9 +236,28 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output 
   }
   if (a.type == DataType::float64) {
     run_float64(a, b, c, output);
+  } else if (a.type == DataType::bfloat16 && !bfloat16_instructions()) {
+    run_widened(a, b, c, output);
   } else {
     run_dnnl(a, b, c, output);
   }
+}
+
+bool has_native_bfloat16() {
+  if (!bfloat16_instructions()) return false;
+  // A product of small integers is exact in both types.
+  constexpr std::int64_t n = 64;
+  std::vector<bfloat16> a(n * n), b(n * n);
+  for (std::int64_t i = 0; i < n * n; ++i) {
+    a[static_cast<std::size_t>(i)] = static_cast<float>(i * 7 % 13 - 6);
+    b[static_cast<std::size_t>(i)] = static_cast<float>(i * 5 % 11 - 5);
+  }
+  std::vector<float> fast(n * n), exact(n * n);
+  run_dnnl(matrix(std::as_const(a).data(), n, n, n), matrix(std::as_const(b).data(), n, n, n).transposed(),
+           matrix(fast.data(), n, n, n), Output::overwrite);
+  run_widened(matrix(std::as_const(a).data(), n, n, n), matrix(std::as_const(b).data(), n, n, n).transposed(),
+              matrix(exact.data(), n, n, n), Output::overwrite);
+  return fast == exact;
 }
 
 }  // namespace palimpsest

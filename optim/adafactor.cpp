@@ -13,23 +13,24 @@ namespace {
 // Rows per block of a matrix; a function of its shape only, as blocks.h asks.
 std::int64_t block_rows(std::int64_t columns) { return std::max<std::int64_t>(1, 4 * block_elements / columns); }
 
-// R and C <- their moving averages. `partial` is (blocks, columns) float64.
+// R and C <- their moving averages. Sums run in T within a block, whose size is fixed, and in double
+// beyond. `partial` is (blocks, columns).
 template <class T, class Gradient>
 void update_moments(std::int64_t rows, std::int64_t columns, double beta, double epsilon, T* row_moment,
-                    T* column_moment, double* partial, Gradient gradient) {
+                    T* column_moment, accumulate_t<T>* partial, Gradient gradient) {
   for_each_block(rows, block_rows(columns), [=](std::int64_t block, std::int64_t begin, std::int64_t end) {
-    double* const column_sum = partial + block * columns;
-    std::fill_n(column_sum, columns, 0.0);
+    accumulate_t<T>* const column_sum = partial + block * columns;
+    std::fill_n(column_sum, columns, accumulate_t<T>(0));
     for (std::int64_t row = begin; row < end; ++row) {
-      double row_sum = 0;
+      accumulate_t<T> row_sum = 0;
 #pragma omp simd reduction(+ : row_sum)
       for (std::int64_t column = 0; column < columns; ++column) {
-        const auto g = static_cast<double>(gradient(row * columns + column));
-        const double square = g * g + epsilon;
+        const accumulate_t<T> g = gradient(row * columns + column);
+        const accumulate_t<T> square = g * g + static_cast<accumulate_t<T>>(epsilon);
         row_sum += square;
         column_sum[column] += square;
       }
-      const double mean = row_sum / static_cast<double>(columns);
+      const double mean = static_cast<double>(row_sum) / static_cast<double>(columns);
       row_moment[row] = static_cast<T>(beta * static_cast<double>(row_moment[row]) + (1 - beta) * mean);
     }
   });
@@ -37,7 +38,8 @@ void update_moments(std::int64_t rows, std::int64_t columns, double beta, double
   for_each_block(columns, 256, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
     for (std::int64_t column = begin; column < end; ++column) {
       double sum = 0;
-      for (std::int64_t block = 0; block < blocks; ++block) sum += partial[block * columns + column];
+      for (std::int64_t block = 0; block < blocks; ++block)
+        sum += static_cast<double>(partial[block * columns + column]);
       const double mean = sum / static_cast<double>(rows);
       column_moment[column] = static_cast<T>(beta * static_cast<double>(column_moment[column]) + (1 - beta) * mean);
     }
@@ -100,11 +102,11 @@ void Adafactor::update_factored(State& state, Parameter& parameter, const Update
   T* const row_moment = state.exp_avg_sq_row.data<T>();
   T* const column_moment = state.exp_avg_sq_col.data<T>();
   const T* const master = parameter.master.data<T>();
-  Tensor partial(pool_, Shape{(rows + rows_in_block - 1) / rows_in_block, columns}, DataType::float64);
+  Tensor partial(pool_, Shape{(rows + rows_in_block - 1) / rows_in_block, columns}, data_type_of<accumulate_t<T>>);
 
   access_parameter<T>(parameter, static_cast<T>(update.gradient_scale), [&](auto gradient, auto store) {
     update_moments(rows, columns, second_moment_decay(update.step), config().adafactor_epsilon1, row_moment,
-                   column_moment, partial.data<double>(), gradient);
+                   column_moment, partial.data<accumulate_t<T>>(), gradient);
     double row_total = 0;
     for (std::int64_t row = 0; row < rows; ++row) row_total += static_cast<double>(row_moment[row]);
     const std::vector<T> row_factors = inverse_roots(row_moment, rows, row_total / static_cast<double>(rows));
@@ -115,11 +117,13 @@ void Adafactor::update_factored(State& state, Parameter& parameter, const Update
     const double squares = sum_over_blocks(rows, rows_in_block, [=](std::int64_t begin, std::int64_t end) {
       double sum = 0;
       for (std::int64_t row = begin; row < end; ++row) {
-#pragma omp simd reduction(+ : sum)
+        accumulate_t<T> row_sum = 0;
+#pragma omp simd reduction(+ : row_sum)
         for (std::int64_t column = 0; column < columns; ++column) {
-          const T u = gradient(row * columns + column) * row_factor[row] * column_factor[column];
-          sum += static_cast<double>(u) * static_cast<double>(u);
+          const accumulate_t<T> u = gradient(row * columns + column) * row_factor[row] * column_factor[column];
+          row_sum += u * u;
         }
+        sum += static_cast<double>(row_sum);
       }
       return sum;
     });

@@ -17,8 +17,8 @@ namespace {
 /// Rows of logits that exist at a time: a few megabytes of them, but enough rows for full-speed
 /// products. It depends on the vocabulary only.
 std::int64_t block_rows(std::int64_t vocab) {
-  constexpr std::int64_t most_logits = std::int64_t{8} << 20;
-  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 512);
+  constexpr std::int64_t most_logits = std::int64_t{32} << 20;
+  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 1024);
 }
 
 void check(const Tensor& hidden, const Tensor& weight, std::span<const std::int32_t> targets) {
@@ -135,6 +135,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
 
 Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
                               std::vector<std::int32_t> targets, std::vector<float> loss_weights) {
+  const OperatorScope scope(tape, "head and loss");
   check(hidden.value(), weight.value(), targets);
   if (loss_weights.size() != targets.size()) {
     throw ShapeError(fmt::format("cross entropy: {} loss weights for {} rows", loss_weights.size(), targets.size()));

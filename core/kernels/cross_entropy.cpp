@@ -1,24 +1,11 @@
 #include "core/kernels/cross_entropy.h"
 
 #include <cmath>
-#include <limits>
 
 #include "core/data_type.h"
 #include "core/kernels/vector_math.h"
 
 namespace palimpsest {
-
-namespace {
-
-template <class A>
-A row_maximum(const A* row, std::int64_t columns) {
-  A maximum = -std::numeric_limits<A>::infinity();
-#pragma omp simd reduction(max : maximum)
-  for (std::int64_t j = 0; j < columns; ++j) maximum = row[j] > maximum ? row[j] : maximum;
-  return maximum;
-}
-
-}  // namespace
 
 template <class A>
 void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<const std::int32_t> targets, double* nll) {
@@ -26,7 +13,7 @@ void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<cons
 #pragma omp parallel for schedule(static) if (rows * columns > 16384)
   for (std::int64_t i = 0; i < rows; ++i) {
     const A* const row = logits + i * columns;
-    const A maximum = row_maximum(row, columns);
+    const A maximum = largest(row, columns);
     A sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t j = 0; j < columns; ++j) sum += vector_exp(row[j] - maximum);
@@ -49,7 +36,7 @@ void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<c
       for (std::int64_t j = 0; j < columns; ++j) out[j] = G(A{0});
       continue;
     }
-    const A maximum = row_maximum(row, columns);
+    const A maximum = largest(row, columns);
     const A target = row[targets[index]];
     A sum = 0;
 #pragma omp simd reduction(+ : sum)

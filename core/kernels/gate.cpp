@@ -56,8 +56,11 @@ void gate_backward(MemoryPool& pool, const accumulate_t<T>* beta, std::span<cons
         A along = 0;
 #pragma omp simd reduction(+ : along)
         for (std::int64_t j = 0; j < d; ++j) {
+          along += static_cast<A>(d_out[j]) * (static_cast<A>(memory[j]) - static_cast<A>(dot[j]));
+        }
+#pragma omp simd
+        for (std::int64_t j = 0; j < d; ++j) {
           const A gradient = static_cast<A>(d_out[j]);
-          along += gradient * (static_cast<A>(memory[j]) - static_cast<A>(dot[j]));
           d_memory[j] = static_cast<T>((accumulate_memory ? static_cast<A>(d_memory[j]) : A(0)) + g * gradient);
           d_dot[j] = static_cast<T>((accumulate_local ? static_cast<A>(d_dot[j]) : A(0)) + (A(1) - g) * gradient);
         }

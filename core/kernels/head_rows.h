@@ -6,7 +6,8 @@
 namespace palimpsest {
 
 /// Element i of head h in row r stands at data[r * stride() + h * head_size + i].
-template <class T> struct HeadRows {
+template <class T>
+struct HeadRows {
   T* data = nullptr;
   std::int64_t heads = 0;
   std::int64_t head_size = 0;

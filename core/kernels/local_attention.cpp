@@ -85,9 +85,7 @@ void store(const A* source, std::int64_t rows, std::int64_t d, T* target, std::i
 /// Returns the sum and the log-sum-exp of the scaled scores. The two arrays may be the same.
 template <class T, class A>
 std::pair<A, A> softmax_row(const A* scores, A scale, std::int64_t visible, std::int64_t columns, T* probabilities) {
-  A highest = -std::numeric_limits<A>::infinity();
-#pragma omp simd reduction(max : highest)
-  for (std::int64_t j = 0; j < visible; ++j) highest = std::max(highest, scores[j]);
+  const A highest = largest(scores, visible);
   A sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < visible; ++j) {

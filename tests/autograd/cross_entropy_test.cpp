@@ -124,7 +124,7 @@ TEST_F(CrossEntropyTest, NothingToLearnGivesZeroGradients) {
 }
 
 TEST_F(CrossEntropyTest, LogitsOfAllRowsNeverExist) {
-  constexpr std::int64_t rows = 4096, vocab = 1000;
+  constexpr std::int64_t rows = 8192, vocab = 1000;
   MemoryPool pool;
   const Variable hidden = Variable::leaf(testing::normal_tensor(pool, {rows, 8}, DataType::float32, 1));
   const Variable weight = Variable::leaf(testing::normal_tensor(pool, {vocab, 8}, DataType::float32, 2));
