@@ -8,14 +8,18 @@ namespace {
 
 class Recomputation {
  public:
-  Recomputation(MemoryPool& pool, RecomputedFunction function, std::vector<Variable> inputs,
+  Recomputation(MemoryPool& pool, OperatorProfile* profile, RecomputedFunction function, std::vector<Variable> inputs,
                 std::vector<Variable> outputs)
-      : pool_(pool), function_(std::move(function)), inputs_(std::move(inputs)), outputs_(std::move(outputs)) {}
+      : pool_(pool),
+        profile_(profile),
+        function_(std::move(function)),
+        inputs_(std::move(inputs)),
+        outputs_(std::move(outputs)) {}
 
   void operator()() {
     std::vector<Variable> leaves;
     for (Variable& input : inputs_) leaves.push_back(leaf_of(input));
-    Tape tape(pool_);
+    Tape tape(pool_, Tape::Mode::record, profile_);
     std::vector<Variable> results = function_(tape, leaves);
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (outputs_[i].has_gradient() && results[i].requires_gradient()) {
@@ -43,6 +47,7 @@ class Recomputation {
   }
 
   MemoryPool& pool_;
+  OperatorProfile* profile_;
   RecomputedFunction function_;
   std::vector<Variable> inputs_, outputs_;
 };
@@ -53,11 +58,11 @@ std::vector<Variable> recompute(Tape& tape, RecomputedFunction function, std::ve
   if (tape.mode() != Tape::Mode::record) return function(tape, inputs);
   std::vector<Variable> constants;
   for (const Variable& input : inputs) constants.push_back(input.detached());
-  Tape preview(tape.pool(), Tape::Mode::preview);
+  Tape preview(tape.pool(), Tape::Mode::preview, tape.profile());
   std::vector<Variable> outputs;
   for (const Variable& output : function(preview, constants)) outputs.push_back(Variable::result(output.value(), true));
   constants.clear();
-  tape.record(outputs, Recomputation(tape.pool(), std::move(function), std::move(inputs), outputs));
+  tape.record(outputs, Recomputation(tape.pool(), tape.profile(), std::move(function), std::move(inputs), outputs));
   return outputs;
 }
 

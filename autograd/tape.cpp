@@ -1,18 +1,35 @@
 #include "autograd/tape.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include <fmt/format.h>
 
 namespace palimpsest {
 
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+OperatorScope::OperatorScope(Tape& tape, std::string_view family)
+    : tape_(tape), outer_family_(std::exchange(tape.family_, family)), start_(std::chrono::steady_clock::now()) {}
+
+OperatorScope::~OperatorScope() {
+  if (tape_.profile_) tape_.profile_->add_forward(tape_.family_, seconds_since(start_));
+  tape_.family_ = outer_family_;
+}
+
 bool Tape::records(std::initializer_list<Variable> inputs) const {
   return mode_ == Mode::record && std::ranges::any_of(inputs, [](const Variable& v) { return v.requires_gradient(); });
 }
 
 void Tape::record(std::vector<Variable> outputs, std::function<void()> backward) {
-  entries_.push_back({std::move(outputs), std::move(backward)});
+  entries_.push_back({std::move(outputs), std::move(backward), family_});
 }
 
 void Tape::backward(std::span<const Variable> roots) {
@@ -26,12 +43,18 @@ void Tape::backward(std::span<const Variable> roots) {
   backward_from_gradients();
 }
 
+void Tape::run(const Entry& entry) {
+  const auto start = std::chrono::steady_clock::now();
+  entry.backward();
+  if (profile_ && !entry.family.empty()) profile_->add_backward(entry.family, seconds_since(start));
+}
+
 void Tape::backward_from_gradients() {
   while (!entries_.empty()) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
     const bool reached = std::ranges::any_of(entry.outputs, [](const Variable& v) { return v.has_gradient(); });
-    if (reached) entry.backward();
+    if (reached) run(entry);
     for (Variable& output : entry.outputs) output.clear_gradient();
   }
 }

@@ -4,8 +4,10 @@
 #include <functional>
 #include <initializer_list>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "autograd/operator_profile.h"
 #include "autograd/variable.h"
 
 namespace palimpsest {
@@ -22,12 +24,15 @@ class Tape {
     preview,
   };
 
-  explicit Tape(MemoryPool& pool, Mode mode = Mode::record) : pool_(pool), mode_(mode) {}
+  /// Operators report their times to `profile` if there is one.
+  explicit Tape(MemoryPool& pool, Mode mode = Mode::record, OperatorProfile* profile = nullptr)
+      : pool_(pool), mode_(mode), profile_(profile) {}
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
   MemoryPool& pool() { return pool_; }
   Mode mode() const { return mode_; }
+  OperatorProfile* profile() const { return profile_; }
 
   /// Whether an operation on these inputs has to record its backward.
   bool records(std::initializer_list<Variable> inputs) const;
@@ -49,9 +54,16 @@ class Tape {
   struct Entry {
     std::vector<Variable> outputs;
     std::function<void()> backward;
+    std::string_view family;
   };
+  friend class OperatorScope;
+
+  void run(const Entry& entry);
+
   MemoryPool& pool_;
   Mode mode_;
+  OperatorProfile* profile_;
+  std::string_view family_;  // of the operator at work
   std::vector<Entry> entries_;
 };
 

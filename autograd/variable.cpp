@@ -7,10 +7,20 @@
 namespace palimpsest {
 
 struct Variable::Node {
-  Tensor value;
-  Tensor gradient;
+  Tensor value;  // undefined while discarded
+  Shape shape;
+  DataType type;
   DataType gradient_type;
   bool requires_gradient;
+  Tensor gradient = {};
+  std::function<Tensor()> rebuild = {};
+
+  Node(Tensor v, DataType gradients, bool required)
+      : value(std::move(v)),
+        shape(value.shape()),
+        type(value.data_type()),
+        gradient_type(gradients),
+        requires_gradient(required) {}
 };
 
 Variable::Variable(Tensor value) : Variable(result(std::move(value), false)) {}
@@ -22,33 +32,43 @@ Variable Variable::leaf(Tensor value) {
 
 Variable Variable::leaf(Tensor value, DataType gradient_type) {
   Variable variable;
-  variable.node_ = std::make_shared<Node>(Node{std::move(value), Tensor(), gradient_type, true});
+  variable.node_ = std::make_shared<Node>(std::move(value), gradient_type, true);
   return variable;
 }
 
 Variable Variable::result(Tensor value, bool requires_gradient) {
   Variable variable;
   const DataType type = value.data_type();
-  variable.node_ = std::make_shared<Node>(Node{std::move(value), Tensor(), type, requires_gradient});
+  variable.node_ = std::make_shared<Node>(std::move(value), type, requires_gradient);
   return variable;
 }
 
-const Tensor& Variable::value() const {
+Variable::Node& Variable::node() const {
   if (!node_) throw ShapeError("an undefined variable was used");
-  return node_->value;
+  return *node_;
 }
 
 Tensor& Variable::value() {
-  if (!node_) throw ShapeError("an undefined variable was used");
-  return node_->value;
+  Node& node = this->node();
+  if (!node.value.defined() && node.rebuild) node.value = node.rebuild();
+  return node.value;
+}
+
+const Tensor& Variable::value() const { return const_cast<Variable*>(this)->value(); }
+
+const Shape& Variable::shape() const { return node().shape; }
+
+DataType Variable::data_type() const { return node().type; }
+
+void Variable::set_rebuild(std::function<Tensor()> rebuild) const { node().rebuild = std::move(rebuild); }
+
+void Variable::discard() const {
+  if (node().rebuild) node().value = Tensor();
 }
 
 bool Variable::requires_gradient() const { return node_ && node_->requires_gradient; }
 
-DataType Variable::gradient_type() const {
-  if (!node_) throw ShapeError("an undefined variable was used");
-  return node_->gradient_type;
-}
+DataType Variable::gradient_type() const { return node().gradient_type; }
 
 Variable Variable::detached() const { return Variable(value()); }
 
@@ -62,7 +82,7 @@ Tensor Variable::take_gradient() const { return std::exchange(node_->gradient, T
 Variable::GradientTarget Variable::gradient_target(MemoryPool& pool) const {
   Tensor& gradient = node_->gradient;
   if (!gradient.defined()) {
-    gradient = Tensor(pool, node_->value.shape(), node_->gradient_type);
+    gradient = Tensor(pool, node_->shape, node_->gradient_type);
     return {gradient, false};
   }
   if (!gradient.unique()) gradient = converted(pool, gradient, node_->gradient_type);
@@ -70,9 +90,9 @@ Variable::GradientTarget Variable::gradient_target(MemoryPool& pool) const {
 }
 
 void Variable::add_gradient(MemoryPool& pool, const Tensor& contribution) const {
-  if (!(contribution.shape() == node_->value.shape())) {
+  if (!(contribution.shape() == node_->shape)) {
     throw ShapeError(fmt::format("gradient of shape {} for a value of shape {}", contribution.shape().to_string(),
-                                 node_->value.shape().to_string()));
+                                 node_->shape.to_string()));
   }
   if (!node_->gradient.defined() && contribution.data_type() == node_->gradient_type) {
     node_->gradient = contribution;

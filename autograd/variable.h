@@ -2,6 +2,7 @@
 // and a const handle may still receive gradients.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "core/tensor.h"
@@ -22,10 +23,17 @@ class Variable {
   static Variable result(Tensor value, bool requires_gradient);
 
   bool defined() const { return node_ != nullptr; }
+  /// Computed again first if it was discarded.
   const Tensor& value() const;
   Tensor& value();
-  const Shape& shape() const { return value().shape(); }
-  DataType data_type() const { return value().data_type(); }
+  const Shape& shape() const;
+  DataType data_type() const;
+
+  /// Gives the operator that made this value a way to make it again, with the same bits.
+  void set_rebuild(std::function<Tensor()> rebuild) const;
+  /// Lets go of a value that can be rebuilt, until somebody asks for it; else does nothing.
+  void discard() const;
+
   bool requires_gradient() const;
   /// The element type in which the gradient accumulates.
   DataType gradient_type() const;
@@ -53,6 +61,9 @@ class Variable {
 
  private:
   struct Node;
+  /// Throws ShapeError on an undefined variable.
+  Node& node() const;
+
   std::shared_ptr<Node> node_;
 };
 

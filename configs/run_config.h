@@ -24,7 +24,8 @@ struct TrainConfig {
   std::int64_t sequence_length = 4096;  // tokens per lane and step; gradients flow through all of them
   Precision precision = Precision::float32;
   Schedule schedule = Schedule::automatic;
-  Recompute recompute = Recompute::none;
+  Recompute recompute = Recompute::automatic;
+  double memory_budget = 0;  // GiB a rank may use; 0: its share of four fifths of the host's memory
   bool carry_memory = true;  // the memory goes on, detached, while a document continues
   std::int64_t threads = 0;  // per rank; 0: OMP_NUM_THREADS, else its share of the cores
   std::int64_t log_every = 10;

@@ -83,12 +83,20 @@ void describe_train(Config& train, Visitor& visitor) {
       Choices{Choice{"automatic", Schedule::automatic}, Choice{"sequential", Schedule::sequential},
               Choice{"parallel", Schedule::parallel}},
       "Order of work over a sequence: segment after segment (`sequential`, least memory), all segments at once "
-      "(`parallel`, larger matrix products), or `automatic`: parallel unless segments are recomputed. The "
-      "mathematics is the same.");
-  visitor.field("recompute", train.recompute,
-                Choices{Choice{"none", Recompute::none}, Choice{"segment", Recompute::segment}},
-                "`segment` keeps only the memory at each segment's start for the backward pass and computes the rest "
-                "again: activation memory no longer grows with the sequence. Implies the sequential schedule.");
+      "(`parallel`, larger matrix products), or `automatic`: parallel where `memory_budget` allows. The mathematics "
+      "is the same.");
+  visitor.field(
+      "recompute", train.recompute,
+      Choices{Choice{"automatic", Recompute::automatic}, Choice{"none", Recompute::none},
+              Choice{"cheap", Recompute::cheap}, Choice{"block", Recompute::block},
+              Choice{"segment", Recompute::segment}},
+      "What the backward pass computes again instead of keeping it, with the same bits: nothing (`none`), the "
+      "outputs of norms and gates (`cheap`), whole layers (`block`), or everything but the memory at each "
+      "segment's start (`segment`: activation memory no longer grows with the sequence; implies the "
+      "sequential schedule). `automatic`: the first of `cheap`, `block`, `segment` that fits `memory_budget`.");
+  visitor.field("memory_budget", train.memory_budget, at_least(0.0),
+                "GiB of memory a rank may use, by which the automatic choices are made. 0: its share of four fifths of "
+                "the host's memory.");
   visitor.field("carry_memory", train.carry_memory, Boolean{},
                 "Whether the memory goes on, detached, into the next step while its document continues.");
   visitor.field("threads", train.threads, between<std::int64_t>(0, 10'000),

@@ -15,10 +15,12 @@ Block::Block(const ModelConfig& config, const std::string& prefix, ParameterFact
 InfiniAttention::Result Block::forward(const ForwardContext& context, const Variable& x,
                                        const LayerMemory& memory) const {
   Tape& tape = context.tape;
-  InfiniAttention::Result result =
-      attention_.forward(context, rms_norm(tape, x, attention_norm_, norm_epsilon_), x, memory);
-  result.output =
-      feed_forward_.forward(tape, rms_norm(tape, result.output, feed_forward_norm_, norm_epsilon_), result.output);
+  const Variable attention_input = rms_norm(tape, x, attention_norm_, norm_epsilon_);
+  InfiniAttention::Result result = attention_.forward(context, attention_input, x, memory);
+  context.release(attention_input);
+  const Variable feed_forward_input = rms_norm(tape, result.output, feed_forward_norm_, norm_epsilon_);
+  result.output = feed_forward_.forward(context, feed_forward_input, result.output);
+  context.release(feed_forward_input);
   return result;
 }
 
@@ -26,7 +28,8 @@ Variable Block::decode(Tape& tape, const Variable& x, const LayerMemory& memory,
                        std::int64_t position, const RotaryTable& rotary) const {
   const Variable attended = attention_.decode(tape, rms_norm(tape, x, attention_norm_, norm_epsilon_), x, memory, reads,
                                               cache, position, rotary);
-  return feed_forward_.forward(tape, rms_norm(tape, attended, feed_forward_norm_, norm_epsilon_), attended);
+  const ForwardContext context{tape, nullptr, nullptr, nullptr, false};
+  return feed_forward_.forward(context, rms_norm(tape, attended, feed_forward_norm_, norm_epsilon_), attended);
 }
 
 }  // namespace palimpsest

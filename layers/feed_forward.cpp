@@ -11,8 +11,12 @@ FeedForward::FeedForward(const ModelConfig& config, const std::string& prefix, P
       down_(factory.create(prefix + "down_proj.weight", ParameterRole::matrix, {config.hidden_size, config.ffn_size})) {
 }
 
-Variable FeedForward::forward(Tape& tape, const Variable& x, const Variable& residual) const {
-  return linear_add(tape, swiglu(tape, linear(tape, x, gate_), linear(tape, x, up_)), down_, residual);
+Variable FeedForward::forward(const ForwardContext& context, const Variable& x, const Variable& residual) const {
+  Tape& tape = context.tape;
+  const Variable gated = swiglu(tape, linear(tape, x, gate_), linear(tape, x, up_));
+  Variable output = linear_add(tape, gated, down_, residual);
+  context.release(gated);
+  return output;
 }
 
 }  // namespace palimpsest

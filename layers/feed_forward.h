@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "autograd/tape.h"
+#include "layers/forward_context.h"
 #include "layers/model_config.h"
 #include "layers/parameter_factory.h"
 
@@ -14,7 +14,7 @@ class FeedForward {
   FeedForward(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
 
   /// residual + down(silu(gate(x)) * up(x)). x and residual (lanes, tokens, hidden).
-  Variable forward(Tape& tape, const Variable& x, const Variable& residual) const;
+  Variable forward(const ForwardContext& context, const Variable& x, const Variable& residual) const;
 
  private:
   Variable gate_, up_, down_;

@@ -17,6 +17,12 @@ struct ForwardContext {
   LayoutPointer layout;
   std::shared_ptr<const std::vector<std::uint8_t>> mixes;  // rows whose attention mixes in the memory
   std::shared_ptr<const RotaryTable> rotary;
+  bool discards_cheap_values = false;  // outputs of norms and gates are computed again in backward
+
+  /// Lets go of a value that is cheap to compute again, after its last use in forward.
+  void release(const Variable& value) const {
+    if (discards_cheap_values) value.discard();
+  }
 };
 
 }  // namespace palimpsest

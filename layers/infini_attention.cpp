@@ -30,7 +30,9 @@ InfiniAttention::Result InfiniAttention::forward(const ForwardContext& context, 
   const MemoryWrite written = memory_write(tape, key, value, memory, context.layout, counts_, rule_);
   const Variable recalled = memory_read(tape, query, written.before, context.layout, counts_, rule_.epsilon);
   const Variable mixed = gate(tape, gate_, recalled, local, context.mixes, counts_);
-  return {linear_add(tape, mixed, output_, residual), written.after, key, value};
+  Result result{linear_add(tape, mixed, output_, residual), written.after, key, value};
+  context.release(mixed);
+  return result;
 }
 
 Variable InfiniAttention::decode(Tape& tape, const Variable& x, const Variable& residual, const LayerMemory& memory,

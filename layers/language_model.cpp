@@ -106,14 +106,29 @@ MemoryState LanguageModel::empty_memory(MemoryPool& pool, std::int64_t lanes) co
 }
 
 LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::int32_t> tokens,
-                                             const LayoutPointer& layout, std::span<const LayerMemory> memory) const {
+                                             const LayoutPointer& layout, std::span<const LayerMemory> memory,
+                                             Recompute recompute_grain) const {
   const bool everywhere = config_.empty_memory == EmptyMemory::gated;
-  const ForwardContext context{
-      tape, layout, std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere)), rotary_};
+  const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
+  const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap};
   Result result;
   Variable x = embedding(tape, embedding_, tokens, layout->lanes, layout->tokens);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    InfiniAttention::Result block = blocks_[i].forward(context, x, memory[i]);
+    InfiniAttention::Result block;
+    if (recompute_grain == Recompute::block) {
+      const std::vector<Variable> outputs =
+          recompute(tape,
+                    [this, i, layout, mixes](Tape& on, std::span<const Variable> in) {
+                      const ForwardContext inner{on, layout, mixes, rotary_};
+                      const InfiniAttention::Result r = blocks_[i].forward(inner, in[0], {in[1], in[2]});
+                      return std::vector<Variable>{r.output, r.memory.matrix, r.memory.norm};
+                    },
+                    {x, memory[i].matrix, memory[i].norm});
+      block.output = outputs[0];
+      block.memory = {outputs[1], outputs[2]};
+    } else {
+      block = blocks_[i].forward(context, x, memory[i]);
+    }
     x = std::move(block.output);
     result.memory.push_back(std::move(block.memory));
     result.keys_and_values.emplace_back(std::move(block.key), std::move(block.value));
@@ -141,10 +156,11 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
 
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
 std::vector<Variable> LanguageModel::loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
-                                               std::span<const Variable> memory) const {
+                                               std::span<const Variable> memory, Recompute grain) const {
   std::vector<LayerMemory> layers;
   for (std::size_t i = 0; i < memory.size(); i += 2) layers.push_back({memory[i], memory[i + 1]});
-  const Result result = forward(tape, chunk.inputs, layout, layers);
+  Result result = forward(tape, chunk.inputs, layout, layers, grain);
+  result.keys_and_values.clear();
   std::vector<Variable> outputs{linear_cross_entropy(tape, result.hidden, head_, chunk.targets, chunk.loss_weights)};
   for (const LayerMemory& layer : result.memory) {
     outputs.push_back(layer.matrix);
@@ -160,7 +176,7 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
   const bool sequential = recomputing || options.schedule == Schedule::sequential;
   const std::int64_t step = sequential ? config_.segment_length : batch.tokens;
 
-  Tape tape(pool);
+  Tape tape(pool, Tape::Mode::record, options.profile);
   std::vector<Variable> losses, state;
   for (const LayerMemory& layer : as_constants(memory)) state.insert(state.end(), {layer.matrix, layer.norm});
   LayoutPointer layout;
@@ -168,8 +184,9 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
     auto chunk = std::make_shared<const TokenBatch>(columns(batch, begin, std::min(begin + step, batch.tokens)));
     const auto& carried = layout ? layout->last_document : memory.documents;
     layout = std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
-    const auto pass = [this, chunk, layout](Tape& on, std::span<const Variable> before) {
-      return loss_pass(on, *chunk, layout, before);
+    const Recompute inside = options.recompute == Recompute::automatic ? Recompute::cheap : options.recompute;
+    const auto pass = [this, chunk, layout, inside](Tape& on, std::span<const Variable> before) {
+      return loss_pass(on, *chunk, layout, before, inside);
     };
     std::vector<Variable> outputs = recomputing ? recompute(tape, pass, state) : pass(tape, state);
     losses.push_back(outputs.front());

@@ -52,8 +52,9 @@ class LanguageModel {
     std::vector<LayerMemory> memory;
     std::vector<std::pair<Variable, Variable>> keys_and_values;  // of every layer, without position
   };
+  /// Recomputes cheap values or blocks if asked to; the keys and values of recomputed blocks are not kept.
   Result forward(Tape& tape, std::span<const std::int32_t> tokens, const LayoutPointer& layout,
-                 std::span<const LayerMemory> memory) const;
+                 std::span<const LayerMemory> memory, Recompute recompute = Recompute::none) const;
   /// One token; see InfiniAttention::decode. -> (1, 1, hidden_size)
   Variable decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
                   std::span<SegmentCache> caches, std::int64_t position) const;
@@ -63,7 +64,7 @@ class LanguageModel {
 
  private:
   std::vector<Variable> loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
-                                  std::span<const Variable> memory) const;
+                                  std::span<const Variable> memory, Recompute recompute) const;
 
   ModelConfig config_;
   DataType compute_type_;

@@ -1,6 +1,10 @@
 // How a forward and backward pass is carried out; none of it changes the mathematics.
 #pragma once
 
+#include <string_view>
+
+#include "autograd/operator_profile.h"
+
 namespace palimpsest {
 
 /// The order of work over a sequence (docs/design.md, "Two schedules").
@@ -12,15 +16,35 @@ enum class Schedule {
 
 /// What backward computes again instead of keeping it.
 enum class Recompute {
+  automatic,  // cheap where it fits the memory budget, else segment
   none,
-  segment,  // everything between the states at the segments' starts: implies the sequential schedule
+  cheap,    // outputs of norms, feed-forward gates and memory gates
+  block,    // everything inside a layer but its input and memory
+  segment,  // everything between the memories at the segments' starts: implies the sequential schedule
 };
+
+constexpr std::string_view name_of(Schedule schedule) {
+  return schedule == Schedule::automatic ? "automatic" : schedule == Schedule::sequential ? "sequential" : "parallel";
+}
+
+constexpr std::string_view name_of(Recompute recompute) {
+  switch (recompute) {
+    case Recompute::automatic: return "automatic";
+    case Recompute::none: return "none";
+    case Recompute::cheap: return "cheap";
+    case Recompute::block: return "block";
+    case Recompute::segment: return "segment";
+  }
+  return "";
+}
 
 struct PassOptions {
   Schedule schedule = Schedule::automatic;
   Recompute recompute = Recompute::none;
   /// Gradients are those of loss_scale times the weighted sum of losses.
   double loss_scale = 1.0;
+  /// Receives the time of each operator family, if given.
+  OperatorProfile* profile = nullptr;
 };
 
 }  // namespace palimpsest

@@ -12,6 +12,7 @@ namespace palimpsest {
 Variable local_attention(Tape& tape, const Variable& query, const Variable& key, const Variable& value,
                          const LayoutPointer& layout, const HeadCounts& counts,
                          const std::shared_ptr<const RotaryTable>& table) {
+  const OperatorScope scope(tape, "local attention");
   const DataType type = query.data_type();
   const Shape kv_shape{layout->lanes, layout->tokens, counts.kv_heads * counts.head_size};
   require_tensor("local_attention", "query", query.value(),
@@ -59,6 +60,7 @@ std::vector<std::uint8_t> rows_that_mix(const SequenceLayout& layout, bool every
 
 Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, const Variable& local,
               const std::shared_ptr<const std::vector<std::uint8_t>>& mixes, const HeadCounts& counts) {
+  const OperatorScope scope(tape, "gate");
   const DataType type = local.data_type();
   require_tensor("gate", "beta", beta.value(), Shape{counts.heads}, accumulate_type(type));
   require_tensor("gate", "memory", from_memory.value(), local.shape(), type);
@@ -66,16 +68,20 @@ Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, con
     throw ShapeError(
         fmt::format("gate: {} row flags for values of shape {}", mixes->size(), local.shape().to_string()));
   }
-  Tensor output(tape.pool(), local.shape(), type);
-  dispatch(type, [&]<class T>() {
-    gate_forward<T>(beta.value().data<accumulate_t<T>>(), *mixes,
-                    head_rows<T>(from_memory.value(), counts.heads, counts.head_size),
-                    head_rows<T>(local.value(), counts.heads, counts.head_size),
-                    head_rows<T>(output, counts.heads, counts.head_size));
-  });
+  const auto mix = [&pool = tape.pool(), beta, from_memory, local, mixes, counts] {
+    Tensor output(pool, local.shape(), local.data_type());
+    dispatch(local.data_type(), [&]<class T>() {
+      gate_forward<T>(beta.value().data<accumulate_t<T>>(), *mixes,
+                      head_rows<T>(from_memory.value(), counts.heads, counts.head_size),
+                      head_rows<T>(local.value(), counts.heads, counts.head_size),
+                      head_rows<T>(output, counts.heads, counts.head_size));
+    });
+    return output;
+  };
   const bool records = tape.records({beta, from_memory, local});
-  const Variable result = Variable::result(output, records);
+  const Variable result = Variable::result(mix(), records);
   if (!records) return result;
+  result.set_rebuild(mix);
 
   tape.record({result}, [&pool = tape.pool(), beta, from_memory, local, mixes, counts, result] {
     dispatch(local.data_type(), [&]<class T>() {

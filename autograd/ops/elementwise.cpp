@@ -7,6 +7,7 @@
 namespace palimpsest {
 
 Variable add(Tape& tape, const Variable& a, const Variable& b) {
+  const OperatorScope scope(tape, "add");
   if (!(a.shape() == b.shape()) || a.data_type() != b.data_type()) {
     throw ShapeError(fmt::format("add: {} {} and {} {}", name_of(a.data_type()), a.shape().to_string(),
                                  name_of(b.data_type()), b.shape().to_string()));

@@ -31,6 +31,7 @@ void check_tokens(const Variable& weight, std::span<const std::int32_t> tokens, 
 
 Variable embedding(Tape& tape, const Variable& weight, std::span<const std::int32_t> tokens, std::int64_t lanes,
                    std::int64_t tokens_per_lane) {
+  const OperatorScope scope(tape, "embedding");
   check_tokens(weight, tokens, lanes, tokens_per_lane);
   const std::int64_t columns = weight.shape()[1];
   Tensor rows(tape.pool(), {lanes, tokens_per_lane, columns}, weight.data_type());

@@ -8,6 +8,14 @@ namespace palimpsest {
 
 namespace {
 
+Tensor gated(MemoryPool& pool, const Variable& gate, const Variable& up) {
+  Tensor result(pool, gate.shape(), gate.data_type());
+  dispatch(gate.data_type(), [&]<class T>() {
+    swiglu_forward(gate.value().data<T>(), up.value().data<T>(), result.elements(), result.data<T>());
+  });
+  return result;
+}
+
 void swiglu_gradients(MemoryPool& pool, const Variable& gate, const Variable& up, const Tensor& dy) {
   Tensor dgate(pool, gate.shape(), gate.data_type()), dup(pool, up.shape(), up.data_type());
   dispatch(dy.data_type(), [&]<class T>() {
@@ -21,17 +29,15 @@ void swiglu_gradients(MemoryPool& pool, const Variable& gate, const Variable& up
 }  // namespace
 
 Variable swiglu(Tape& tape, const Variable& gate, const Variable& up) {
+  const OperatorScope scope(tape, "feed-forward");
   if (!(gate.shape() == up.shape()) || gate.data_type() != up.data_type()) {
     throw ShapeError(fmt::format("swiglu: gate {} {} and up {} {}", name_of(gate.data_type()), gate.shape().to_string(),
                                  name_of(up.data_type()), up.shape().to_string()));
   }
-  Tensor gated(tape.pool(), gate.shape(), gate.data_type());
-  dispatch(gate.data_type(), [&]<class T>() {
-    swiglu_forward(gate.value().data<T>(), up.value().data<T>(), gated.elements(), gated.data<T>());
-  });
   const bool records = tape.records({gate, up});
-  Variable y = Variable::result(std::move(gated), records);
+  Variable y = Variable::result(gated(tape.pool(), gate, up), records);
   if (records) {
+    y.set_rebuild([&pool = tape.pool(), gate, up] { return gated(pool, gate, up); });
     tape.record({y}, [&pool = tape.pool(), gate, up, y] { swiglu_gradients(pool, gate, up, y.gradient()); });
   }
   return y;

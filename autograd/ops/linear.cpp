@@ -39,6 +39,7 @@ void linear_backward(MemoryPool& pool, const Variable& x, const Variable& weight
 }  // namespace
 
 Variable linear(Tape& tape, const Variable& x, const Variable& weight) {
+  const OperatorScope scope(tape, "linear");
   Tensor product(tape.pool(), output_shape(x, weight), x.data_type());
   matmul(matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(product));
   const bool records = tape.records({x, weight});
@@ -50,6 +51,7 @@ Variable linear(Tape& tape, const Variable& x, const Variable& weight) {
 }
 
 Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const Variable& residual) {
+  const OperatorScope scope(tape, "linear");
   const Shape shape = output_shape(x, weight);
   if (!(residual.shape() == shape) || residual.data_type() != x.data_type()) {
     throw ShapeError(fmt::format("linear_add: the residual is {} {}, the product {} {}", name_of(residual.data_type()),

@@ -24,6 +24,7 @@ Shape without_slots(const Shape& shape) { return Shape(shape.extents().subspan(1
 
 MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value, const LayerMemory& initial,
                          const LayoutPointer& layout, const HeadCounts& counts, MemoryRule rule) {
+  const OperatorScope scope(tape, "memory");
   const DataType type = key.data_type(), state_type = accumulate_type(type);
   const std::int64_t segments = layout->segments_per_lane, lanes = layout->lanes;
   const Shape one_matrix = without_slots(matrix_shape(1, *layout, counts));
@@ -80,6 +81,7 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
 
 Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& before, const LayoutPointer& layout,
                      const HeadCounts& counts, double epsilon) {
+  const OperatorScope scope(tape, "memory");
   const DataType type = query.data_type(), state_type = accumulate_type(type);
   const std::int64_t segments = layout->segments_per_lane, lanes = layout->lanes;
   require_tensor("memory_read", "query", query.value(), activation_shape(*layout, counts.heads, counts), type);

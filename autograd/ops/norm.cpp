@@ -26,9 +26,20 @@ void rms_norm_gradients(MemoryPool& pool, const Variable& x, const Variable& wei
                     scratch.defined() ? scratch.data<A>() : nullptr);
 }
 
+Tensor normalise(MemoryPool& pool, const Variable& x, const Variable& weight, double epsilon, Tensor& inverse_rms) {
+  Tensor normalised(pool, x.shape(), x.data_type());
+  dispatch(x.data_type(), [&]<class T>() {
+    using A = accumulate_t<T>;
+    rms_norm_forward(x.value().data<T>(), weight.value().data<A>(), x.shape().rows(), x.shape()[-1], epsilon,
+                     normalised.data<T>(), inverse_rms.data<A>());
+  });
+  return normalised;
+}
+
 }  // namespace
 
 Variable rms_norm(Tape& tape, const Variable& x, const Variable& weight, double epsilon) {
+  const OperatorScope scope(tape, "norm");
   const DataType accumulated = accumulate_type(x.data_type());
   if (x.shape().rank() < 1 || weight.shape().rank() != 1 || weight.shape()[0] != x.shape()[-1] ||
       weight.data_type() != accumulated) {
@@ -36,16 +47,15 @@ Variable rms_norm(Tape& tape, const Variable& x, const Variable& weight, double 
                                  name_of(x.data_type()), x.shape().to_string(), name_of(weight.data_type()),
                                  weight.shape().to_string(), name_of(accumulated)));
   }
-  Tensor normalised(tape.pool(), x.shape(), x.data_type());
   Tensor inverse_rms(tape.pool(), {x.shape().rows()}, accumulated);
-  dispatch(x.data_type(), [&]<class T>() {
-    using A = accumulate_t<T>;
-    rms_norm_forward(x.value().data<T>(), weight.value().data<A>(), x.shape().rows(), x.shape()[-1], epsilon,
-                     normalised.data<T>(), inverse_rms.data<A>());
-  });
+  Tensor normalised = normalise(tape.pool(), x, weight, epsilon, inverse_rms);
   const bool records = tape.records({x, weight});
   Variable y = Variable::result(std::move(normalised), records);
   if (records) {
+    y.set_rebuild([&pool = tape.pool(), x, weight, inverse_rms, epsilon] {
+      Tensor again = inverse_rms;  // overwritten with the same values
+      return normalise(pool, x, weight, epsilon, again);
+    });
     tape.record({y}, [&pool = tape.pool(), x, weight, inverse_rms, y] {
       dispatch(x.data_type(), [&]<class T>() { rms_norm_gradients<T>(pool, x, weight, inverse_rms, y.gradient()); });
     });

@@ -114,5 +114,17 @@ TEST_F(TapeTest, RootsAreScalars) {
   EXPECT_THROW(tape.backward(add(tape, x, x)), ShapeError);
 }
 
+TEST_F(TapeTest, TimesOperatorsByFamily) {
+  OperatorProfile profile;
+  Tape tape(pool_, Tape::Mode::record, &profile);
+  const Variable x = leaf({1});
+  tape.backward(add(tape, x, x));
+  ASSERT_EQ(profile.families().size(), 1u);
+  const auto& [family, seconds] = *profile.families().begin();
+  EXPECT_EQ(family, "add");
+  EXPECT_GT(seconds.forward, 0.0);
+  EXPECT_GT(seconds.backward, 0.0);
+}
+
 }  // namespace
 }  // namespace palimpsest

@@ -97,5 +97,26 @@ TEST_F(VariableTest, RefusesAGradientOfAnotherShape) {
   EXPECT_THROW(leaf.add_gradient(pool_, tensor(DataType::float32, {1, 2, 3})), ShapeError);
 }
 
+TEST_F(VariableTest, ADiscardedValueIsMadeAgainWhenAskedFor) {
+  const Variable kept = Variable::result(tensor(DataType::float32, {1, 2}), true);
+  kept.discard();  // nobody can make it again
+  EXPECT_EQ(kept.value().to_doubles(), (Values{1, 2}));
+
+  int made = 0;
+  const Variable value = Variable::result(tensor(DataType::float32, {1, 2}), true);
+  value.set_rebuild([&] {
+    ++made;
+    return tensor(DataType::float32, {3, 4});
+  });
+  EXPECT_EQ(value.value().to_doubles(), (Values{1, 2}));
+  value.discard();
+  EXPECT_TRUE((value.shape() == Shape{2}));
+  EXPECT_EQ(value.data_type(), DataType::float32);
+  EXPECT_EQ(made, 0);
+  EXPECT_EQ(value.value().to_doubles(), (Values{3, 4}));
+  EXPECT_EQ(value.value().to_doubles(), (Values{3, 4}));
+  EXPECT_EQ(made, 1);
+}
+
 }  // namespace
 }  // namespace palimpsest

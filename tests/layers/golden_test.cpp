@@ -107,7 +107,7 @@ struct Case {
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   return fmt::format("{}_{}_{}{}", info.param.name, name_of(info.param.type),
                      info.param.schedule == Schedule::sequential ? "sequential" : "parallel",
-                     info.param.recompute == Recompute::segment ? "_recomputed" : "");
+                     info.param.recompute == Recompute::none ? "" : fmt::format("_{}", name_of(info.param.recompute)));
 }
 
 std::vector<Case> cases() {
@@ -117,6 +117,8 @@ std::vector<Case> cases() {
       all.push_back({name, type, Schedule::sequential, Recompute::none});
       all.push_back({name, type, Schedule::sequential, Recompute::segment});
       all.push_back({name, type, Schedule::parallel, Recompute::none});
+      all.push_back({name, type, Schedule::parallel, Recompute::cheap});
+      all.push_back({name, type, Schedule::parallel, Recompute::block});
     }
   }
   return all;

@@ -177,21 +177,31 @@ TEST_P(LanguageModelTest, LastLossReachesTheFirstSegmentThroughTheMemory) {
 
 TEST_P(LanguageModelTest, RecomputationGivesTheSameBits) {
   for (const bool tied : {false, true}) {
-    ModelConfig config = small_config(GetParam());
-    config.tie_embeddings = tied;
-    LanguageModel model(pool, config, DataType::float32);
-    model.initialize(5);
-    const TokenBatch batch = random_batch(3, 23, 23, {4, 11});
-    const Gradients kept =
-        gradients(model, pool, batch, model.empty_memory(pool, 3), {Schedule::sequential, Recompute::none, 0.1});
-    const Gradients again =
-        gradients(model, pool, batch, model.empty_memory(pool, 3), {Schedule::sequential, Recompute::segment, 0.1});
-    EXPECT_EQ(kept.loss, again.loss);
-    for (std::size_t i = 0; i < kept.parameters.size(); ++i) {
-      EXPECT_TRUE(same_bits(kept.parameters[i], again.parameters[i])) << model.parameters().all()[i].name;
-    }
-    for (std::size_t i = 0; i < kept.memory.layers.size(); ++i) {
-      EXPECT_TRUE(same_bits(kept.memory.layers[i].matrix, again.memory.layers[i].matrix));
+    for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+      ModelConfig config = small_config(GetParam());
+      config.tie_embeddings = tied;
+      LanguageModel model(pool, config, type);
+      model.initialize(5);
+      const TokenBatch batch = random_batch(3, 23, 23, {4, 11});
+      const auto run = [&](Schedule schedule, Recompute recompute) {
+        return gradients(model, pool, batch, model.empty_memory(pool, 3), {schedule, recompute, 0.1});
+      };
+      const auto expect_same = [&](const Gradients& kept, const Gradients& again, Recompute recompute) {
+        EXPECT_EQ(kept.loss, again.loss) << name_of(recompute);
+        for (std::size_t i = 0; i < kept.parameters.size(); ++i) {
+          EXPECT_TRUE(same_bits(kept.parameters[i], again.parameters[i]))
+              << name_of(recompute) << " " << model.parameters().all()[i].name;
+        }
+        for (std::size_t i = 0; i < kept.memory.layers.size(); ++i) {
+          EXPECT_TRUE(same_bits(kept.memory.layers[i].matrix, again.memory.layers[i].matrix)) << name_of(recompute);
+        }
+      };
+      for (const Schedule schedule : {Schedule::sequential, Schedule::parallel}) {
+        const Gradients kept = run(schedule, Recompute::none);
+        expect_same(kept, run(schedule, Recompute::cheap), Recompute::cheap);
+        expect_same(kept, run(schedule, Recompute::block), Recompute::block);
+        if (schedule == Schedule::sequential) expect_same(kept, run(schedule, Recompute::segment), Recompute::segment);
+      }
     }
   }
 }
