@@ -50,6 +50,7 @@ int run(int argument_count, char** arguments, Communicator& communicator) {
   const std::vector<Command> commands = {
       add_train_command(program),   add_eval_command(program), add_generate_command(program),
       add_inspect_command(program), add_pack_command(program), add_tokenizer_command(program),
+      add_bench_command(program),
   };
   try {
     program.parse(argument_count, arguments);

@@ -2,9 +2,12 @@
 
 #include <vector>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/gemm.h"
 
 namespace palimpsest {
 
@@ -55,7 +58,20 @@ StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks) {
 }
 
 DataType compute_type(Precision precision) {
-  return precision == Precision::bfloat16 ? DataType::bfloat16 : DataType::float32;
+  return precision == Precision::bfloat16 && has_native_bfloat16() ? DataType::bfloat16 : DataType::float32;
+}
+
+PassPlan plan_passes(const RunConfig& config, int ranks, std::int64_t ranks_on_host) {
+  const DataType type = compute_type(config.train.precision);
+  constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;
+  const double host = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double budget = config.train.memory_budget > 0 ? config.train.memory_budget * gibibyte
+                                                       : 0.8 * host / static_cast<double>(ranks_on_host);
+  // Master, gradient, two moments, and the working copy of bfloat16.
+  const std::int64_t per_parameter = 4 * 4 + (type == DataType::bfloat16 ? 2 : 0);
+  const double left = budget - static_cast<double>(per_parameter * config.model.parameters());
+  return plan_pass(config.model, plan_lanes(config.train, ranks).per_micro_batch, config.train.sequence_length, type,
+                   config.train.schedule, config.train.recompute, static_cast<std::int64_t>(left));
 }
 
 }  // namespace palimpsest

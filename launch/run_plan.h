@@ -6,6 +6,7 @@
 #include "configs/run_config.h"
 #include "data/segment_stream.h"
 #include "data/token_file.h"
+#include "layers/pass_plan.h"
 
 namespace palimpsest {
 
@@ -25,7 +26,10 @@ RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks);
 /// The lanes that one rank reads.
 StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks);
 
-/// What the model computes in.
+/// What the model computes in: float32 where the machine has no fast bfloat16 products.
 DataType compute_type(Precision precision);
+
+/// Schedule and recomputation of a rank's micro batches, the automatic ones chosen by train.memory_budget.
+PassPlan plan_passes(const RunConfig& resolved, int ranks, std::int64_t ranks_on_host);
 
 }  // namespace palimpsest

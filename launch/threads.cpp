@@ -32,6 +32,7 @@ ThreadPlan plan_threads(const ThreadSituation& s) {
   const bool shared = s.usable_cores == s.host_cores && s.ranks_on_host > 1;
   const std::int64_t fair_share = shared ? std::max<std::int64_t>(1, s.usable_cores / s.ranks_on_host) : s.usable_cores;
   ThreadPlan plan;
+  plan.ranks_on_host = s.ranks_on_host;
   plan.threads = static_cast<int>(s.requested > 0 ? s.requested : s.environment > 0 ? s.environment : fair_share);
   if (plan.threads > s.usable_cores) {
     plan.warnings.push_back(fmt::format(

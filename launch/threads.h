@@ -11,6 +11,7 @@ namespace palimpsest {
 
 struct ThreadPlan {
   int threads = 1;
+  std::int64_t ranks_on_host = 1;
   std::vector<std::string> warnings;
 };
 

@@ -76,6 +76,10 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);
   threads_ = plan.threads;
   for (const std::string& warning : plan.warnings) log_.warn(warning);
+  pass_plan_ = plan_passes(config_, communicator_.size(), plan.ranks_on_host);
+  if (config_.train.precision == Precision::bfloat16 && model_.compute_type() != DataType::bfloat16) {
+    log_.warn("this machine has no fast or no correct bfloat16 products: computing in float32");
+  }
 
   model_.initialize(config_.train.seed);
   optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
@@ -162,7 +166,7 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
     if (!config_.train.carry_memory) memories_[i] = model_.empty_memory(step_pool_, lanes);
     const TokenBatch part = micro_batch(batch, static_cast<std::int64_t>(i) * lanes, lanes);
     loss += model_.accumulate_gradients(step_pool_, part, memories_[i],
-                                        {config_.train.schedule, config_.train.recompute, loss_scale});
+                                        {pass_plan_.schedule, pass_plan_.recompute, loss_scale});
   }
   return loss;
 }
@@ -254,6 +258,8 @@ void Trainer::print_banner() {
   log_.note(fmt::format("  a step         {} lanes of {} tokens; {:.1f} steps an epoch", train.batch_size,
                         train.sequence_length,
                         static_cast<double>(train_file_.token_count()) / static_cast<double>(tokens_per_step)));
+  log_.note(
+      fmt::format("  schedule       {}, recomputing {}", name_of(pass_plan_.schedule), name_of(pass_plan_.recompute)));
   log_.note(fmt::format("  plan           steps {} to {}", step_ + 1, train.steps));
 }
 

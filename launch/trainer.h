@@ -17,6 +17,7 @@
 #include "launch/run_log.h"
 #include "launch/stop_request.h"
 #include "layers/language_model.h"
+#include "layers/pass_plan.h"
 #include "optim/optimizer.h"
 
 namespace palimpsest {
@@ -67,6 +68,7 @@ class Trainer {
   RunLog log_;
   StopRequest stop_request_;
   int threads_ = 1;
+  PassPlan pass_plan_{};
   std::int64_t first_lane_ = 0;  // of this rank in the global batch
   MemoryPool state_pool_;        // parameters and optimiser
   MemoryPool step_pool_;         // what a step uses

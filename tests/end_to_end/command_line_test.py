@@ -3,7 +3,7 @@ import unittest
 
 from harness import EndToEndTest
 
-COMMANDS = ("train", "eval", "generate", "inspect", "pack", "tokenizer")
+COMMANDS = ("train", "eval", "generate", "inspect", "pack", "tokenizer", "bench")
 
 
 class CommandLine(EndToEndTest):

@@ -1,0 +1,62 @@
+// Measures training, evaluation and generation on synthetic tokens.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "autograd/operator_profile.h"
+#include "configs/run_config.h"
+#include "core/comm/communicator.h"
+#include "layers/pass_plan.h"
+
+namespace palimpsest {
+
+struct BenchmarkOptions {
+  enum class Subject { training, forward, generation };
+  Subject subject = Subject::training;
+  std::int64_t steps = 5;       // measured
+  std::int64_t warm_up = 2;     // before them
+  std::int64_t context = 1000;  // tokens before the generated ones
+};
+
+struct BenchmarkResult {
+  std::string subject;
+  std::string precision;
+  PassPlan plan{};
+  int threads = 1;
+  int ranks = 1;
+  std::int64_t parameters = 0;
+  std::int64_t tokens_per_step = 0;  // of one rank
+  std::vector<double> step_seconds;  // of the measured steps
+  double model_flops_per_token = 0;
+  double matmul_peak_gflops = 0;  // of one rank's threads, the same precision
+  double stream_gigabytes_per_second = 0;
+  double optimizer_seconds = 0;  // these four: a step's mean
+  double communication_seconds = 0;
+  OperatorProfile operators;  // seconds of all measured steps
+  double page_faults_per_step = 0;
+  std::int64_t peak_memory_bytes = 0;
+  double weight_bytes_per_token = 0;  // generation: read from memory for each token
+  double start_seconds = 0;           // until the first step
+  std::int64_t context = 0;
+
+  /// Tokens of one rank per second: the median step, and the slowest and fastest.
+  double tokens_per_second() const;
+  double slowest_tokens_per_second() const;
+  double fastest_tokens_per_second() const;
+  double model_gflops() const;
+  /// Model FLOP/s over the matmul peak.
+  double utilization() const;
+};
+
+/// Runs the benchmark of a configuration; only its model, train and optimizer sections count, and a
+/// vocabulary size must be set. Collective.
+BenchmarkResult run_benchmark(const RunConfig& config, const BenchmarkOptions& options, Communicator& communicator);
+
+std::string format_benchmark(const BenchmarkResult& result);
+nlohmann::ordered_json to_json(const BenchmarkResult& result);
+
+}  // namespace palimpsest

@@ -1,0 +1,48 @@
+"""palimpsest bench: every subject runs, in both precisions, and its JSON has the keys that scripts rely on."""
+import json
+import unittest
+
+from harness import EndToEndTest
+
+SMALL = ("model.vocab_size=64", "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "model.ffn_size=48",
+         "model.segment_length=16", "train.sequence_length=64")
+KEYS = ("tokens_per_second", "model_gflops", "matmul_peak_gflops", "mfu", "peak_memory_bytes", "parameters",
+        "precision", "schedule", "threads")
+
+
+class Bench(EndToEndTest):
+    def bench(self, *arguments, settings=(), ranks=1):
+        output = self.run_program("bench", self.config("bench"), "--json", "--steps", "2", *arguments, "--set", *SMALL,
+                                  *settings, ranks=ranks).stdout
+        result = json.loads(output)
+        for key in KEYS:
+            self.assertIn(key, result)
+        self.assertGreater(result["tokens_per_second"], 0)
+        self.assertGreater(result["peak_memory_bytes"], 1e6)
+        return result
+
+    def test_training(self):
+        result = self.bench()
+        self.assertEqual(result["schedule"], "parallel")
+        self.assertEqual(result["precision"], "float32")
+        self.assertIn("local attention", result["operators"])
+        self.assertEqual(result["parameters"], 2 * 64 * 32 + 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2))
+
+    def test_what_is_asked_for_is_what_is_measured(self):
+        result = self.bench(settings=("train.schedule=sequential", "train.recompute=segment"))
+        self.assertEqual((result["schedule"], result["recompute"]), ("sequential", "segment"))
+        self.assertEqual(self.bench(settings=("train.memory_budget=0.000001",))["recompute"], "segment")
+
+    def test_forward_and_generation(self):
+        self.assertEqual(self.bench("--forward")["subject"], "forward")
+        self.assertEqual(self.bench("--generate", "--context", "40")["context"], 40)
+
+    def test_bfloat16(self):
+        self.assertIn(self.bench(settings=("train.precision=bfloat16",))["precision"], ("bfloat16", "float32"))
+
+    def test_ranks(self):
+        self.assertEqual(self.bench(settings=("train.batch_size=2",), ranks=2)["ranks"], 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
