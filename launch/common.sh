@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What quickstart.sh and test.sh share: messages with the elapsed time, packages, the build and mpirun's
 # environment. To be sourced; leaves the shell in the repository's root.
 set -euo pipefail

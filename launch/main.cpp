@@ -7,8 +7,6 @@
 #include <thread>
 #include <vector>
 
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -17,16 +15,11 @@
 #include "launch/command_line.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
+#include "launch/placement.h"
 
 namespace palimpsest {
 
 namespace {
-
-std::string host_name() {
-  char name[256] = "unknown";
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 /// Prints the error and, when there are several ranks, ends them all.
 int fail(const std::string& message, int exit_code, Communicator* communicator) {

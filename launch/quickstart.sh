@@ -12,6 +12,7 @@ case "${1:-}" in
   "") run=runs/quickstart ;;
   *) run=$(realpath -m "$1") ;;
 esac
+# shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 config=configs/quickstart.yaml

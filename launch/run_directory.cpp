@@ -15,6 +15,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
+#include "launch/placement.h"
 
 namespace palimpsest {
 
@@ -34,12 +35,6 @@ bool is_one_of(const std::string& difference, const std::array<std::string_view,
     if (!difference.starts_with(key)) return false;
     return key.ends_with('.') || difference.substr(key.size()).starts_with(':');
   });
-}
-
-std::string host_and_process() {
-  char host[256] = "unknown";
-  gethostname(host, sizeof(host) - 1);
-  return fmt::format("process {} on {}", getpid(), host);
 }
 
 std::string read_holder(int descriptor) {
@@ -79,7 +74,7 @@ RunLock::RunLock(const RunDirectory& directory) {
     throw ConfigError(fmt::format("{}: is being trained in by {}; stop it or choose another train.run_directory",
                                   directory.path().string(), holder));
   }
-  const std::string holder = host_and_process() + '\n';
+  const std::string holder = fmt::format("process {} on {}\n", getpid(), host_name());
   if (ftruncate(descriptor_, 0) != 0 ||
       pwrite(descriptor_, holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
     const int reason = errno;

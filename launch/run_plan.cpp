@@ -41,6 +41,23 @@ LanePlan plan_lanes(const TrainConfig& config, int ranks) {
   return {per_rank, config.micro_batch_size};
 }
 
+std::vector<int> possible_ranks(const TrainConfig& config) {
+  std::vector<int> possible;
+  for (const std::int64_t ranks : divisors(config.batch_size)) {
+    const bool whole_micro_batches =
+        config.micro_batch_size == 0 || config.batch_size / ranks % config.micro_batch_size == 0;
+    if (whole_micro_batches) possible.push_back(static_cast<int>(ranks));
+  }
+  return possible;
+}
+
+nlohmann::ordered_json describe_plan(const TrainConfig& config) {
+  return {{"run_directory", config.run_directory},
+          {"steps", config.steps},
+          {"batch_size", config.batch_size},
+          {"ranks", possible_ranks(config)}};
+}
+
 RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks) {
   if (config.model.vocab_size == 0) config.model.vocab_size = train_file.vocab_size();
   if (config.model.vocab_size < train_file.vocab_size()) {

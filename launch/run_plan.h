@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "configs/run_config.h"
 #include "data/segment_stream.h"
@@ -18,6 +21,12 @@ struct LanePlan {
 
 /// Throws ConfigError, naming the values that would do, when the lanes cannot be shared evenly.
 LanePlan plan_lanes(const TrainConfig& config, int ranks);
+
+/// The numbers of ranks that can share the lanes, ascending.
+std::vector<int> possible_ranks(const TrainConfig& config);
+
+/// What a launcher has to know of a run: "run_directory", "steps", "batch_size" and the possible numbers of "ranks".
+nlohmann::ordered_json describe_plan(const TrainConfig& config);
 
 /// The configuration with everything derived filled in. Throws ConfigError when the model has fewer
 /// tokens than the data's tokenizer, is impossible otherwise, or the lanes cannot be shared.

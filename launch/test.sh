@@ -7,6 +7,7 @@
 #
 # With CI=true, warnings are errors and the unit tests run a second time under AddressSanitizer and
 # UndefinedBehaviorSanitizer.
+# shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # run_tests PRESET [CTEST OPTION]...

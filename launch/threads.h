@@ -6,14 +6,9 @@
 #include <vector>
 
 #include "core/comm/communicator.h"
+#include "launch/placement.h"
 
 namespace palimpsest {
-
-struct ThreadPlan {
-  int threads = 1;
-  std::int64_t ranks_on_host = 1;
-  std::vector<std::string> warnings;
-};
 
 /// What a rank is told and finds: cores it may run on, ranks of the job on its host.
 struct ThreadSituation {
@@ -25,10 +20,17 @@ struct ThreadSituation {
 };
 
 /// The number asked for, else OMP_NUM_THREADS, else the cores of the affinity mask; when the mask is the
-/// whole host, its ranks share them. Warns when threads outnumber cores.
-ThreadPlan plan_threads(const ThreadSituation& situation);
+/// whole host, its ranks share them.
+int choose_threads(const ThreadSituation& situation);
 
-/// Looks at this rank's situation, plans and tells OpenMP. Collective.
+struct ThreadPlan {
+  int threads = 1;
+  std::int64_t ranks_on_host = 1;
+  std::vector<RankPlacement> placements;  // of every rank
+  std::vector<std::string> warnings;      // about any rank
+};
+
+/// Looks at this rank's situation, chooses and tells OpenMP; learns about the other ranks. Collective.
 ThreadPlan configure_threads(std::int64_t requested, Communicator& communicator);
 
 }  // namespace palimpsest

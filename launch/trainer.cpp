@@ -75,6 +75,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   }
   const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);
   threads_ = plan.threads;
+  placements_ = describe_placements(plan.placements);
   for (const std::string& warning : plan.warnings) log_.warn(warning);
   pass_plan_ = plan_passes(config_, communicator_.size(), plan.ranks_on_host);
   if (config_.train.precision == Precision::bfloat16 && model_.compute_type() != DataType::bfloat16) {
@@ -248,6 +249,7 @@ void Trainer::print_banner() {
   const std::int64_t tokens_per_step = train.batch_size * train.sequence_length;
   log_.note(fmt::format("Palimpsest {}: {}, {} each, {}", PALIMPSEST_VERSION, communicator_.description(),
                         format_plural(threads_, "thread"), name_of(model_.compute_type())));
+  print_placements();
   log_.note(fmt::format("  run directory  {}{}", directory_.path().string(), step_ == 0 ? " (from the start)" : ""));
   log_.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
                         format_count(static_cast<double>(model_.parameters().elements())), config_.model.num_layers,
@@ -261,6 +263,16 @@ void Trainer::print_banner() {
   log_.note(
       fmt::format("  schedule       {}, recomputing {}", name_of(pass_plan_.schedule), name_of(pass_plan_.recompute)));
   log_.note(fmt::format("  plan           steps {} to {}", step_ + 1, train.steps));
+}
+
+void Trainer::print_placements() {
+  constexpr std::size_t max_hosts = 16;
+  for (std::size_t host = 0; host < std::min(placements_.size(), max_hosts); ++host) {
+    log_.note(fmt::format("  {:<14} {}", host == 0 ? "placement" : "", placements_[host]));
+  }
+  if (placements_.size() > max_hosts) {
+    log_.note(fmt::format("  {:<14} and {} more hosts", "", placements_.size() - max_hosts));
+  }
 }
 
 void Trainer::evaluate_validation() {

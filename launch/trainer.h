@@ -47,6 +47,7 @@ class Trainer {
   /// Continues from the newest checkpoint, if there is one.
   void resume();
   void print_banner();
+  void print_placements();
   StepOutcome train_step();
   /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
   double accumulate_gradients(const TokenBatch& batch, double loss_scale);
@@ -68,6 +69,7 @@ class Trainer {
   RunLog log_;
   StopRequest stop_request_;
   int threads_ = 1;
+  std::vector<std::string> placements_;  // a line a host
   PassPlan pass_plan_{};
   std::int64_t first_lane_ = 0;  // of this rank in the global batch
   MemoryPool state_pool_;        // parameters and optimiser

@@ -5,8 +5,12 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "configs/yaml.h"
 #include "launch/commands/command.h"
+#include "launch/exit_codes.h"
+#include "launch/run_plan.h"
 #include "launch/trainer.h"
 
 namespace palimpsest {
@@ -16,6 +20,7 @@ Command add_train_command(CLI::App& program) {
     std::string config;
     std::vector<std::string> overrides;
     std::int64_t stop_after = 0;
+    bool plan = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand("train", "Train a model, or go on training one");
@@ -28,14 +33,22 @@ Command add_train_command(CLI::App& program) {
                    "Stop after this step with a checkpoint, as if interrupted; the plan (learning rates, steps) stays")
       ->check(whole_number_from(1))
       ->type_name("STEP");
+  command->add_flag(
+      "--plan", options->plan,
+      "Check the configuration, print as JSON where the run goes and how many ranks can share it, and exit");
   command->footer(
       "Starting again in the same run directory resumes from its newest checkpoint, bit for bit. SIGINT, SIGTERM and\n"
       "SIGUSR1, to one rank or all, end the run after the current step with a checkpoint.\n\n" +
       help_footer("palimpsest train configs/quickstart.yaml\n"
                   "palimpsest train configs/quickstart.yaml --set train.steps=200 train.run_directory=runs/short\n"
-                  "mpirun -n 4 --map-by ppr:4:node:pe=8 palimpsest train run.yaml --set train.threads=8"));
+                  "launch/run.sh --ranks-per-node 4 --threads 8 -- train run.yaml"));
   return {command, [options](Communicator& communicator) {
-            Trainer trainer(load_run_config(options->config, options->overrides), communicator);
+            const RunConfig config = load_run_config(options->config, options->overrides);
+            if (options->plan) {
+              if (communicator.is_root()) fmt::print("{}\n", describe_plan(config.train).dump());
+              return ExitCode::ok;
+            }
+            Trainer trainer(config, communicator);
             return trainer.run(options->stop_after);
           }};
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The scripts of the quick start, on data small enough to know the answers: launch/austen.py reads an R
-database that this test writes, launch/byte_baselines.py measures texts whose probabilities are plain."""
+database that this test writes, launch/byte_baselines.py measures texts whose probabilities are plain. And what
+shellcheck says about all shell scripts."""
 
 import gzip
 import json
@@ -128,6 +129,15 @@ class ByteBaselines(unittest.TestCase):
         result = run("byte_baselines.py", self.folder / "train")
         self.assertEqual(result.returncode, 1)
         self.assertIn("no *.txt file", result.stderr)
+
+
+class ShellScripts(unittest.TestCase):
+    def test_shellcheck_has_nothing_to_say(self):
+        root = LAUNCH.parent
+        scripts = [*root.glob("launch/*.sh"), *root.glob("launch/*.sbatch"), *root.glob("tests/cluster/*.sh"), root / ".ci" / "run"]
+        self.assertGreater(len(scripts), 5)
+        result = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "launch/exit_codes.h"
 #include "launch/stop_request.h"
-#include "launch/threads.h"
 #include "tests/temporary_directory.h"
 
 namespace palimpsest {
@@ -125,26 +124,6 @@ TEST(ExitCodes, EveryTypedErrorHasItsOwn) {
   EXPECT_EQ(exit_code_of(CommunicationError("")), 6);
   EXPECT_EQ(exit_code_of(ShapeError("")), 1);
   EXPECT_EQ(exit_code_of(std::runtime_error("")), 1);
-}
-
-TEST(Threads, RanksThatMayUseTheWholeHostShareIt) {
-  const ThreadSituation whole{.usable_cores = 8, .host_cores = 8, .ranks_on_host = 2};
-  EXPECT_EQ(plan_threads(whole).threads, 4);
-  const ThreadSituation bound{.usable_cores = 2, .host_cores = 8, .ranks_on_host = 4};
-  EXPECT_EQ(plan_threads(bound).threads, 2);
-  const ThreadSituation crowded{.usable_cores = 2, .host_cores = 2, .ranks_on_host = 4};
-  EXPECT_EQ(plan_threads(crowded).threads, 1);
-}
-
-TEST(Threads, WhatIsAskedForWinsAndTooManyAreWarnedOf) {
-  ThreadSituation situation{.requested = 3, .environment = 2, .usable_cores = 4, .host_cores = 4};
-  EXPECT_EQ(plan_threads(situation).threads, 3);
-  EXPECT_TRUE(plan_threads(situation).warnings.empty());
-  situation.usable_cores = 1;
-  ASSERT_EQ(plan_threads(situation).warnings.size(), 1u);
-  EXPECT_NE(plan_threads(situation).warnings[0].find("--bind-to none"), std::string::npos);
-  situation.requested = 0;
-  EXPECT_EQ(plan_threads(situation).threads, 2);
 }
 
 }  // namespace

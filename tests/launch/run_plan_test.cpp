@@ -31,6 +31,19 @@ TEST(LanePlan, SharesLanesOverRanksAndMicroBatches) {
   EXPECT_EQ(stream.lane_count, 4);
 }
 
+TEST(LanePlan, PossibleRanksAreThoseThatPlanLanesAccepts) {
+  for (const std::int64_t micro_batch_size : {0, 1, 2, 4, 5}) {
+    TrainConfig config;
+    config.batch_size = 12;
+    config.micro_batch_size = micro_batch_size;
+    std::vector<int> accepted;
+    for (int ranks = 1; ranks <= 13; ++ranks) {
+      if (message_of([&] { plan_lanes(config, ranks); }).empty()) accepted.push_back(ranks);
+    }
+    EXPECT_EQ(possible_ranks(config), accepted) << micro_batch_size;
+  }
+}
+
 TEST(LanePlan, NamesTheValuesThatWouldDo) {
   TrainConfig config;
   config.batch_size = 12;

@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Runs palimpsest on the ranks of one or several machines, each rank bound to cores of its own: with mpirun
+# or, inside a Slurm job, with srun.
+#
+#   launch/run.sh [OPTION]... -- ARGUMENTS OF PALIMPSEST
+#
+#   launch/run.sh -- train run.yaml                                  one rank, all cores of this machine
+#   launch/run.sh --ranks-per-node 2 -- train run.yaml               two ranks with half of the cores each
+#   launch/run.sh --hosts a,b,c --threads 16 -- train run.yaml       a rank of 16 threads on each of three machines
+#
+# Options:
+#   --hosts A,B,...       the machines (default: those of the Slurm job, else this one)
+#   --hostfile FILE       the same, the first word of each line (Open MPI's format: NAME slots=N)
+#   --ranks-per-node N    ranks on each machine (default: Slurm's tasks per node, else 1)
+#   --threads N           threads of each rank, and cores that it is bound to (default: Slurm's CPUs per task,
+#                         else the cores of this machine shared out evenly)
+#   --bind core|none      none leaves ranks to the system, and allows more threads than cores (default: core)
+#   --interface NAME      the network between machines, as eth1 or 10.0.0.0/24 (default: Open MPI's choice)
+#   --launcher NAME       mpirun, srun, or none for one process without MPI (default: srun inside a Slurm
+#                         job whose Slurm knows PMIx, else mpirun)
+#   --program FILE        palimpsest (default: this repository's build/release/palimpsest, else the one on the path)
+#   --dry-run             print the command instead of running it
+#
+# SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask the ranks to save a checkpoint after the step in hand and leave; a
+# second SIGINT ends them at once. The exit code is that of the first rank that failed (palimpsest --help), 138 for a
+# run that was asked to stop, 2 for wrong options, and 1 when mpirun or srun could not start the ranks or lost them.
+set -euo pipefail
+
+fail() {
+  printf 'run.sh: error: %s\n' "$*" >&2
+  exit 2
+}
+
+need() { command -v "$1" >/dev/null || fail "$1 is not there: $2"; }
+
+whole_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 must be a whole number of at least 1, not '$2'"; }
+
+# count_cores: the cores that this process may run on, each once whatever its hardware threads.
+count_cores() {
+  local cpu siblings
+  for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+    taskset -c "${cpu##*/cpu}" true 2>/dev/null || continue
+    siblings=$cpu/topology/thread_siblings_list
+    if [ -r "$siblings" ]; then cat "$siblings"; else echo "${cpu##*/cpu}"; fi
+  done | sort -u | wc -l
+}
+
+knows_pmix() { srun --mpi=list 2>&1 | grep -qw pmix; }
+
+hosts='' ranks_per_node=${SLURM_NTASKS_PER_NODE:-1} threads=${SLURM_CPUS_PER_TASK:-} bind=core interface='' launcher=''
+program='' dry_run=no
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --dry-run) dry_run=yes; shift; continue ;;
+    --) break ;;
+    --hosts | --hostfile | --ranks-per-node | --threads | --bind | --interface | --launcher | --program) ;;
+    *) fail "unknown option $1; options come before --, palimpsest's arguments after it (see --help)" ;;
+  esac
+  [ $# -gt 1 ] || fail "$1 needs a value"
+  case $1 in
+    --hosts) hosts=$2 ;;
+    --hostfile)
+      [ -r "$2" ] || fail "--hostfile: cannot read $2"
+      hosts=$(awk '!/^[[:space:]]*(#|$)/ { print $1 }' "$2" | paste -sd,)
+      [ -n "$hosts" ] || fail "--hostfile: $2 names no host"
+      ;;
+    --ranks-per-node) ranks_per_node=$2 ;;
+    --threads) threads=$2 ;;
+    --bind) bind=$2 ;;
+    --interface) interface=$2 ;;
+    --launcher) launcher=$2 ;;
+    --program) program=$2 ;;
+  esac
+  shift 2
+done
+[ "${1:-}" = -- ] || fail "-- and the arguments of palimpsest are missing (see --help)"
+shift
+[ $# -gt 0 ] || fail "after -- come the arguments of palimpsest, as in: -- train run.yaml"
+
+whole_number --ranks-per-node "$ranks_per_node"
+[[ $bind == core || $bind == none ]] || fail "--bind must be core or none, not '$bind'"
+[[ -z $hosts || $hosts =~ ^[^,[:space:]]+(,[^,[:space:]]+)*$ ]] || fail "--hosts must be names with commas between, not '$hosts'"
+
+if [ -z "$program" ]; then
+  program=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../build/release/palimpsest
+  [ -x "$program" ] || program=$(command -v palimpsest) ||
+    fail "no palimpsest in build/release and none on the path: build it (launch/quickstart.sh), or give --program"
+fi
+program=$(realpath "$program")
+[[ -f $program && -x $program ]] || fail "$program is not a program"
+
+if [ -z "$launcher" ]; then
+  launcher=mpirun
+  if [ -n "${SLURM_JOB_ID:-}" ] && command -v srun >/dev/null && knows_pmix; then launcher=srun; fi
+fi
+
+cores=$(count_cores)
+if [ -z "$threads" ]; then
+  threads=$((cores / ranks_per_node > 0 ? cores / ranks_per_node : 1))
+fi
+whole_number --threads "$threads"
+wanted=$((ranks_per_node * threads))
+elsewhere=${hosts:-${SLURM_JOB_ID:-}}
+if [ "$bind" = core ] && [ -z "$elsewhere" ] && [ "$launcher" = mpirun ] && [ "$wanted" -gt "$cores" ]; then
+  fail "$ranks_per_node ranks of $threads threads need $wanted cores, this machine has $cores: lower one of them, or share with --bind none"
+fi
+
+settings=("OMP_NUM_THREADS=$threads")
+[ -z "$interface" ] || settings+=("OMPI_MCA_btl_tcp_if_include=$interface" "OMPI_MCA_oob_tcp_if_include=$interface")
+case $launcher in
+  mpirun)
+    need mpirun "install Debian's openmpi-bin"
+    [ "$(id -u)" != 0 ] || settings+=(OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
+    start=(mpirun --quiet -x OMP_NUM_THREADS)
+    if [ "$bind" = core ]; then
+      start+=(--map-by "ppr:$ranks_per_node:node:pe=$threads" --bind-to core)
+    else
+      start+=(--map-by "ppr:$ranks_per_node:node" --bind-to none --oversubscribe)
+      # Ranks that wait for a message leave their core to those that compute.
+      [ "$wanted" -le "$cores" ] || settings+=(OMPI_MCA_mpi_yield_when_idle=1)
+    fi
+    # A machine that vanishes without a word is missed after a minute; Open MPI would take eight.
+    settings+=("OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-30}"
+      "OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-10}"
+      "OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-3}")
+    [ -z "$hosts" ] || start+=(--host "${hosts//,/:$wanted,}:$wanted")
+    ;;
+  srun)
+    need srun "install Debian's slurm-client"
+    [ -n "${SLURM_JOB_ID:-}" ] || fail "--launcher srun works inside a Slurm job: sbatch launch/slurm.sbatch"
+    knows_pmix || fail "this Slurm has no PMIx plugin (srun --mpi=list), which Open MPI needs: use --launcher mpirun"
+    nodes=${SLURM_JOB_NUM_NODES:-1}
+    [ -z "$hosts" ] || nodes=$(tr ',' '\n' <<<"$hosts" | wc -l)
+    start=(srun --mpi=pmix --nodes="$nodes" --ntasks=$((nodes * ranks_per_node)) --ntasks-per-node="$ranks_per_node"
+      --cpus-per-task="$threads" --kill-on-bad-exit=1)
+    if [ "$bind" = core ]; then start+=(--cpu-bind=cores); else start+=(--cpu-bind=none --overcommit); fi
+    [ -z "$hosts" ] || start+=(--nodelist="$hosts")
+    ;;
+  none) start=() ;;
+  *) fail "--launcher must be mpirun, srun or none, not '$launcher'" ;;
+esac
+
+command=(env "${settings[@]}" "${start[@]}" "$program" "$@")
+if [ $dry_run = yes ]; then
+  printf '%q ' "${command[@]}"
+  echo
+  exit 0
+fi
+
+# mpirun gives ranks one second after SIGINT or SIGTERM, srun kills them: neither is enough for the step in hand and a
+# checkpoint. Both pass SIGUSR1 on, so that is what the job is sent, whatever came.
+interrupts=0
+ask_to_stop() {
+  if [ "$1" = INT ] && [ $((interrupts += 1)) -gt 1 ]; then
+    kill -TERM "$job" 2>/dev/null || true
+  else
+    printf 'run.sh: SIG%s: asking the ranks to save a checkpoint and stop\n' "$1" >&2
+    kill -USR1 "$job" 2>/dev/null || true
+  fi
+}
+for signal in INT TERM HUP USR1; do
+  # shellcheck disable=SC2064  # expanded now: each signal its own
+  trap "ask_to_stop $signal" "$signal"
+done
+
+# In a session of its own: Ctrl-C on the terminal reaches this script only. Reading the terminal would stop it.
+[ ! -t 0 ] || exec </dev/null
+setsid "${command[@]}" <&0 &
+job=$!
+while :; do
+  code=0
+  wait "$job" || code=$?
+  kill -0 "$job" 2>/dev/null || exit "$code"  # else a signal has interrupted the wait
+done
