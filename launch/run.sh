@@ -95,12 +95,17 @@ if [ -z "$launcher" ]; then
   if [ -n "${SLURM_JOB_ID:-}" ] && command -v srun >/dev/null && knows_pmix; then launcher=srun; fi
 fi
 
+need taskset "install Debian's util-linux"
 cores=$(count_cores)
 if [ -z "$threads" ]; then
   threads=$((cores / ranks_per_node > 0 ? cores / ranks_per_node : 1))
 fi
 whole_number --threads "$threads"
 wanted=$((ranks_per_node * threads))
+case $launcher in
+  mpirun) need mpirun "install Debian's openmpi-bin" ;;
+  srun) need srun "install Debian's slurm-client" ;;
+esac
 elsewhere=${hosts:-${SLURM_JOB_ID:-}}
 if [ "$bind" = core ] && [ -z "$elsewhere" ] && [ "$launcher" = mpirun ] && [ "$wanted" -gt "$cores" ]; then
   fail "$ranks_per_node ranks of $threads threads need $wanted cores, this machine has $cores: lower one of them, or share with --bind none"
@@ -110,9 +115,8 @@ settings=("OMP_NUM_THREADS=$threads")
 [ -z "$interface" ] || settings+=("OMPI_MCA_btl_tcp_if_include=$interface" "OMPI_MCA_oob_tcp_if_include=$interface")
 case $launcher in
   mpirun)
-    need mpirun "install Debian's openmpi-bin"
     [ "$(id -u)" != 0 ] || settings+=(OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
-    start=(mpirun --quiet -x OMP_NUM_THREADS)
+    start=(mpirun -x OMP_NUM_THREADS)
     if [ "$bind" = core ]; then
       start+=(--map-by "ppr:$ranks_per_node:node:pe=$threads" --bind-to core)
     else
@@ -127,7 +131,6 @@ case $launcher in
     [ -z "$hosts" ] || start+=(--host "${hosts//,/:$wanted,}:$wanted")
     ;;
   srun)
-    need srun "install Debian's slurm-client"
     [ -n "${SLURM_JOB_ID:-}" ] || fail "--launcher srun works inside a Slurm job: sbatch launch/slurm.sbatch"
     knows_pmix || fail "this Slurm has no PMIx plugin (srun --mpi=list), which Open MPI needs: use --launcher mpirun"
     nodes=${SLURM_JOB_NUM_NODES:-1}
@@ -150,8 +153,10 @@ fi
 
 # mpirun gives ranks one second after SIGINT or SIGTERM, srun kills them: neither is enough for the step in hand and a
 # checkpoint. Both pass SIGUSR1 on, so that is what the job is sent, whatever came.
-interrupts=0
+interrupts=0 job=''
+# shellcheck disable=SC2317  # called by traps
 ask_to_stop() {
+  [ -n "$job" ] || exit 138
   if [ "$1" = INT ] && [ $((interrupts += 1)) -gt 1 ]; then
     kill -TERM "$job" 2>/dev/null || true
   else
@@ -164,12 +169,28 @@ for signal in INT TERM HUP USR1; do
   trap "ask_to_stop $signal" "$signal"
 done
 
+# What mpirun says about a rank that was killed, or a machine that it lost, is worth reading. That a rank has called
+# MPI_Abort or has left with an exit code is not: the rank has told why.
+told='MPI_ABORT was invoked\|Primary job  terminated normally\|mpirun detected that one or more processes exited'
+exec 3> >(
+  trap '' INT TERM HUP USR1
+  exec sed -u "/^-\{74\}\$/{:more;N;/\n-\{74\}\$/!bmore;/^-*\n\($told\)/d}" >&2
+)
+messages=$!
+
 # In a session of its own: Ctrl-C on the terminal reaches this script only. Reading the terminal would stop it.
 [ ! -t 0 ] || exec </dev/null
-setsid "${command[@]}" <&0 &
+setsid "${command[@]}" <&0 2>&3 3>&- &
 job=$!
+exec 3>&-
 while :; do
   code=0
   wait "$job" || code=$?
-  kill -0 "$job" 2>/dev/null || exit "$code"  # else a signal has interrupted the wait
+  kill -0 "$job" 2>/dev/null || break  # else a signal has interrupted the wait
 done
+# The last messages; not for ever, since a connection to a lost machine may hold their pipe open.
+for _ in {1..20}; do
+  kill -0 "$messages" 2>/dev/null || break
+  sleep 0.1
+done
+exit "$code"

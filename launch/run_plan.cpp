@@ -1,5 +1,6 @@
 #include "launch/run_plan.h"
 
+#include <algorithm>
 #include <vector>
 
 #include <unistd.h>
@@ -51,9 +52,13 @@ std::vector<int> possible_ranks(const TrainConfig& config) {
   return possible;
 }
 
-nlohmann::ordered_json describe_plan(const TrainConfig& config) {
+std::int64_t last_step(const TrainConfig& config, std::int64_t stop_after) {
+  return stop_after > 0 ? std::min(stop_after, config.steps) : config.steps;
+}
+
+nlohmann::ordered_json describe_plan(const TrainConfig& config, std::int64_t last_step) {
   return {{"run_directory", config.run_directory},
-          {"steps", config.steps},
+          {"last_step", last_step},
           {"batch_size", config.batch_size},
           {"ranks", possible_ranks(config)}};
 }

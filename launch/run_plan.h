@@ -25,8 +25,12 @@ LanePlan plan_lanes(const TrainConfig& config, int ranks);
 /// The numbers of ranks that can share the lanes, ascending.
 std::vector<int> possible_ranks(const TrainConfig& config);
 
-/// What a launcher has to know of a run: "run_directory", "steps", "batch_size" and the possible numbers of "ranks".
-nlohmann::ordered_json describe_plan(const TrainConfig& config);
+/// The step to end with, given the one to stop after (0: none).
+std::int64_t last_step(const TrainConfig& config, std::int64_t stop_after);
+
+/// What a launcher has to know of a run: "run_directory", "last_step" (after which it ends with a checkpoint),
+/// "batch_size" and the possible numbers of "ranks".
+nlohmann::ordered_json describe_plan(const TrainConfig& config, std::int64_t last_step);
 
 /// The configuration with everything derived filled in. Throws ConfigError when the model has fewer
 /// tokens than the data's tokenizer, is impossible otherwise, or the lanes cannot be shared.

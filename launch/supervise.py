@@ -13,7 +13,7 @@ batch to be shared evenly; they are taken back when they answer again.
 
 Not restarted: a run that is done (exit code 0), was asked to stop (130, 138, 143), has a wrong configuration
 (2) or a loss that is not finite (5), or fails on a file (3, 4) without having saved a checkpoint since it was started.
-Everything else is, after a pause that doubles each time, and given up after --max-restarts restarts in a row without a
+Everything else is, a launcher that ends before the last step and calls that success included, after a pause that doubles each time, and given up after --max-restarts restarts in a row without a
 new checkpoint. SIGINT, SIGTERM, SIGHUP and SIGUSR1 are passed on. The exit code is that of the last attempt.
 """
 import argparse
@@ -149,7 +149,7 @@ class Supervisor:
             before = self.newest_step()
             code = self.attempt(number)
             progress = self.newest_step() > before
-            if code == 0:
+            if code == 0 and self.newest_step() >= self.plan["last_step"]:
                 say("done")
                 return 0
             if self.signal is not None or code in STOPPED:
@@ -160,10 +160,11 @@ class Supervisor:
                 return code
             failures = 1 if progress else failures + 1
             if code is not None:
-                say(f"failed with exit code {code}, {'after' if progress else 'without'} a new checkpoint")
+                failed = f"failed with exit code {code}" if code else "ended before the last step"
+                say(f"{failed}, {'after' if progress else 'without'} a new checkpoint")
             if failures > self.options.max_restarts:
                 say(f"given up after {plural(self.options.max_restarts, 'restart')} in a row without progress")
-                return 1 if code is None else code
+                return code or 1
             self.pause(min(self.options.pause * 2 ** (failures - 1), self.options.max_pause))
             if self.signal is not None:
                 say("stopped on request while waiting")

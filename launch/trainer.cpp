@@ -94,7 +94,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
 int Trainer::run(std::int64_t stop_after) {
   resume();
   print_banner();
-  const std::int64_t last_step = stop_after > 0 ? std::min(stop_after, config_.train.steps) : config_.train.steps;
+  const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
   if (step_ >= last_step) {
     log_.note(fmt::format("Nothing to do: step {} of {} is reached", step_, last_step));
     return ExitCode::ok;

@@ -45,7 +45,8 @@ Command add_train_command(CLI::App& program) {
   return {command, [options](Communicator& communicator) {
             const RunConfig config = load_run_config(options->config, options->overrides);
             if (options->plan) {
-              if (communicator.is_root()) fmt::print("{}\n", describe_plan(config.train).dump());
+              if (communicator.is_root())
+                fmt::print("{}\n", describe_plan(config.train, last_step(config.train, options->stop_after)).dump());
               return ExitCode::ok;
             }
             Trainer trainer(config, communicator);

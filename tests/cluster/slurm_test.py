@@ -7,10 +7,12 @@ again by hand and stopped as before its time limit; it has to end with the same 
 Needs Debian's slurm-wlm and munge, and installs them where they are missing. Everything that it starts runs in the
 foreground with files in a temporary directory, and is stopped at the end; the system's own Slurm is not touched.
 """
+import atexit
 import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,10 +27,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "end_to_end
 
 from harness import PROGRAM, SOURCE, EndToEndTest, environment
 
-STEPS = 300
-SECONDS = 180  # for whatever is waited for
+STEPS = 240
+SECONDS = 60  # for whatever is waited for
 
-# Two nodes of one core each that are this machine. Requeued jobs wait for cred_expire before they may start again.
+# Two nodes of one core each that are this machine. TmpFS is where the PMIx plugins of both would use the same folder. Requeued jobs wait for cred_expire before they may start again.
 SLURM_CONF = """\
 ClusterName=palimpsest
 SlurmctldHost={host}(127.0.0.1)
@@ -39,6 +41,7 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
+TmpFS={folder}/tmp
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
@@ -95,6 +98,7 @@ class Slurm:
         for path in (munge, key):
             shutil.chown(path, "munge", "munge")
         (folder / "state").mkdir()
+        (folder / "tmp").mkdir()
         self.conf = folder / "slurm.conf"
         self.conf.write_text(SLURM_CONF.format(host=socket.gethostname(), folder=folder, port=free_port(), port1=free_port(),
                                                port2=free_port()))
@@ -105,7 +109,9 @@ class Slurm:
                    f"--key-file={key}", f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed")
         self.start("slurmctld", "slurmctld", "-D")
         for node in ("n1", "n2"):
-            self.start(node, "slurmd", "-D", "-N", node)
+            private = f"mount -t tmpfs none {folder}/tmp && exec slurmd -D -N {node}"
+            self.start(node, "unshare", "--mount", "sh", "-c", private)
+        atexit.register(self.close)  # an interrupted test skips its own cleanup
 
     def start(self, name, *command):
         with open(self.folder / f"{name}.out", "wb") as output:
@@ -230,10 +236,22 @@ class SlurmTest(EndToEndTest):
     def test_mpirun_inside_a_job(self):
         config = self.config("mpirun", train={"steps": 20})
         output = self.folder / "mpirun.out"
-        job = self.slurm.submit("--partition=low", "--nodes=1", "--ntasks-per-node=2", "--overcommit", f"--output={output}",
-                                f"--wrap=launch/run.sh --program {PROGRAM} --launcher mpirun --bind none --threads 1 -- train {config}")
+        job = self.slurm.submit("--partition=low", "--nodes=1", f"--output={output}",
+                                f"--wrap=launch/run.sh --program {PROGRAM} --launcher mpirun --bind none --ranks-per-node 2 --threads 1 -- train {config}")
         self.wait_for_state(job, "COMPLETED", output)
         self.assertIn("2 MPI ranks on 1 host", output.read_text())
+
+    def test_a_failing_rank_is_named_and_ends_the_job(self):
+        program = self.folder / "rank-1-misses-a-file"
+        program.write_text('#!/bin/sh\n[ "$SLURM_PROCID" = 1 ] && set -- "$@" --set data.train=/no/such/file.h5\n'
+                           f'exec {PROGRAM} "$@"\n')
+        program.chmod(0o755)
+        config, output = self.config("rank-fails"), self.folder / "rank-fails.out"
+        job = self.slurm.submit("--partition=low", "--nodes=2", f"--output={output}",
+                                f"--wrap=launch/run.sh --program {program} --threads 1 -- train {config}")
+        self.wait_for_state(job, "FAILED", output)
+        self.assertRegex(output.read_text(), r"palimpsest: error: rank 1 of 2 on \S+: /no/such/file.h5")
+        self.assertEqual(self.slurm.job(job)[2], "3:0", output.read_text())
 
     def test_wrong_configuration_fails_and_is_not_queued_again(self):
         job, output = self.train("wrong", optimizer={"learning_rate": "fast"})
@@ -243,4 +261,5 @@ class SlurmTest(EndToEndTest):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unittest.main(verbosity=2)
