@@ -109,18 +109,16 @@ class Run(LaunchTest):
         if CORES < 2:
             self.skipTest("needs two cores")
         output, errors = self.launch(RUN, "--program", PROGRAM, "--ranks-per-node", 2, "--threads", 1, "--", "train",
-                                     self.config("bound"))
+                                     self.config("bound"), "--set", "train.steps=1")
         found = re.search(rf"placement +{re.escape(HOST)}: rank 0 on cores? (\S+) with 1 thread, "
                           r"rank 1 on cores? (\S+) with 1 thread\n", output)
         self.assertIsNotNone(found, output)
         self.assertNotEqual(found[1], found[2])
         self.assertNotIn("warning", output + errors)
-        self.run_program("train", self.config("bound-reference"), ranks=2)
-        self.assertEqual(self.losses("bound"), self.losses("bound-reference"))
 
     def test_too_many_threads_are_warned_of(self):
         output, _ = self.launch(RUN, "--program", PROGRAM, "--bind", "none", "--ranks-per-node", 2, "--threads", CORES,
-                                "--", "train", self.config("crowded"), "--set", "train.threads=0")
+                                "--", "train", self.config("crowded"), "--set", "train.threads=0", "train.steps=1")
         self.assertRegex(output, rf"warning: ranks 0-1 on {re.escape(HOST)} share cores? \S+, {CORES} for {2 * CORES} threads")
 
     def test_terminate_saves_a_checkpoint(self):
@@ -159,13 +157,13 @@ class Supervise(LaunchTest):
                 "--threads", 1, "--launcher", launcher, "--", "train", config, *arguments)
 
     def test_killed_rank(self):
-        steps = ("--set", "train.steps=60")
+        steps = ("--set", "train.steps=40")
         reference, config = self.config("never-killed"), self.config("killed", checkpoint={"every": 10})
         self.run_program("train", reference, *steps, ranks=2)
         # Slow enough to be caught in the act.
         program = self.script("slow", 'exec nice -n 19 "$PALIMPSEST" "$@"\n')
         process = start(*self.command(config=config, program=program, arguments=steps, launcher="mpirun"))
-        self.wait_for_step("killed", 20)
+        self.wait_for_step("killed", 11)
         os.kill(self.ranks_of(config)[-1], signal.SIGKILL)
         output, errors = process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, 0, output + errors)
@@ -173,7 +171,7 @@ class Supervise(LaunchTest):
         self.assertIn("failed with exit code 137, after a new checkpoint", output)
         self.assertRegex(output, r"attempt 2, from the checkpoint of step \d+0\n")
         self.assertIn("supervise: ", output.splitlines()[-1])
-        self.assert_same_checkpoint("never-killed", "killed", 60)
+        self.assert_same_checkpoint("never-killed", "killed", 40)
 
     def test_gives_up_without_progress(self):
         program = self.script("dies", 'case "$*" in *--plan) exec "$PALIMPSEST" "$@" ;; *) kill -SEGV $$ ;; esac\n')
@@ -183,7 +181,7 @@ class Supervise(LaunchTest):
 
     def test_an_end_before_the_last_step_is_no_success(self):
         # As srun does when it cannot start all tasks.
-        program = self.script("leaves", 'case "$*" in *--plan) exec "$PALIMPSEST" "$@" ;; esac\n')
+        program = self.script("leaves-early", 'case "$*" in *--plan) exec "$PALIMPSEST" "$@" ;; esac\n')
         output, _ = self.supervise("--max-restarts", 0, config=self.config("leaves"), program=program, expect=1)
         self.assertIn("ended before the last step, without a new checkpoint", output)
         output, _ = self.supervise("--max-restarts", 0, config=self.config("leaves"), arguments=("--stop-after", 3))
@@ -194,9 +192,9 @@ class Supervise(LaunchTest):
         output, errors = self.supervise(config=config, arguments=("--set", "train.batch_size=none"), expect=2)
         self.assertNotIn("attempt", output)
         self.assertIn("train.batch_size", errors)
-        output, errors = self.supervise(config=config, arguments=("--set", "train.micro_batch_size=3"), expect=2)
+        output, errors = self.supervise(config=config, arguments=("--set", "model.vocab_size=3"), expect=2)
         self.assertEqual(output.count("attempt"), 1)
-        self.assertIn("train.micro_batch_size 3 does not divide", errors)
+        self.assertIn("model.vocab_size is 3, but the tokenizer", errors)
         output, errors = self.supervise(config=config, arguments=("--set", "data.train=/no/such.h5"), expect=3)
         self.assertEqual(output.count("attempt"), 1)
         self.assertIn("failed with exit code 3, which starting again does not mend", output)
