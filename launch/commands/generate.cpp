@@ -56,7 +56,8 @@ int generate_text(const Options& options, Communicator& communicator) {
   if (communicator.size() > 1) throw ConfigError("generate runs in one process: start it without mpirun");
   check(options.generation.sampling);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
-  for (const std::string& warning : configure_threads(options.threads, communicator).warnings) log.warn(warning);
+  const ThreadPlan threads = configure_threads(options.threads, communicator);
+  for (const std::string& warning : threads.warnings) log.warn(warning);
   const std::string prompt = read_prompt(options);
   MemoryPool pool;
   const SavedModel saved = read_model(open_checkpoint(options.model, communicator), pool);
