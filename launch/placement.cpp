@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "launch/progress.h"
+
 namespace palimpsest {
 
 namespace {
@@ -54,10 +56,6 @@ std::vector<Sharing> group_by_cores(std::span<const RankPlacement> ranks, const 
 }
 
 bool lacks_cores(const RankPlacement& rank) { return rank.threads > static_cast<std::int64_t>(rank.cores.size()); }
-
-std::string format_threads(std::int64_t threads) {
-  return fmt::format("{} thread{}", threads, threads == 1 ? "" : "s");
-}
 
 std::vector<int> numbers(const std::vector<std::size_t>& ranks) { return {ranks.begin(), ranks.end()}; }
 
@@ -124,7 +122,7 @@ std::vector<std::string> describe_placements(std::span<const RankPlacement> rank
       const bool unbound = on_host.size() > 1 && static_cast<std::int64_t>(rank.cores.size()) == rank.host_cores;
       line += fmt::format("{} rank {} on core{} {}{} with {}", index == on_host.front() ? "" : ",", index,
                           rank.cores.size() == 1 ? "" : "s", format_cores(rank.cores), unbound ? " (not bound)" : "",
-                          format_threads(rank.threads));
+                          format_plural(rank.threads, "thread"));
     }
     lines.push_back(std::move(line));
   }
@@ -140,8 +138,8 @@ std::vector<std::string> check_placements(std::span<const RankPlacement> ranks) 
         "rank {} on {}{} computes with {}, but may only run on core{} {} of the host's {}: launch/run.sh binds a "
         "rank to as many cores as it has threads; so does mpirun --map-by ppr:RANKS:node:pe={}",
         rank - ranks.begin(), rank->host, lacking > 1 ? fmt::format(" (and {} more like it)", lacking - 1) : "",
-        format_threads(rank->threads), rank->cores.size() == 1 ? "" : "s", format_cores(rank->cores), rank->host_cores,
-        rank->threads));
+        format_plural(rank->threads, "thread"), rank->cores.size() == 1 ? "" : "s", format_cores(rank->cores),
+        rank->host_cores, rank->threads));
   }
   for (const std::vector<std::size_t>& on_host : group_by_host(ranks)) {
     for (const Sharing& group : group_by_cores(ranks, on_host)) {
