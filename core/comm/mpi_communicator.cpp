@@ -1,4 +1,5 @@
-// The communicator over MPI: the only file that includes <mpi.h>.
+// The communicator over MPI. Transfers are those of share_exchange.h, driven by a TransferEngine.
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -9,7 +10,11 @@
 
 #include "core/comm/communicator.h"
 #include "core/comm/pieces.h"
+#include "core/comm/share_exchange.h"
+#include "core/comm/shares.h"
+#include "core/comm/transfer_engine.h"
 #include "core/error.h"
+#include "core/storage.h"
 
 namespace palimpsest {
 
@@ -20,10 +25,6 @@ constexpr std::size_t piece_elements = std::size_t{1} << 30;  // MPI counts in i
 template <class T>
 MPI_Datatype mpi_type();
 template <>
-MPI_Datatype mpi_type<float>() {
-  return MPI_FLOAT;
-}
-template <>
 MPI_Datatype mpi_type<double>() {
   return MPI_DOUBLE;
 }
@@ -32,21 +33,46 @@ MPI_Datatype mpi_type<std::int64_t>() {
   return MPI_INT64_T;
 }
 
+/// Every rank's bytes, straight from and to the callers' buffers.
+class AllGather final : public TransferEngine::Task {
+ public:
+  AllGather(MpiRequests requests, int tag, std::span<const std::byte> mine, std::span<std::byte> all)
+      : Task(nullptr), requests_(std::move(requests)) {
+    const auto place = [&](int rank) { return all.subspan(static_cast<std::size_t>(rank) * mine.size(), mine.size()); };
+    std::ranges::copy(mine, place(requests_.rank()).begin());
+    for (int i = 1; i < requests_.size(); ++i) {
+      const int peer = (requests_.rank() + i) % requests_.size();
+      requests_.receive(place(peer), peer, tag);
+    }
+    for (int i = 1; i < requests_.size(); ++i) requests_.send(mine, (requests_.rank() + i) % requests_.size(), tag);
+  }
+  Progress advance() override { return requests_.finished() ? Progress::finished : Progress::none; }
+
+ private:
+  MpiRequests requests_;
+};
+
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(int& argument_count, char**& arguments) {
+  /// All ranks of the job.
+  MpiCommunicator(int& argument_count, char**& arguments) : started_mpi_(true) {
     int provided = MPI_THREAD_SINGLE;
     // Until it has succeeded MPI ends the process itself when something is wrong.
-    MPI_Init_thread(&argument_count, &arguments, MPI_THREAD_FUNNELED, &provided);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
-    MPI_Comm_size(MPI_COMM_WORLD, &size_);
+    MPI_Init_thread(&argument_count, &arguments, MPI_THREAD_MULTIPLE, &provided);
     // Failures come back as codes, also those that MPI reports outside of our communicator.
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-    check(MPI_Comm_dup(MPI_COMM_WORLD, &ranks_), "start");
-    check(MPI_Comm_set_errhandler(ranks_, MPI_ERRORS_RETURN), "start");
     if (provided < MPI_THREAD_FUNNELED) {
       throw CommunicationError("this MPI library was built without support for threads (MPI_THREAD_FUNNELED)");
     }
+    engine_ = std::make_shared<TransferEngine>(provided == MPI_THREAD_MULTIPLE);
+    pool_ = std::make_shared<MemoryPool>();
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &ranks_), "start");
+    describe();
+  }
+
+  /// Ranks of `whole`, whose `split` made `ranks`.
+  MpiCommunicator(const MpiCommunicator& whole, MPI_Comm ranks)
+      : ranks_(ranks), engine_(whole.engine_), pool_(whole.pool_) {
     describe();
   }
 
@@ -54,15 +80,18 @@ class MpiCommunicator final : public Communicator {
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
 
   ~MpiCommunicator() override {
+    engine_.reset();  // the last owner ends its thread
     MPI_Comm_free(&ranks_);
-    MPI_Finalize();
+    if (started_mpi_) MPI_Finalize();
   }
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::string description() const override { return description_; }
 
-  void all_reduce_sum(std::span<float> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
+  void all_reduce_sum(std::span<float> values) override {
+    exchange("all_reduce_sum", values, true, true, WireType::float32).wait();
+  }
   void all_reduce_sum(std::span<double> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
   void all_reduce_sum(std::span<std::int64_t> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
   void all_reduce_max(std::span<std::int64_t> values) override { all_reduce(values, MPI_MAX, "all_reduce_max"); }
@@ -88,6 +117,26 @@ class MpiCommunicator final : public Communicator {
     return result;
   }
 
+  Transfer begin_all_reduce_sum(std::span<float> values, WireType wire) override {
+    return exchange("all_reduce_sum", values, true, true, wire);
+  }
+  Transfer begin_reduce_scatter_sum(std::span<float> values, WireType wire) override {
+    return exchange("reduce_scatter_sum", values, true, false, wire);
+  }
+  Transfer begin_all_gather_shares(std::span<float> values) override {
+    return exchange("all_gather_shares", values, false, true, WireType::float32);
+  }
+  Transfer begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    check_all_gather(mine, all, *this);
+    return engine_->start(std::make_shared<AllGather>(requests("all_gather"), next_tag(), mine, all));
+  }
+
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    MPI_Comm part = MPI_COMM_NULL;
+    check(MPI_Comm_split(ranks_, color, key, &part), "split");
+    return std::make_unique<MpiCommunicator>(*this, part);
+  }
+
   void barrier() override { check(MPI_Barrier(ranks_), "barrier"); }
 
   void abort(int exit_code) override {
@@ -105,15 +154,23 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
-  void check(int code, const char* operation) const {
-    if (code == MPI_SUCCESS) return;
-    std::array<char, MPI_MAX_ERROR_STRING> text{};
-    int length = 0;
-    MPI_Error_string(code, text.data(), &length);
-    throw CommunicationError(fmt::format("rank {} of {}: {} failed: {}", rank_, size_, operation, text.data()));
+  Transfer exchange(const char* name, std::span<float> values, bool sums, bool gathers, WireType wire) {
+    return engine_->start(
+        std::make_shared<ShareExchange>(this, requests(name), *pool_, next_tag(), values, sums, gathers, wire));
   }
 
+  MpiRequests requests(const char* operation) const { return {ranks_, rank_, size_, operation}; }
+
+  /// Two tags of its own for every transfer; there is always room for 2^15, and never so many are under way.
+  int next_tag() { return 2 * (transfers_++ % (1 << 14)); }
+
+  void check(int code, const char* operation) const { check_mpi(code, rank_, size_, operation); }
+
+  /// Learns who the ranks are.
   void describe() {
+    check(MPI_Comm_set_errhandler(ranks_, MPI_ERRORS_RETURN), "start");
+    check(MPI_Comm_rank(ranks_, &rank_), "start");
+    check(MPI_Comm_size(ranks_, &size_), "start");
     std::array<char, MPI_MAX_PROCESSOR_NAME> name{};
     int length = 0;
     check(MPI_Get_processor_name(name.data(), &length), "start");
@@ -129,6 +186,10 @@ class MpiCommunicator final : public Communicator {
   int rank_ = 0;
   int size_ = 1;
   std::string description_;
+  bool started_mpi_ = false;
+  int transfers_ = 0;
+  std::shared_ptr<TransferEngine> engine_;
+  std::shared_ptr<MemoryPool> pool_;  // scratch
 };
 
 /// Whether mpirun, mpiexec or srun started this process as one of its ranks.

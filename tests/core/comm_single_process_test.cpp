@@ -27,6 +27,22 @@ TEST(SingleProcess, CollectivesAreTheIdentity) {
   EXPECT_THROW(communicator->broadcast({}, 1), CommunicationError);
 }
 
+TEST(SingleProcess, TransfersAreDoneAtOnce) {
+  const auto communicator = single_process();
+  std::vector<float> values{1, 2.00001f, 3}, gathered(3);
+  const std::vector<float> before = values;
+  EXPECT_TRUE(communicator->begin_all_reduce_sum(values, WireType::bfloat16).done());
+  EXPECT_TRUE(communicator->begin_reduce_scatter_sum(values).done());
+  EXPECT_TRUE(communicator->begin_all_gather_shares(values).done());
+  EXPECT_EQ(values, before);
+  communicator->begin_all_gather(std::as_bytes(std::span(values)), std::as_writable_bytes(std::span(gathered))).wait();
+  EXPECT_EQ(gathered, values);
+  EXPECT_TRUE(holds(
+      message_of<CommunicationError>([&] { communicator->begin_all_gather(std::as_bytes(std::span(values)), {}); }),
+      "begin_all_gather of 12 bytes got room for 0, expected 12"));
+  EXPECT_EQ(communicator->split(3, 1)->size(), 1);
+}
+
 TEST(SingleProcess, AbortEndsWithTheCode) { EXPECT_EXIT(single_process()->abort(42), testing::ExitedWithCode(42), ""); }
 
 TEST(StartCommunication, WithoutALauncherIsASingleProcess) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "tests/fake_communicator.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
 
@@ -15,23 +16,15 @@ namespace palimpsest {
 namespace {
 
 /// What rank `rank` of several would hear from ranks that have their results already.
-class RecordedRanks final : public Communicator {
+class RecordedRanks final : public FakeCommunicator {
  public:
   RecordedRanks(int rank, std::vector<std::vector<std::byte>>& messages) : rank_(rank), messages_(messages) {}
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(messages_.size()); }
-  std::string description() const override { return "recorded ranks"; }
-  void all_reduce_sum(std::span<float>) override { FAIL(); }
-  void all_reduce_sum(std::span<double>) override { FAIL(); }
-  void all_reduce_sum(std::span<std::int64_t>) override { FAIL(); }
-  void all_reduce_max(std::span<std::int64_t>) override { FAIL(); }
-  void broadcast(std::span<std::byte>, int) override { FAIL(); }
   std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) override {
     messages_[static_cast<std::size_t>(rank_)].assign(bytes.begin(), bytes.end());
     return messages_;
   }
-  void barrier() override {}
-  void abort(int code) override { std::exit(code); }
 
  private:
   int rank_;

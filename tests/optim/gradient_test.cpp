@@ -9,6 +9,7 @@
 #include "optim/gradient_norm.h"
 #include "optim/gradient_sync.h"
 #include "optim/optimizer.h"
+#include "tests/fake_communicator.h"
 #include "tests/optim/test_parameters.h"
 
 namespace palimpsest {
@@ -82,21 +83,16 @@ struct Meeting {
 };
 
 /// Ranks that are threads of this process; only the sums are needed.
-class ThreadCommunicator final : public Communicator {
+class ThreadCommunicator final : public FakeCommunicator {
  public:
   ThreadCommunicator(Meeting& meeting, int rank) : meeting_(meeting), rank_(rank) {}
 
   int rank() const override { return rank_; }
   int size() const override { return meeting_.size; }
-  std::string description() const override { return "threads"; }
   void all_reduce_sum(std::span<float> values) override { sum(values); }
   void all_reduce_sum(std::span<double> values) override { sum(values); }
   void all_reduce_sum(std::span<std::int64_t> values) override { sum(values); }
-  void all_reduce_max(std::span<std::int64_t>) override { throw CommunicationError("not needed here"); }
-  void broadcast(std::span<std::byte>, int) override { throw CommunicationError("not needed here"); }
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte>) override { return {}; }
   void barrier() override { meeting_.arrival.arrive_and_wait(); }
-  [[noreturn]] void abort(int exit_code) override { std::exit(exit_code); }
 
   std::vector<std::size_t> lengths;  // of every sum asked for
 

@@ -1,0 +1,139 @@
+#include "core/comm/transfer_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <utility>
+
+#include <pthread.h>
+
+namespace palimpsest {
+
+namespace {
+
+constexpr int active_per_queue = 2;
+// Between looks at transfers that do not move: waking up costs the computing thread a few microseconds.
+constexpr std::chrono::microseconds shortest_pause{50}, longest_pause{400};
+
+}  // namespace
+
+class TransferEngine::Handle final : public Transfer::Operation {
+ public:
+  Handle(std::shared_ptr<TransferEngine> engine, std::shared_ptr<Task> task)
+      : engine_(std::move(engine)), task_(std::move(task)) {}
+
+  bool done() override {
+    if (!engine_->is_finished(*task_)) return false;
+    if (task_->failure_) std::rethrow_exception(task_->failure_);
+    return true;
+  }
+  void wait() override {
+    engine_->wait_for(*task_);
+    if (task_->failure_) std::rethrow_exception(task_->failure_);
+  }
+
+ private:
+  std::shared_ptr<TransferEngine> engine_;
+  std::shared_ptr<Task> task_;
+};
+
+TransferEngine::~TransferEngine() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+Transfer TransferEngine::start(std::shared_ptr<Task> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back(task);
+    advance_all();
+    if (with_thread_ && !thread_.joinable()) {
+      // Signals are the business of the threads that were there before.
+      sigset_t all, before;
+      sigfillset(&all);
+      pthread_sigmask(SIG_SETMASK, &all, &before);
+      thread_ = std::thread([this] { run(); });
+      pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+  }
+  wake_.notify_all();
+  return Transfer(std::make_unique<Handle>(shared_from_this(), std::move(task)));
+}
+
+void TransferEngine::run() {
+  pthread_setname_np(pthread_self(), "transfers");
+  auto pause = shortest_pause;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    if (tasks_.empty() || waiting_ > 0) {
+      wake_.wait(lock);
+      pause = shortest_pause;
+    } else if (advance_all()) {
+      pause = shortest_pause;
+      lock.unlock();  // let others in
+      lock.lock();
+    } else {
+      wake_.wait_for(lock, pause);
+      pause = std::min(2 * pause, longest_pause);
+    }
+  }
+}
+
+bool TransferEngine::advance_all() {
+  bool moved = false;
+  std::map<const void*, int> active;
+  for (auto at = tasks_.begin(); at != tasks_.end();) {
+    Task& task = **at;
+    if (task.queue_ != nullptr && ++active[task.queue_] > active_per_queue) {
+      ++at;
+      continue;
+    }
+    Task::Progress progress = Task::Progress::finished;
+    try {
+      progress = task.advance();
+    } catch (...) {
+      task.failure_ = std::current_exception();
+    }
+    moved = moved || progress != Task::Progress::none;
+    if (progress != Task::Progress::finished) {
+      ++at;
+      continue;
+    }
+    task.finished_ = true;
+    at = tasks_.erase(at);
+  }
+  return moved;
+}
+
+bool TransferEngine::is_finished(const Task& task) {
+  if (!task.finished_ && !with_thread_) {
+    const std::lock_guard lock(mutex_);
+    advance_all();
+  }
+  return task.finished_;
+}
+
+void TransferEngine::wait_for(const Task& task) {
+  ++waiting_;
+  while (!task.finished_) {
+    bool moved = false;
+    {
+      const std::lock_guard lock(mutex_);
+      moved = advance_all();
+    }
+    // Another rank may need this core to make what we wait for.
+    if (!moved) std::this_thread::yield();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    --waiting_;
+  }
+  wake_.notify_all();
+}
+
+}  // namespace palimpsest
