@@ -29,6 +29,7 @@ struct TrainConfig {
   bool carry_memory = true;  // the memory goes on, detached, while a document continues
   std::int64_t threads = 0;  // per rank; 0: OMP_NUM_THREADS, else its share of the cores
   std::int64_t log_every = 10;
+  double time_limit = 0;  // seconds after which the run stops with a checkpoint; 0: none
 };
 
 struct EvaluationConfig {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <regex>
 #include <type_traits>
 
 #include <fmt/format.h>
@@ -85,6 +86,21 @@ bool parse_scalar(std::string_view where, const Scalar& scalar, const Boolean& a
   throw_unexpected(where, describe_allowed(allowed), scalar);
 }
 
+double parse_scalar(std::string_view where, const Scalar& scalar, const Duration& allowed) {
+  static const std::regex clock("(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-5][0-9]):([0-5][0-9])");  // as Slurm writes it
+  std::smatch parts;
+  if (std::regex_match(scalar.text, parts, clock)) {
+    const auto part = [&](int i) { return parts[i].matched ? std::stod(parts[i].str()) : 0.0; };
+    return ((part(1) * 24 + part(2)) * 60 + part(3)) * 60 + part(4);
+  }
+  double seconds = 0;
+  const char* const end = scalar.text.data() + scalar.text.size();
+  const auto [stop, error] = std::from_chars(scalar.text.data(), end, seconds);
+  const bool number = !scalar.quoted && stop == end && error == std::errc() && !looks_octal(scalar.text);
+  if (!number || !std::isfinite(seconds) || seconds < 0) throw_unexpected(where, describe_allowed(allowed), scalar);
+  return seconds;
+}
+
 std::string parse_scalar(std::string_view where, const Scalar& scalar, const Text&) {
   const bool control = std::ranges::any_of(scalar.text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
   if (control) throw ConfigError(fmt::format("{} must be text without control characters", where));
@@ -96,6 +112,7 @@ std::string format_scalar(std::int64_t value, const Range<std::int64_t>&) { retu
 std::string format_scalar(std::uint64_t value, const Range<std::uint64_t>&) { return fmt::format("{}", value); }
 std::string format_scalar(double value, const Range<double>&) { return fmt::format("{}", value); }  // shortest exact
 std::string format_scalar(bool value, const Boolean&) { return value ? "true" : "false"; }
+std::string format_scalar(double value, const Duration&) { return fmt::format("{}", value); }
 std::string format_scalar(const std::string& value, const Text&) {
   YAML::Emitter emitter;
   emitter << YAML::DoubleQuoted << value;
@@ -106,6 +123,7 @@ std::string describe_allowed(const Range<std::int64_t>& allowed) { return descri
 std::string describe_allowed(const Range<std::uint64_t>& allowed) { return describe_range(allowed); }
 std::string describe_allowed(const Range<double>& allowed) { return describe_range(allowed); }
 std::string describe_allowed(const Boolean&) { return "true or false"; }
+std::string describe_allowed(const Duration&) { return "seconds, HH:MM:SS or D-HH:MM:SS"; }
 std::string describe_allowed(const Text&) { return "any text"; }
 
 void throw_not_a_choice(std::string_view where, const Scalar& scalar, std::span<const std::string_view> names) {

@@ -43,6 +43,8 @@ constexpr Range<double> below_one() { return {.minimum = 0, .maximum = 1, .below
 
 /// true or false.
 struct Boolean {};
+/// A length of time in seconds, at least 0; written as a number of them, as HH:MM:SS or as D-HH:MM:SS.
+struct Duration {};
 /// Any text that YAML can hold.
 struct Text {};
 
@@ -66,24 +68,28 @@ std::int64_t parse_scalar(std::string_view where, const Scalar& scalar, const Ra
 std::uint64_t parse_scalar(std::string_view where, const Scalar& scalar, const Range<std::uint64_t>& allowed);
 double parse_scalar(std::string_view where, const Scalar& scalar, const Range<double>& allowed);
 bool parse_scalar(std::string_view where, const Scalar& scalar, const Boolean& allowed);
+double parse_scalar(std::string_view where, const Scalar& scalar, const Duration& allowed);
 std::string parse_scalar(std::string_view where, const Scalar& scalar, const Text& allowed);
 
 std::string format_scalar(std::int64_t value, const Range<std::int64_t>& allowed);
 std::string format_scalar(std::uint64_t value, const Range<std::uint64_t>& allowed);
 std::string format_scalar(double value, const Range<double>& allowed);
 std::string format_scalar(bool value, const Boolean& allowed);
+std::string format_scalar(double value, const Duration& allowed);
 std::string format_scalar(const std::string& value, const Text& allowed);
 
 std::string describe_allowed(const Range<std::int64_t>& allowed);
 std::string describe_allowed(const Range<std::uint64_t>& allowed);
 std::string describe_allowed(const Range<double>& allowed);
 std::string describe_allowed(const Boolean& allowed);
+std::string describe_allowed(const Duration& allowed);
 std::string describe_allowed(const Text& allowed);
 
 constexpr std::string_view type_name(const Range<std::int64_t>&) { return "integer"; }
 constexpr std::string_view type_name(const Range<std::uint64_t>&) { return "integer"; }
 constexpr std::string_view type_name(const Range<double>&) { return "number"; }
 constexpr std::string_view type_name(const Boolean&) { return "boolean"; }
+constexpr std::string_view type_name(const Duration&) { return "duration"; }
 constexpr std::string_view type_name(const Text&) { return "string"; }
 template <class Enum>
 constexpr std::string_view type_name(const Choices<Enum>&) {

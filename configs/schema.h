@@ -102,6 +102,10 @@ void describe_train(Config& train, Visitor& visitor) {
   visitor.field("threads", train.threads, between<std::int64_t>(0, 10'000),
                 "Threads per rank. 0: OMP_NUM_THREADS, else the share of a rank in the cores it may use.");
   visitor.field("log_every", train.log_every, between<std::int64_t>(1, max_count), "Steps between progress lines.");
+  visitor.field(
+      "time_limit", train.time_limit, Duration{},
+      "How long the program may run. It stops early enough for a checkpoint to be on disk by then, judging by "
+      "how long steps and saves took before, with exit code 8. 0: no limit.");
 }
 
 template <class Config, class Visitor>

@@ -23,6 +23,8 @@ std::string describe_exit_codes() {
   4    a file or directory cannot be written
   5    a loss or gradient is not finite
   6    communication between ranks failed
+  7    train: a rank gave no sign of life (start again: it resumes)
+  8    train: stopped by train.time_limit, checkpoint saved (start again: it resumes)
   130  train: stopped by SIGINT, checkpoint saved
   138  train: stopped by SIGUSR1, checkpoint saved
   143  train: stopped by SIGTERM, checkpoint saved)";

@@ -14,6 +14,8 @@ struct ExitCode {
   static constexpr int output = 4;         // a file or directory that cannot be written
   static constexpr int numerical = 5;      // a loss, gradient or parameter that is not finite
   static constexpr int communication = 6;  // MPI, or another rank
+  static constexpr int watchdog = 7;       // a rank gave no sign of life, so the job was ended
+  static constexpr int time_limit = 8;     // train.time_limit stopped the training after a checkpoint
   static constexpr int signal_base = 128;  // + signal number: training was stopped by it and saved a checkpoint
 };
 

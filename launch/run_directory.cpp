@@ -26,8 +26,9 @@ namespace {
 constexpr std::array<std::string_view, 6> must_agree = {
     "model.", "optimizer.kind", "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
 // These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
-constexpr std::array<std::string_view, 7> may_differ = {
-    "data.", "evaluation.", "checkpoint.", "train.run_directory", "train.steps", "train.log_every", "train.recompute"};
+constexpr std::array<std::string_view, 8> may_differ = {
+    "data.",       "evaluation.",     "checkpoint.",     "train.run_directory",
+    "train.steps", "train.log_every", "train.recompute", "train.time_limit"};
 
 template <std::size_t count>
 bool is_one_of(const std::string& difference, const std::array<std::string_view, count>& keys) {

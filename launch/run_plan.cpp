@@ -60,7 +60,8 @@ nlohmann::ordered_json describe_plan(const TrainConfig& config, std::int64_t las
   return {{"run_directory", config.run_directory},
           {"last_step", last_step},
           {"batch_size", config.batch_size},
-          {"ranks", possible_ranks(config)}};
+          {"ranks", possible_ranks(config)},
+          {"time_limit", config.time_limit}};
 }
 
 RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks) {

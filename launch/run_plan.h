@@ -29,7 +29,7 @@ std::vector<int> possible_ranks(const TrainConfig& config);
 std::int64_t last_step(const TrainConfig& config, std::int64_t stop_after);
 
 /// What a launcher has to know of a run: "run_directory", "last_step" (after which it ends with a checkpoint),
-/// "batch_size" and the possible numbers of "ranks".
+/// "batch_size", the possible numbers of "ranks" and the "time_limit" in seconds (0: none).
 nlohmann::ordered_json describe_plan(const TrainConfig& config, std::int64_t last_step);
 
 /// The configuration with everything derived filled in. Throws ConfigError when the model has fewer

@@ -28,6 +28,7 @@ StopRequest::StopRequest() {
 }
 
 StopRequest::~StopRequest() {
+  if (received_signal != 0) return;
   for (std::size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &earlier_[i], nullptr);
 }
 

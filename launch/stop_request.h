@@ -9,7 +9,8 @@
 namespace palimpsest {
 
 /// While one of these lives, the signals above do not end the process. Further signals, during the
-/// final save as well, change nothing. The earlier handlers return with its destruction.
+/// final save as well, change nothing. The earlier handlers return with its destruction, unless there was a
+/// signal: a process that leaves because of one shall do so with the exit code of the first.
 class StopRequest {
  public:
   static constexpr std::array<int, 3> signals = {SIGINT, SIGTERM, SIGUSR1};

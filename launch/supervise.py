@@ -13,6 +13,8 @@ batch to be shared evenly; they are taken back when they answer again.
 
 Not restarted: a run that is done (exit code 0), was asked to stop (130, 138, 143), has a wrong configuration
 (2) or a loss that is not finite (5), or fails on a file (3, 4) without having saved a checkpoint since it was started.
+Nor one that train.time_limit has stopped (8): its caller decides when there is time again. The limit counts from the
+start of this program, over all attempts.
 Everything else is, a launcher that ends before the last step and calls that success included, after a pause that doubles each time, and given up after --max-restarts restarts in a row without a
 new checkpoint. SIGINT, SIGTERM, SIGHUP and SIGUSR1 are passed on. The exit code is that of the last attempt.
 """
@@ -28,7 +30,7 @@ import sys
 import time
 
 RUN = pathlib.Path(__file__).resolve().parent / "run.sh"
-CONFIGURATION, INPUT, OUTPUT, NOT_FINITE = 2, 3, 4, 5
+CONFIGURATION, INPUT, OUTPUT, NOT_FINITE, TIME_LIMIT = 2, 3, 4, 5, 8
 STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}
 SECONDS_TO_ANSWER = 15
 
@@ -53,6 +55,7 @@ class Supervisor:
         self.train = train
         self.child = None
         self.signal = None
+        self.start = time.monotonic()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self.pass_on)
@@ -128,12 +131,20 @@ class Supervisor:
         say(f"attempt {number}{where}, {'from the start' if step < 0 else f'from the checkpoint of step {step}'}")
         if self.signal is None:
             # In a session of its own, so that a Ctrl-C reaches it once: passed on by this program.
-            self.child = subprocess.Popen(self.command(*options, train=self.train), start_new_session=True)
+            train = [*self.train, *self.time_left()]
+            self.child = subprocess.Popen(self.command(*options, train=train), start_new_session=True)
             if self.signal is not None:  # it came while the child was being started
                 self.child.send_signal(self.signal)
             code = self.child.wait()
             return 128 - code if code < 0 else code
         return 128 + self.signal
+
+    def time_left(self):
+        """What of train.time_limit an attempt has, as an option of palimpsest train."""
+        if self.plan["time_limit"] == 0:
+            return []
+        seconds = max(1.0, self.plan["time_limit"] - (time.monotonic() - self.start))
+        return ["--set", f"train.time_limit={seconds:.3f}"]
 
     def pause(self, seconds):
         if seconds > 0 and self.signal is None:
@@ -154,6 +165,9 @@ class Supervisor:
                 return 0
             if self.signal is not None or code in STOPPED:
                 say(f"stopped on request, exit code {code}")
+                return code
+            if code == TIME_LIMIT:
+                say(f"stopped by train.time_limit, exit code {code}; start again to go on")
                 return code
             if code in (CONFIGURATION, NOT_FINITE) or (code in (INPUT, OUTPUT) and not progress):
                 say(f"failed with exit code {code}, which starting again does not mend")

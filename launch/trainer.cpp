@@ -53,6 +53,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
       train_file_(open_train_file(config.data)),
       config_(resolve(config, train_file_, communicator.size())),
       directory_(config_.train.run_directory),
+      time_limit_(config_.train.time_limit),
       model_(state_pool_, config_.model, compute_type(config_.train.precision)),
       stream_(train_file_, plan_stream(config_.train, communicator.rank(), communicator.size())),
       checkpointer_(directory_.checkpoints(), communicator, config_.checkpoint.keep_last) {
@@ -100,20 +101,25 @@ int Trainer::run(std::int64_t stop_after) {
     const StepOutcome outcome = train_step();
     log_step(outcome);
     const bool last = step_ == last_step;
-    if (last || outcome.signal != 0 || step_ % config_.checkpoint.every == 0) save_checkpoint();
-    if (outcome.signal != 0 && !last) {
-      log_.note(
-          fmt::format("Stopped by {} after step {}; the same command resumes", signal_name(outcome.signal), step_));
-      return ExitCode::signal_base + outcome.signal;
-    }
-    if (step_ == config_.train.steps || (config_.evaluation.every > 0 && step_ % config_.evaluation.every == 0)) {
-      evaluate_validation();
-    }
+    if (last || outcome.stop() || step_ % config_.checkpoint.every == 0) save_checkpoint();
+    if (outcome.stop() && !last) return stop_early(outcome);
+    if (evaluation_due(step_)) evaluate_validation();
   }
   log_.note(step_ == config_.train.steps
                 ? fmt::format("Done: {} steps, {} tokens", step_, tokens_)
                 : fmt::format("Stopped after step {} as asked; the same command without --stop-after resumes", step_));
   return ExitCode::ok;
+}
+
+int Trainer::stop_early(const StepOutcome& outcome) {
+  log_.note(fmt::format("Stopped by {} after step {}; the same command resumes",
+                        outcome.signal != 0 ? signal_name(outcome.signal) : "train.time_limit", step_));
+  return outcome.signal != 0 ? ExitCode::signal_base + outcome.signal : ExitCode::time_limit;
+}
+
+bool Trainer::evaluation_due(std::int64_t step) const {
+  if (!validation_file_) return false;
+  return step == config_.train.steps || (config_.evaluation.every > 0 && step % config_.evaluation.every == 0);
 }
 
 Trainer::StepOutcome Trainer::train_step() {
@@ -129,11 +135,13 @@ Trainer::StepOutcome Trainer::train_step() {
   synchronize_gradients(model_.parameters(), communicator_, step_pool_);
   const double norm = global_gradient_norm(model_.parameters());
 
-  std::array<std::int64_t, 2> agreement = {!std::isfinite(loss) || !std::isfinite(norm), stop_request_.signal()};
+  std::array<std::int64_t, 3> agreement = {!std::isfinite(loss) || !std::isfinite(norm), stop_request_.signal(),
+                                           time_limit_.reached(Pace::Clock::now(), start, evaluation_due(step_ + 1))};
   communicator_.all_reduce_max(agreement);
   StepOutcome outcome;
   outcome.skipped = agreement[0] != 0;
   outcome.signal = static_cast<int>(agreement[1]);
+  outcome.out_of_time = agreement[2] != 0;
 
   const LearningRates rates = learning_rate_at(config_.optimizer, step_, config_.train.steps);
   if (outcome.skipped) {
@@ -144,7 +152,9 @@ Trainer::StepOutcome Trainer::train_step() {
   }
   ++step_;
   tokens_ += std::llround(weight);
-  pace_.add(weight, seconds_since(start));
+  const double seconds = seconds_since(start);
+  pace_.add(weight, seconds);
+  time_limit_.step_took(seconds);
   outcome.metrics = {.step = step_,
                      .tokens = tokens_,
                      .loss = loss,
@@ -237,7 +247,6 @@ void Trainer::print_placements() {
 }
 
 void Trainer::evaluate_validation() {
-  if (!validation_file_) return;
   const EvaluationOptions options = {config_.evaluation.batch_size, config_.train.sequence_length,
                                      config_.evaluation.max_documents};
   const EvaluationResult result =
@@ -246,6 +255,7 @@ void Trainer::evaluate_validation() {
                                   100.0 * static_cast<double>(done) / static_cast<double>(all)),
                       /*lasting=*/false);
       });
+  time_limit_.evaluation_took(result.seconds);
   log_.note(fmt::format("step {}  validation: {} ({} tokens in {})", step_, format_score(result.total),
                         format_count(static_cast<double>(result.total.tokens)), format_duration(result.seconds)));
   if (!metrics_) return;

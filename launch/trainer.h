@@ -16,6 +16,7 @@
 #include "launch/run_directory.h"
 #include "launch/run_log.h"
 #include "launch/stop_request.h"
+#include "launch/time_limit.h"
 #include "layers/language_model.h"
 #include "layers/pass_plan.h"
 #include "optim/optimizer.h"
@@ -32,8 +33,8 @@ class Trainer {
   Trainer(const RunConfig& config, Communicator& communicator);
 
   /// Resumes from the run directory's newest checkpoint, if there is one, and trains to the last
-  /// step, or to step `stop_after` if that is positive. Returns an exit code: ok, or 128 + the signal
-  /// that stopped the run; either way a checkpoint of the last step was saved. Throws
+  /// step, or to step `stop_after` if that is positive. Returns an exit code: ok, time_limit, or 128 + the
+  /// signal that stopped the run; either way a checkpoint of the last step was saved. Throws
   /// NumericalError, naming the first parameter concerned, after too many steps that are not finite.
   int run(std::int64_t stop_after = 0);
 
@@ -41,7 +42,10 @@ class Trainer {
   struct StepOutcome {
     StepMetrics metrics;
     bool skipped = false;
-    int signal = 0;  // of any rank
+    int signal = 0;            // of any rank
+    bool out_of_time = false;  // train.time_limit leaves no time for another step
+
+    bool stop() const { return signal != 0 || out_of_time; }
   };
 
   /// Continues from the newest checkpoint, if there is one.
@@ -49,6 +53,8 @@ class Trainer {
   void print_banner();
   void print_placements();
   StepOutcome train_step();
+  int stop_early(const StepOutcome& outcome);
+  bool evaluation_due(std::int64_t step) const;
   /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
   double accumulate_gradients(const TokenBatch& batch, double loss_scale);
   void skip_step(double loss);
@@ -68,6 +74,7 @@ class Trainer {
   std::optional<RunLock> lock_;  // rank 0
   RunLog log_;
   StopRequest stop_request_;
+  TimeLimit time_limit_;
   int threads_ = 1;
   std::vector<std::string> placements_;  // a line a host
   PassPlan pass_plan_{};

@@ -70,8 +70,9 @@ void Trainer::save_checkpoint() {
   replicated.add_all("optimizer", optimizer_entries());
   const auto start = Pace::Clock::now();
   checkpointer_.save(step_, replicated, memory, to_json(state), to_yaml(config_));
-  log_.note(fmt::format("step {}  checkpoint saved in {:.1f} s", step_,
-                        std::chrono::duration<double>(Pace::Clock::now() - start).count()));
+  const double seconds = std::chrono::duration<double>(Pace::Clock::now() - start).count();
+  time_limit_.save_took(seconds);
+  log_.note(fmt::format("step {}  checkpoint saved in {:.1f} s", step_, seconds));
 }
 
 StateDictionary Trainer::parameter_entries() {

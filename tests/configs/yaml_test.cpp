@@ -55,6 +55,23 @@ optimizer:
   EXPECT_EQ(config.train.batch_size, RunConfig().train.batch_size) << "keys left out have their defaults";
 }
 
+TEST(RunConfigYaml, DurationsAreSecondsOrTimes) {
+  const auto limit = [](const std::string& value) {
+    return parse("train: {time_limit: " + value + "}").train.time_limit;
+  };
+  EXPECT_EQ(limit("90"), 90);
+  EXPECT_EQ(limit("0.5"), 0.5);
+  EXPECT_EQ(limit("1:30:05"), 5405);
+  EXPECT_EQ(limit("\"12:00:00\""), 43200);
+  EXPECT_EQ(limit("2-00:00:01"), 172801);
+  EXPECT_EQ(parse(to_yaml(parse("train: {time_limit: 0:00:59}"))).train.time_limit, 59);
+  for (const std::string wrong : {"-1", "12:30", "1:60:00", "0100", "soon", "1e999", "\"90\"", "1:00:00x"}) {
+    EXPECT_NE(refusal("train: {time_limit: " + wrong + "}").find("train.time_limit must be seconds, HH:MM:SS"),
+              std::string::npos)
+        << wrong;
+  }
+}
+
 TEST(RunConfigYaml, NothingGivesTheDefaults) {
   for (const std::string text : {"", "# only a comment\n", "---\n", "{}", "model:\ntrain:\n", "train: {}\n"}) {
     EXPECT_TRUE(differences(RunConfig(), parse(text)).empty()) << text;

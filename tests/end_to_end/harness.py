@@ -137,6 +137,20 @@ class EndToEndTest(unittest.TestCase):
             time.sleep(0.02)
         self.fail(f"{run} did not reach step {step}")
 
+    def ranks_of(self, config):
+        """The processes that compute this configuration, in the order of their ranks."""
+        found = {}
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                arguments = (folder / "cmdline").read_bytes().decode().split("\0")
+                if arguments[0] != PROGRAM or str(config) not in arguments:
+                    continue
+                variables = dict(entry.partition("=")[::2] for entry in (folder / "environ").read_text().split("\0"))
+            except OSError:
+                continue
+            found[int(variables.get("OMPI_COMM_WORLD_RANK", 0))] = int(folder.name)
+        return [pid for _, pid in sorted(found.items())]
+
     def checkpoint(self, run, step):
         return self.folder / run / "checkpoints" / f"step-{step:08}"
 

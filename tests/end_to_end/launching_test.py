@@ -40,18 +40,6 @@ class LaunchTest(EndToEndTest):
         path.chmod(0o755)
         return path
 
-    def ranks_of(self, config):
-        """The processes that compute this configuration."""
-        found = []
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                arguments = (folder / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if arguments[0] == PROGRAM and str(config) in arguments:
-                found.append(int(folder.name))
-        return sorted(found)
-
 
 class Run(LaunchTest):
     def dry(self, *options, **variables):
@@ -199,6 +187,21 @@ class Supervise(LaunchTest):
         self.assertEqual(output.count("attempt"), 1)
         self.assertIn("failed with exit code 3, which starting again does not mend", output)
 
+    def test_all_attempts_share_the_time_limit(self):
+        program = self.script("notes-its-limit", f"""\
+            case "$*" in *--plan) exec "$PALIMPSEST" "$@" ;; esac
+            echo "$*" >>{self.folder}/limits
+            sleep 0.2
+            [ "$(wc -l <{self.folder}/limits)" -lt 3 ] || exit 8
+            exit 1
+            """)
+        output, _ = self.supervise(config=self.config("limits"), arguments=("--set", "train.time_limit=0:30:00"),
+                                   program=program, expect=8)
+        self.assertIn("stopped by train.time_limit, exit code 8", output)
+        limits = [float(line.rpartition("train.time_limit=")[2]) for line in (self.folder / "limits").read_text().splitlines()]
+        self.assertEqual(len(limits), 3)
+        self.assertTrue(1800 > limits[0] > limits[1] + 0.2 > limits[2] + 0.4, limits)
+
     def test_signals_are_passed_on(self):
         config = self.config("asked")
         process = start(*self.command(config=config, arguments=("--set", "train.steps=100000")))
@@ -253,7 +256,7 @@ class Plan(EndToEndTest):
     def test_plan(self):
         result = self.run_program("train", self.config("plan"), "--set", "train.batch_size=12", "train.micro_batch_size=2", "--plan")
         self.assertEqual(json.loads(result.stdout), {"run_directory": str(self.folder / "plan"), "last_step": 8, "batch_size": 12,
-                                                     "ranks": [1, 2, 3, 6]})
+                                                     "ranks": [1, 2, 3, 6], "time_limit": 0})
         self.assertFalse((self.folder / "plan").exists())
 
 
