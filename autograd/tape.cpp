@@ -32,6 +32,10 @@ void Tape::record(std::vector<Variable> outputs, std::function<void()> backward)
   entries_.push_back({std::move(outputs), std::move(backward), family_});
 }
 
+void Tape::when_back_at_this_point(std::function<void()> callback) {
+  if (mode_ == Mode::record) entries_.push_back({{}, std::move(callback), {}, true});
+}
+
 void Tape::backward(std::span<const Variable> roots) {
   for (const Variable& root : roots) {
     if (root.value().elements() != 1) {
@@ -53,7 +57,8 @@ void Tape::backward_from_gradients() {
   while (!entries_.empty()) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
-    const bool reached = std::ranges::any_of(entry.outputs, [](const Variable& v) { return v.has_gradient(); });
+    const bool reached =
+        entry.always || std::ranges::any_of(entry.outputs, [](const Variable& v) { return v.has_gradient(); });
     if (reached) run(entry);
     for (Variable& output : entry.outputs) output.clear_gradient();
   }

@@ -42,6 +42,10 @@ class Tape {
   /// and so are the outputs' gradients.
   void record(std::vector<Variable> outputs, std::function<void()> backward);
 
+  /// On a recording tape: backward calls `callback` once it has come back to this point, when everything recorded
+  /// later has run.
+  void when_back_at_this_point(std::function<void()> callback);
+
   /// Back-propagates from `roots`, scalars seeded with 1. The tape is empty afterwards.
   void backward(std::span<const Variable> roots);
   void backward(Variable root) { backward(std::span(&root, 1)); }
@@ -55,6 +59,7 @@ class Tape {
     std::vector<Variable> outputs;
     std::function<void()> backward;
     std::string_view family;
+    bool always = false;  // whether or not a gradient reaches it
   };
   friend class OperatorScope;
 

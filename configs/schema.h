@@ -101,6 +101,18 @@ void describe_train(Config& train, Visitor& visitor) {
                 "Whether the memory goes on, detached, into the next step while its document continues.");
   visitor.field("threads", train.threads, between<std::int64_t>(0, 10'000),
                 "Threads per rank. 0: OMP_NUM_THREADS, else the share of a rank in the cores it may use.");
+  visitor.field(
+      "overlap_gradients", train.overlap_gradients, Boolean{},
+      "Whether gradients are summed over ranks while backward still computes those of earlier layers. The bits "
+      "are the same.");
+  visitor.field(
+      "gradient_bucket", train.gradient_bucket, between(0.0, 1024.0),
+      "MiB. Smaller gradients are collected into buckets of about this size to be summed over ranks together; "
+      "larger ones travel alone. The bits are the same.");
+  visitor.field("gradient_wire", train.gradient_wire,
+                Choices{Choice{"float32", WireType::float32}, Choice{"bfloat16", WireType::bfloat16}},
+                "Type that gradients travel in between ranks. `bfloat16` halves the bytes: every rank's gradient is "
+                "rounded, the sum is float32 and rounded once more (each time by at most 2^-8 of its size).");
   visitor.field("log_every", train.log_every, between<std::int64_t>(1, max_count), "Steps between progress lines.");
   visitor.field(
       "time_limit", train.time_limit, Duration{},

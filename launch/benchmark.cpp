@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "core/comm/counting_communicator.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "launch/machine_peak.h"
@@ -16,7 +17,7 @@
 #include "layers/language_model.h"
 #include "layers/model_flops.h"
 #include "optim/gradient_norm.h"
-#include "optim/gradient_sync.h"
+#include "optim/gradient_reducer.h"
 #include "optim/learning_rate.h"
 #include "optim/optimizer.h"
 
@@ -64,6 +65,7 @@ class Bench {
       : config_(config),
         options_(options),
         communicator_(communicator),
+        counting_(communicator),
         start_(Clock::now()),
         threads_(configure_threads(config.train.threads, communicator)),
         model_(state_pool_, config.model, compute_type(config.train.precision)) {
@@ -113,26 +115,37 @@ class Bench {
     const TokenBatch batch =
         synthetic_batch(lanes_.per_micro_batch, config_.train.sequence_length, config_.model.vocab_size);
     const double scale = 1.0 / static_cast<double>(config_.train.batch_size * config_.train.sequence_length);
+    GradientReducer reducer(model_.parameters(), counting_, step_pool_, reduction_options(config_.train));
     std::int64_t done = 0;
     measure(options_.warm_up, options_.steps, [&](bool counts) {
+      counting_.reset();
       model_.parameters().clear_gradients();
       for (std::int64_t lane = 0; lane < lanes_.per_rank; lane += lanes_.per_micro_batch) {
         MemoryState memory = model_.empty_memory(step_pool_, lanes_.per_micro_batch);
-        model_.accumulate_gradients(
-            step_pool_, batch, memory,
-            {result_.plan.schedule, result_.plan.recompute, scale, counts ? &result_.operators : nullptr});
+        PassOptions options{.schedule = result_.plan.schedule,
+                            .recompute = result_.plan.recompute,
+                            .loss_scale = scale,
+                            .profile = counts ? &result_.operators : nullptr};
+        if (config_.train.overlap_gradients && lane + lanes_.per_micro_batch == lanes_.per_rank) {
+          options.gradients_final = [&](std::size_t begin, std::size_t end) { reducer.begin(begin, end); };
+        }
+        model_.accumulate_gradients(step_pool_, batch, memory, options);
       }
+      // Apart from each other: waiting for ranks that compute longer, and for what still travels once none does.
+      const auto waiting = Clock::now();
+      communicator_.barrier();
       const auto communicating = Clock::now();
-      synchronize_gradients(model_.parameters(), communicator_, step_pool_);
+      GradientNorm norm(model_.parameters(), counting_);
+      reducer.finish([&](std::size_t index) { norm.add(index); });
       const auto updating = Clock::now();
-      const double norm = global_gradient_norm(model_.parameters());
       optimizer->update(model_.parameters(), learning_rate_at(config_.optimizer, done++, 1'000'000),
-                        clip_factor(norm, config_.optimizer.clip_norm));
-      if (counts) {
-        const auto steps = static_cast<double>(options_.steps);
-        result_.optimizer_seconds += seconds_since(updating) / steps;
-        result_.communication_seconds += std::chrono::duration<double>(updating - communicating).count() / steps;
-      }
+                        clip_factor(norm.total(), config_.optimizer.clip_norm));
+      if (!counts) return;
+      const auto steps = static_cast<double>(options_.steps);
+      result_.optimizer_seconds += seconds_since(updating) / steps;
+      result_.communication_seconds += std::chrono::duration<double>(updating - communicating).count() / steps;
+      result_.waiting_seconds += std::chrono::duration<double>(communicating - waiting).count() / steps;
+      result_.bytes_sent_per_step = counting_.counts().bytes();
     });
   }
 
@@ -168,6 +181,7 @@ class Bench {
   const RunConfig& config_;
   const BenchmarkOptions& options_;
   Communicator& communicator_;
+  CountingCommunicator counting_;
   Clock::time_point start_;
   ThreadPlan threads_;
   MemoryPool state_pool_, step_pool_;

@@ -34,9 +34,11 @@ struct BenchmarkResult {
   double model_flops_per_token = 0;
   double matmul_peak_gflops = 0;  // of one rank's threads, the same precision
   double stream_gigabytes_per_second = 0;
-  double optimizer_seconds = 0;  // these four: a step's mean
-  double communication_seconds = 0;
-  OperatorProfile operators;  // seconds of all measured steps
+  double optimizer_seconds = 0;          // these three: a step's mean
+  double communication_seconds = 0;      // sums of gradients that the computation did not hide
+  double waiting_seconds = 0;            // for ranks that computed longer
+  std::int64_t bytes_sent_per_step = 0;  // by this rank to others
+  OperatorProfile operators;             // seconds of all measured steps
   double page_faults_per_step = 0;
   std::int64_t peak_memory_bytes = 0;
   double weight_bytes_per_token = 0;  // generation: read from memory for each token

@@ -84,6 +84,10 @@ DataType compute_type(Precision precision) {
   return precision == Precision::bfloat16 && has_native_bfloat16() ? DataType::bfloat16 : DataType::float32;
 }
 
+ReductionOptions reduction_options(const TrainConfig& config) {
+  return {static_cast<std::int64_t>(config.gradient_bucket * 1024 * 1024), config.gradient_wire};
+}
+
 PassPlan plan_passes(const RunConfig& config, int ranks, std::int64_t ranks_on_host) {
   const DataType type = compute_type(config.train.precision);
   constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;

@@ -10,6 +10,7 @@
 #include "data/segment_stream.h"
 #include "data/token_file.h"
 #include "layers/pass_plan.h"
+#include "optim/gradient_reducer.h"
 
 namespace palimpsest {
 
@@ -41,6 +42,9 @@ StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks);
 
 /// What the model computes in: float32 where the machine has no fast bfloat16 products.
 DataType compute_type(Precision precision);
+
+/// How gradients travel.
+ReductionOptions reduction_options(const TrainConfig& config);
 
 /// Schedule and recomputation of a rank's micro batches, the automatic ones chosen by train.memory_budget.
 PassPlan plan_passes(const RunConfig& resolved, int ranks, std::int64_t ranks_on_host);

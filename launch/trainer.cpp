@@ -17,7 +17,6 @@
 #include "launch/run_plan.h"
 #include "launch/threads.h"
 #include "optim/gradient_norm.h"
-#include "optim/gradient_sync.h"
 #include "optim/learning_rate.h"
 
 namespace palimpsest {
@@ -82,6 +81,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
 
   model_.initialize(config_.train.seed);
   optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
+  reducer_.emplace(model_.parameters(), communicator_, step_pool_, reduction_options(config_.train));
   const LanePlan lanes = plan_lanes(config_.train, communicator_.size());
   first_lane_ = communicator_.rank() * lanes.per_rank;
   for (std::int64_t lane = 0; lane < lanes.per_rank; lane += lanes.per_micro_batch) {
@@ -130,10 +130,11 @@ Trainer::StepOutcome Trainer::train_step() {
 
   model_.parameters().clear_gradients();
   double loss = accumulate_gradients(batch, weight > 0 ? 1.0 / weight : 0.0);
+  GradientNorm gradient_norm(model_.parameters(), communicator_);
+  reducer_->finish([&](std::size_t index) { gradient_norm.add(index); });
+  const double norm = gradient_norm.total();
   communicator_.all_reduce_sum(std::span(&loss, 1));
   if (weight > 0) loss /= weight;
-  synchronize_gradients(model_.parameters(), communicator_, step_pool_);
-  const double norm = global_gradient_norm(model_.parameters());
 
   std::array<std::int64_t, 3> agreement = {!std::isfinite(loss) || !std::isfinite(norm), stop_request_.signal(),
                                            time_limit_.reached(Pace::Clock::now(), start, evaluation_due(step_ + 1))};
@@ -173,8 +174,12 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
   for (std::size_t i = 0; i < memories_.size(); ++i) {
     if (!config_.train.carry_memory) memories_[i] = model_.empty_memory(step_pool_, lanes);
     const TokenBatch part = micro_batch(batch, static_cast<std::int64_t>(i) * lanes, lanes);
-    loss += model_.accumulate_gradients(step_pool_, part, memories_[i],
-                                        {pass_plan_.schedule, pass_plan_.recompute, loss_scale});
+    PassOptions options{.schedule = pass_plan_.schedule, .recompute = pass_plan_.recompute, .loss_scale = loss_scale};
+    // Gradients are final in the last micro batch only: there they leave while backward goes on.
+    if (config_.train.overlap_gradients && i + 1 == memories_.size()) {
+      options.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_->begin(begin, end); };
+    }
+    loss += model_.accumulate_gradients(step_pool_, part, memories_[i], options);
   }
   return loss;
 }

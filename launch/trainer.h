@@ -19,6 +19,7 @@
 #include "launch/time_limit.h"
 #include "layers/language_model.h"
 #include "layers/pass_plan.h"
+#include "optim/gradient_reducer.h"
 #include "optim/optimizer.h"
 
 namespace palimpsest {
@@ -83,6 +84,7 @@ class Trainer {
   MemoryPool step_pool_;         // what a step uses
   LanguageModel model_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<GradientReducer> reducer_;
   SegmentStream stream_;
   std::vector<MemoryState> memories_;  // one per micro batch, in the order of the lanes
   Checkpointer checkpointer_;

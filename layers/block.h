@@ -22,10 +22,13 @@ class Block {
 
  private:
   double norm_epsilon_;
+  std::size_t first_parameter_;
   Variable attention_norm_;
   InfiniAttention attention_;
+  std::size_t first_feed_forward_parameter_;
   Variable feed_forward_norm_;
   FeedForward feed_forward_;
+  std::size_t end_parameter_;
 };
 
 }  // namespace palimpsest

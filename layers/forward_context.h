@@ -9,8 +9,16 @@
 #include "autograd/tape.h"
 #include "core/kernels/rope.h"
 #include "core/sequence_layout.h"
+#include "layers/pass_options.h"
 
 namespace palimpsest {
+
+/// To be called before parameters [begin, end) are used for the first time: `listener`, if any, hears of it when
+/// backward is back here.
+inline void announce(Tape& tape, const std::shared_ptr<const GradientsFinal>& listener, std::size_t begin,
+                     std::size_t end) {
+  if (listener) tape.when_back_at_this_point([listener, begin, end] { (*listener)(begin, end); });
+}
 
 struct ForwardContext {
   Tape& tape;
@@ -19,6 +27,9 @@ struct ForwardContext {
   std::shared_ptr<const RotaryTable> rotary;
   bool discards_cheap_values = false;  // outputs of norms and gates are computed again in backward
 
+  std::shared_ptr<const GradientsFinal> gradients_final = nullptr;  // null: nobody wants to know
+
+  void announce(std::size_t begin, std::size_t end) const { palimpsest::announce(tape, gradients_final, begin, end); }
   /// Lets go of a value that is cheap to compute again, after its last use in forward.
   void release(const Variable& value) const {
     if (discards_cheap_values) value.discard();

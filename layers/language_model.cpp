@@ -72,6 +72,7 @@ LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& conf
   for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
     blocks_.emplace_back(config_, fmt::format("layers.{}.", layer), factory);
   }
+  norm_parameter_ = factory.count();
   norm_ = factory.create("norm.weight", ParameterRole::norm, {config_.hidden_size});
   head_ = config_.tie_embeddings ? embedding_ : factory.create("lm_head.weight", ParameterRole::matrix, table);
   rotary_ = std::make_shared<const RotaryTable>(parameter_pool, config_.segment_length, config_.head_size,
@@ -107,19 +108,21 @@ MemoryState LanguageModel::empty_memory(MemoryPool& pool, std::int64_t lanes) co
 
 LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::int32_t> tokens,
                                              const LayoutPointer& layout, std::span<const LayerMemory> memory,
-                                             Recompute recompute_grain) const {
+                                             Recompute recompute_grain,
+                                             const std::shared_ptr<const GradientsFinal>& gradients_final) const {
   const bool everywhere = config_.empty_memory == EmptyMemory::gated;
   const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
-  const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap};
+  const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap, gradients_final};
   Result result;
+  context.announce(0, 1);  // the embedding
   Variable x = embedding(tape, embedding_, tokens, layout->lanes, layout->tokens);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     InfiniAttention::Result block;
     if (recompute_grain == Recompute::block) {
       const std::vector<Variable> outputs =
           recompute(tape,
-                    [this, i, layout, mixes](Tape& on, std::span<const Variable> in) {
-                      const ForwardContext inner{on, layout, mixes, rotary_};
+                    [this, i, layout, mixes, gradients_final](Tape& on, std::span<const Variable> in) {
+                      const ForwardContext inner{on, layout, mixes, rotary_, false, gradients_final};
                       const InfiniAttention::Result r = blocks_[i].forward(inner, in[0], {in[1], in[2]});
                       return std::vector<Variable>{r.output, r.memory.matrix, r.memory.norm};
                     },
@@ -133,6 +136,7 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
     result.memory.push_back(std::move(block.memory));
     result.keys_and_values.emplace_back(std::move(block.key), std::move(block.value));
   }
+  context.announce(norm_parameter_, norm_parameter_ + 1);
   result.hidden = rms_norm(tape, x, norm_, config_.norm_epsilon);
   return result;
 }
@@ -156,11 +160,13 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
 
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
 std::vector<Variable> LanguageModel::loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
-                                               std::span<const Variable> memory, Recompute grain) const {
+                                               std::span<const Variable> memory, Recompute grain,
+                                               const std::shared_ptr<const GradientsFinal>& gradients_final) const {
   std::vector<LayerMemory> layers;
   for (std::size_t i = 0; i < memory.size(); i += 2) layers.push_back({memory[i], memory[i + 1]});
-  Result result = forward(tape, chunk.inputs, layout, layers, grain);
+  Result result = forward(tape, chunk.inputs, layout, layers, grain, gradients_final);
   result.keys_and_values.clear();
+  if (!config_.tie_embeddings) announce(tape, gradients_final, norm_parameter_ + 1, parameters_.size());
   std::vector<Variable> outputs{linear_cross_entropy(tape, result.hidden, head_, chunk.targets, chunk.loss_weights)};
   for (const LayerMemory& layer : result.memory) {
     outputs.push_back(layer.matrix);
@@ -185,8 +191,12 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
     const auto& carried = layout ? layout->last_document : memory.documents;
     layout = std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
     const Recompute inside = options.recompute == Recompute::automatic ? Recompute::cheap : options.recompute;
-    const auto pass = [this, chunk, layout, inside](Tape& on, std::span<const Variable> before) {
-      return loss_pass(on, *chunk, layout, before, inside);
+    // Backward passes the first segments last: only then are gradients final.
+    const auto listener = begin == 0 && options.gradients_final
+                              ? std::make_shared<const GradientsFinal>(options.gradients_final)
+                              : nullptr;
+    const auto pass = [this, chunk, layout, inside, listener](Tape& on, std::span<const Variable> before) {
+      return loss_pass(on, *chunk, layout, before, inside, listener);
     };
     std::vector<Variable> outputs = recomputing ? recompute(tape, pass, state) : pass(tape, state);
     losses.push_back(outputs.front());

@@ -54,7 +54,8 @@ class LanguageModel {
   };
   /// Recomputes cheap values or blocks if asked to; the keys and values of recomputed blocks are not kept.
   Result forward(Tape& tape, std::span<const std::int32_t> tokens, const LayoutPointer& layout,
-                 std::span<const LayerMemory> memory, Recompute recompute = Recompute::none) const;
+                 std::span<const LayerMemory> memory, Recompute recompute = Recompute::none,
+                 const std::shared_ptr<const GradientsFinal>& gradients_final = nullptr) const;
   /// One token; see InfiniAttention::decode. -> (1, 1, hidden_size)
   Variable decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
                   std::span<SegmentCache> caches, std::int64_t position) const;
@@ -64,7 +65,8 @@ class LanguageModel {
 
  private:
   std::vector<Variable> loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
-                                  std::span<const Variable> memory, Recompute recompute) const;
+                                  std::span<const Variable> memory, Recompute recompute,
+                                  const std::shared_ptr<const GradientsFinal>& gradients_final) const;
 
   ModelConfig config_;
   DataType compute_type_;
@@ -72,6 +74,7 @@ class LanguageModel {
   Variable embedding_;
   std::vector<Block> blocks_;
   Variable norm_;
+  std::size_t norm_parameter_;
   Variable head_;
   std::shared_ptr<const RotaryTable> rotary_;
 };

@@ -1,6 +1,8 @@
 // How a forward and backward pass is carried out; none of it changes the mathematics.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <string_view>
 
 #include "autograd/operator_profile.h"
@@ -38,6 +40,9 @@ constexpr std::string_view name_of(Recompute recompute) {
   return "";
 }
 
+/// Hears that the gradients of parameters [begin, end) of a model are final for this pass.
+using GradientsFinal = std::function<void(std::size_t begin, std::size_t end)>;
+
 struct PassOptions {
   Schedule schedule = Schedule::automatic;
   Recompute recompute = Recompute::none;
@@ -45,6 +50,9 @@ struct PassOptions {
   double loss_scale = 1.0;
   /// Receives the time of each operator family, if given.
   OperatorProfile* profile = nullptr;
+  /// Called within backward as soon as gradients are final, if given: runs of parameters that follow each other from
+  /// the last parameter to the first.
+  GradientsFinal gradients_final = {};
 };
 
 }  // namespace palimpsest

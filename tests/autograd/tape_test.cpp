@@ -126,5 +126,27 @@ TEST_F(TapeTest, TimesOperatorsByFamily) {
   EXPECT_GT(seconds.backward, 0.0);
 }
 
+TEST_F(TapeTest, TellsWhenBackwardIsBackAtAPoint) {
+  Tape tape(pool_);
+  const Variable x = leaf({2});
+  std::vector<std::string> order;
+  int before = 0, after = 0;
+  const Variable y = identity(tape, x, before);
+  // Whether or not a gradient reaches anything around it.
+  tape.when_back_at_this_point([&] {
+    EXPECT_EQ(after, 1);
+    EXPECT_EQ(before, 0);
+    order.push_back("first");
+  });
+  const Variable z = identity(tape, y, after);
+  tape.when_back_at_this_point([&] { order.push_back("second"); });
+  tape.backward(z);
+  EXPECT_EQ(order, (std::vector<std::string>{"second", "first"}));
+  EXPECT_EQ(before, 1);
+  Tape inference(pool_, Tape::Mode::inference);
+  inference.when_back_at_this_point([] { FAIL(); });
+  EXPECT_EQ(inference.size(), 0u);
+}
+
 }  // namespace
 }  // namespace palimpsest

@@ -326,6 +326,42 @@ TEST_P(LanguageModelTest, ASteadyStepAsksTheSystemForNothing) {
   EXPECT_EQ(step_pool.statistics().committed_bytes, committed);
 }
 
+// Backward says when a parameter's gradient is final: nothing may change it afterwards, in any way to compute it.
+TEST_P(LanguageModelTest, TellsWhichGradientsAreFinal) {
+  for (const bool tied : {false, true}) {
+    ModelConfig config = small_config(GetParam());
+    config.tie_embeddings = tied;
+    LanguageModel model(pool, config, DataType::float64);
+    model.initialize(3);
+    const TokenBatch batch = random_batch(2, 17, 23, {7});
+    for (const Schedule schedule : {Schedule::parallel, Schedule::sequential}) {
+      for (const Recompute recompute : {Recompute::none, Recompute::cheap, Recompute::block, Recompute::segment}) {
+        model.parameters().clear_gradients();
+        std::size_t left = model.parameters().size();
+        std::vector<std::vector<double>> announced(left);
+        std::size_t calls = 0;
+        PassOptions options{.schedule = schedule, .recompute = recompute};
+        options.gradients_final = [&](std::size_t begin, std::size_t end) {
+          EXPECT_EQ(end, left);
+          for (std::size_t i = begin; i < end; ++i) {
+            announced[i] = model.parameters().all()[i].variable.gradient().to_doubles();
+          }
+          left = begin;
+          ++calls;
+        };
+        MemoryState memory = model.empty_memory(pool, 2);
+        model.accumulate_gradients(pool, batch, memory, options);
+        EXPECT_EQ(left, 0u);
+        EXPECT_EQ(calls, 2 * 2u + 2 + (tied ? 0 : 1)) << "two a layer, the norm, the embedding and a head of its own";
+        for (std::size_t i = 0; i < announced.size(); ++i) {
+          EXPECT_EQ(announced[i], model.parameters().all()[i].variable.gradient().to_doubles())
+              << model.parameters().all()[i].name << " " << name_of(schedule) << " " << name_of(recompute);
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Rules, LanguageModelTest, testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
                          [](const auto& info) { return info.param == MemoryUpdate::delta ? "delta" : "linear"; });
 
