@@ -10,6 +10,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "configs/suggestion.h"
+#include "core/printable.h"
 #include "data/utf8.h"
 
 namespace palimpsest {
@@ -17,9 +18,7 @@ namespace palimpsest {
 namespace {
 
 std::string unexpected(std::string_view where, std::string_view expected, const Scalar& scalar) {
-  constexpr std::size_t shown = 60;
-  std::string text = scalar.text.substr(0, shown);
-  if (scalar.text.size() > shown) text += "...";
+  const std::string text = printable(scalar.text, 60);
   return fmt::format("{} must be {}, found {}", where, expected,
                      scalar.quoted ? fmt::format("the string \"{}\"", text) : fmt::format("`{}`", text));
 }

@@ -8,6 +8,7 @@
 #include "configs/schema.h"
 #include "configs/suggestion.h"
 #include "configs/yaml_entries.h"
+#include "core/printable.h"
 
 namespace palimpsest {
 
@@ -39,8 +40,8 @@ class Assignment {
 
   void require_found() const {
     if (found_) return;
-    require_name(place_, section_, "a section", section_, sections_);
-    const std::string name = fmt::format("{}.{}", section_, key_);
+    require_name(place_, printable(section_), "a section", section_, sections_);
+    const std::string name = printable(fmt::format("{}.{}", section_, key_));
     if (!elsewhere_.empty() && nearest_name(key_, keys_).empty()) {
       throw ConfigError(fmt::format("{}: {} is not a key; did you mean {}?", place_, name, elsewhere_));
     }
@@ -77,7 +78,7 @@ void apply_override(RunConfig& config, const std::string& text) {
   const std::size_t equals = text.find('=');
   const std::size_t dot = text.find('.');
   if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
-    throw ConfigError(fmt::format("--set {}: expected section.key=value, as in train.steps=1000", text));
+    throw ConfigError(fmt::format("--set {}: expected section.key=value, as in train.steps=1000", printable(text)));
   }
   const std::string_view view = text;
   assign(config, "--set", view.substr(0, dot), view.substr(dot + 1, equals - dot - 1), {text.substr(equals + 1)});
@@ -148,8 +149,8 @@ RunConfig parse_run_config(std::string_view text, std::string_view name, std::sp
   SectionNames known;
   describe(config, known);
   for (const YamlSection& section : yaml.sections) {
-    Assignment::require_name(fmt::format("{}:{}", name, section.line), section.name, "a section", section.name,
-                             known.names);
+    Assignment::require_name(fmt::format("{}:{}", name, section.line), printable(section.name), "a section",
+                             section.name, known.names);
   }
   for (const YamlEntry& entry : yaml.entries) {
     assign(config, fmt::format("{}:{}", name, entry.line), entry.section, entry.key, entry.value);

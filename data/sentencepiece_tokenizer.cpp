@@ -3,18 +3,18 @@
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "core/error.h"
 #include "core/io/file_hash.h"
+#include "core/io/json_file.h"
 
 namespace palimpsest {
 
 namespace {
 
-constexpr std::string_view space_mark = "\xE2\x96\x81";  // U+2581, how pieces spell a space
+constexpr std::size_t max_model_bytes = std::size_t{64} << 20;  // ten times the largest in use
+constexpr std::string_view space_mark = "\xE2\x96\x81";         // U+2581, how pieces spell a space
 
 std::string with_spaces(std::string_view piece) {
   std::string text;
@@ -29,11 +29,7 @@ std::string with_spaces(std::string_view piece) {
 }  // namespace
 
 std::unique_ptr<SentencePieceTokenizer> SentencePieceTokenizer::load(const std::filesystem::path& path) {
-  if (!std::filesystem::is_regular_file(path)) throw FileError(fmt::format("{}: is not a file", path.string()));
-  std::ifstream stream(path, std::ios::binary);
-  std::string model{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) throw FileError(fmt::format("{}: cannot be read", path.string()));
-  return std::make_unique<SentencePieceTokenizer>(std::move(model), path.string());
+  return std::make_unique<SentencePieceTokenizer>(read_text_file(path, max_model_bytes), path.string());
 }
 
 SentencePieceTokenizer::SentencePieceTokenizer(std::string model, const std::string& name)

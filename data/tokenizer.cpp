@@ -9,7 +9,8 @@ namespace palimpsest {
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& specification) {
   if (specification == "bytes") return std::make_unique<ByteTokenizer>();
-  if (!std::filesystem::exists(specification)) {
+  std::error_code error;
+  if (std::filesystem::status(specification, error).type() == std::filesystem::file_type::not_found) {
     throw FileError(
         fmt::format("{}: no such tokenizer; expected \"bytes\" or a SentencePiece model file", specification));
   }

@@ -12,6 +12,7 @@
 #include <spdlog/spdlog.h>
 
 #include "core/comm/communicator.h"
+#include "core/printable.h"
 #include "launch/command_line.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
@@ -22,7 +23,9 @@ namespace palimpsest {
 namespace {
 
 /// Prints the error and, when there are several ranks, ends them all.
-int fail(const std::string& message, int exit_code, Communicator* communicator) {
+int fail(const std::string& error, int exit_code, Communicator* communicator) {
+  constexpr std::size_t longest_message = 1 << 14;  // it may quote a file that someone made to flood a terminal
+  const std::string message = printable_lines(error, longest_message);
   if (communicator != nullptr && communicator->size() > 1) {
     // What fails on every rank alike is told once: rank 0 ends the job before the others speak.
     if (!communicator->is_root()) std::this_thread::sleep_for(std::chrono::milliseconds(300));

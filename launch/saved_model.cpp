@@ -43,7 +43,11 @@ SavedModel read_model(const Checkpoint& checkpoint, MemoryPool& pool) {
   saved.path = checkpoint.path();
   saved.config = parse_run_config(checkpoint.config_yaml(), checkpoint.path().string());
   saved.state = training_state_of(checkpoint);
-  saved.tokenizer = saved.state.tokenizer();
+  try {
+    saved.tokenizer = saved.state.tokenizer();
+  } catch (const Error& error) {
+    throw FileError(fmt::format("{}: {}", saved.path.string(), error.what()));
+  }
   saved.model =
       std::make_unique<LanguageModel>(pool, saved.config.model.resolved(), compute_type(saved.config.train.precision));
   StateDictionary parameters;

@@ -2,11 +2,13 @@
 
 #include <charconv>
 #include <cstring>
+#include <limits>
 #include <span>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/printable.h"
 
 namespace palimpsest {
 
@@ -20,6 +22,7 @@ std::string to_hexadecimal(std::string_view bytes) {
 }
 
 std::string from_hexadecimal(const std::string& text) {
+  if (text.size() % 2 != 0) throw DataError("not hexadecimal: an odd number of digits");
   std::string bytes(text.size() / 2, '\0');
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     unsigned char value = 0;
@@ -28,6 +31,28 @@ std::string from_hexadecimal(const std::string& text) {
     bytes[i] = static_cast<char>(value);
   }
   return bytes;
+}
+
+/// A whole number of at least `least`. The library's own conversion takes fractions and wraps what is too large.
+template <class T = std::int64_t>
+T whole_number(const nlohmann::json& json, const char* key, T least = 0) {
+  const nlohmann::json& value = json.at(key);
+  const bool wraps =
+      value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max();
+  if (!value.is_number_integer() || wraps || value.get<std::int64_t>() < least ||
+      value.get<std::int64_t>() > std::numeric_limits<T>::max()) {
+    throw DataError(
+        fmt::format("\"{}\" is {}, expected a whole number of at least {}", key, printable(value.dump()), least));
+  }
+  return value.get<T>();
+}
+
+std::vector<std::int64_t> whole_numbers(const nlohmann::json& json, const char* key) {
+  std::vector<std::int64_t> result;
+  for (const nlohmann::json& value : json.at(key)) {
+    result.push_back(whole_number<std::int64_t>({{key, value}}, key, -1));
+  }
+  return result;
 }
 
 /// Calls `visit(name, tensor)` for what every lane of the memories holds, lanes in order.
@@ -63,16 +88,16 @@ TrainingState training_state_of(const Checkpoint& checkpoint) {
   const nlohmann::json& json = checkpoint.training_state();
   try {
     TrainingState state;
-    state.step = json.at("step").get<std::int64_t>();
-    state.optimizer_step = json.at("optimizer_step").get<std::int64_t>();
-    state.tokens = json.at("tokens").get<std::int64_t>();
-    state.skipped_steps = json.at("skipped_steps").get<std::int64_t>();
+    state.step = whole_number(json, "step");
+    state.optimizer_step = whole_number(json, "optimizer_step");
+    state.tokens = whole_number(json, "tokens");
+    state.skipped_steps = whole_number(json, "skipped_steps");
     state.cursor = stream_cursor_from_json(json.at("cursor"));
-    state.memory_documents = json.at("memory_documents").get<std::vector<std::int64_t>>();
+    state.memory_documents = whole_numbers(json, "memory_documents");
     state.tokenizer_identity = json.at("tokenizer").at("identity").get<std::string>();
     state.tokenizer_model = from_hexadecimal(json.at("tokenizer").at("model").get<std::string>());
-    state.ranks = json.at("ranks").get<int>();
-    state.threads = json.at("threads").get<int>();
+    state.ranks = whole_number<int>(json, "ranks", 1);
+    state.threads = whole_number<int>(json, "threads", 1);
     return state;
   } catch (const nlohmann::json::exception& error) {
     throw FileError(

@@ -7,6 +7,7 @@
 
 #include "core/io/hdf5_file.h"
 #include "core/io/hdf5_handle.h"
+#include "core/io/hdf5_storage.h"
 
 namespace palimpsest {
 
@@ -51,7 +52,6 @@ Dataset open_dataset(hid_t file, const std::filesystem::path& path, const std::s
   Handle dataset(check(H5Dopen2(file, name.c_str(), H5P_DEFAULT), path, "open data set", name), H5Dclose);
   const Handle space(check(H5Dget_space(dataset.get()), path, "read data set", name), H5Sclose);
   const Handle type(check(H5Dget_type(dataset.get()), path, "read data set", name), H5Tclose);
-  const Handle creation(check(H5Dget_create_plist(dataset.get()), path, "read data set", name), H5Pclose);
 
   const int rank = check(H5Sget_simple_extent_ndims(space.get()), path, "read data set", name);
   if (rank > Shape::max_rank) {
@@ -71,17 +71,7 @@ Dataset open_dataset(hid_t file, const std::filesystem::path& path, const std::s
     }
     bytes *= extents[axis];
   }
-  const H5D_layout_t layout = H5Pget_layout(creation.get());
-  if (layout == H5D_VIRTUAL || H5Pget_external_count(creation.get()) > 0) {
-    throw FileError(fmt::format("{} is kept in other files, expected one stored in the file", entry(path, name)));
-  }
-  const hsize_t stored = H5Dget_storage_size(dataset.get());
-  if (stored < bytes) {
-    throw FileError(
-        fmt::format("{} stores {} bytes, expected {} for its shape (compressed and partly written data "
-                    "sets are not read)",
-                    entry(path, name), stored, bytes));
-  }
+  hdf5::require_plain_storage(dataset.get(), bytes, file_bytes, path, name);
   const std::vector<std::int64_t> dimensions(extents, extents + rank);
   std::string_view element = hdf5::element_type_name(type.get());
   if (element == "uint16" && H5Aexists(dataset.get(), hdf5::element_type_attribute) > 0) element = "bfloat16";
@@ -97,6 +87,8 @@ void require_type(const Dataset& found, std::string_view expected, const std::fi
 
 void read_whole(const Dataset& found, void* target, const std::filesystem::path& path, const std::string& name) {
   if (found.shape.elements() == 0) return;
+  const std::int64_t rows = found.shape.rank() == 0 ? 1 : found.shape[0];
+  hdf5::require_sound_chunks(found.dataset.get(), found.shape, 0, rows, path, name);
   const hid_t native = hdf5::element_type(found.type).native;
   check(H5Dread(found.dataset.get(), native, H5S_ALL, H5S_ALL, H5P_DEFAULT, target), path, "read data set", name);
 }
@@ -232,6 +224,7 @@ void Hdf5File::read_slice(const std::string& name, std::int64_t offset, std::spa
                                 found.shape.to_string(), offset, offset + count));
   }
   if (count == 0) return;
+  hdf5::require_sound_chunks(found.dataset.get(), found.shape, offset, offset + count, path_, name);
   const auto [in_file, in_memory] = select(found.dataset.get(), offset, target.size(), path_, name);
   const hid_t native = hdf5::element_type(found.type).native;
   check(H5Dread(found.dataset.get(), native, in_memory.get(), in_file.get(), H5P_DEFAULT, target.data()), path_,

@@ -11,14 +11,13 @@
 
 namespace palimpsest {
 
+using hdf5::attribute_limit;
 using hdf5::check;
 using hdf5::Handle;
 
 static_assert(std::is_same_v<hid_t, std::int64_t>, "Hdf5File keeps HDF5's identifiers as std::int64_t");
 
 namespace {
-
-constexpr std::size_t attribute_limit = 60000;  // the format allows a little less than 64 KiB
 
 Handle access_properties(const std::filesystem::path& path) {
   Handle properties(check(H5Pcreate(H5P_FILE_ACCESS), path, "open", "file"), H5Pclose);
@@ -95,7 +94,19 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
                                 std::filesystem::exists(path, error) ? "not a regular file" : "no such file"));
   }
   const Handle access = access_properties(path);
-  return {path, check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), path, "open", "HDF5 file")};
+  Hdf5File file(path, check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), path, "open", "HDF5 file"));
+  // The library looks for the beginning further on, too, and does not mind what follows the end.
+  hsize_t begin = 0;
+  haddr_t end = 0;
+  const Handle creation(check(H5Fget_create_plist(file.file_), path, "open", "HDF5 file"), H5Pclose);
+  check(H5Pget_userblock(creation.get(), &begin), path, "open", "HDF5 file");
+  check(H5Fget_eoa(file.file_, &end), path, "open", "HDF5 file");
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  if (begin != 0) throw FileError(fmt::format("{}: HDF5 begins at byte {}, expected 0", path.string(), begin));
+  if (!error && bytes != end) {
+    throw FileError(fmt::format("{}: {} bytes, but its HDF5 structure ends at byte {}", path.string(), bytes, end));
+  }
+  return file;
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path) {
@@ -127,7 +138,12 @@ std::string Hdf5File::text_attribute(const std::string& name, const std::string&
     const std::unique_ptr<char, herr_t (*)(void*)> owner(text, H5free_memory);
     return text == nullptr ? std::string() : std::string(text);
   }
-  std::string text(H5Tget_size(found.type.get()), '\0');
+  const std::size_t bytes = H5Tget_size(found.type.get());
+  if (bytes > attribute_limit + 1) {
+    throw FileError(fmt::format("{}: attribute '{}' is a text of {} bytes, expected at most {}", path_.string(), name,
+                                bytes, attribute_limit));
+  }
+  std::string text(bytes, '\0');
   check(H5Aread(found.attribute.get(), found.type.get(), text.data()), path_, "read attribute", name);
   text.resize(std::min(text.size(), text.find('\0')));
   return text;

@@ -22,6 +22,9 @@ class Hdf5File {
  public:
   /// Opens an existing file for reading.
   static Hdf5File open(const std::filesystem::path& path);
+  /// The same for a file whose content no hash vouches for: a child process reads its structure first, so that a file
+  /// over which HDF5 crashes, runs for ever or out of memory is a FileError as well. Not while other threads use HDF5.
+  static Hdf5File open_untrusted(const std::filesystem::path& path);
   /// Creates a file for writing; one that exists already is an error.
   static Hdf5File create(const std::filesystem::path& path);
 
@@ -94,6 +97,7 @@ class Hdf5File {
 
  private:
   Hdf5File(std::filesystem::path path, std::int64_t file);
+  void read_structure() const;
 
   std::filesystem::path path_;
   std::int64_t file_;  // HDF5's identifier; negative once closed

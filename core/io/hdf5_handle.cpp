@@ -26,6 +26,7 @@ void prepare_library() {
   thread_local const bool prepared = [] {
     H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+    H5PLset_loading_state(0);  // no file decides which code is loaded
     return true;
   }();
   static_cast<void>(prepared);

@@ -86,4 +86,6 @@ inline constexpr std::string_view type_name_of<double> = "float64";
 /// The attribute that marks a uint16 data set as bfloat16.
 inline constexpr const char* element_type_attribute = "element_type";
 
+inline constexpr std::size_t attribute_limit = 60000;  // the format allows a little less than 64 KiB
+
 }  // namespace palimpsest::hdf5

@@ -161,7 +161,7 @@ TEST(RunConfigYaml, BooleansChoicesAndText) {
        "run.yaml:2: model.memory_update must be linear or delta, found `dleta`; did you mean delta?"},
       {"optimizer:\n  kind: sgd\n", "run.yaml:2: optimizer.kind must be adamw or adafactor, found `sgd`"},
       {"data:\n  train: \"a\\0b\"\n", "run.yaml:2: data.train must be text without control characters"},
-      {"data:\n  train: a\xff\n", "run.yaml:2: data.train must be UTF-8 text"},
+      {"data:\n  train: a\xff\n", "run.yaml:2: byte 0xFF at offset 16 is no part of UTF-8, expected UTF-8 text"},
   });
 }
 
