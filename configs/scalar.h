@@ -53,6 +53,8 @@ struct Choice {
   std::string_view name;
   Enum value;
 };
+template <class Enum>
+Choice(std::string_view, Enum) -> Choice<Enum>;  // implied, but not to clang before 17
 /// One of some names.
 template <class Enum>
 struct Choices {

@@ -5,8 +5,8 @@
 #   launch/test.sh -L unit            one label: unit, mpi or end-to-end
 #   launch/test.sh -R Tensor          the tests whose name contains Tensor; any other ctest option works too
 #
-# With CI=true, warnings are errors and the unit tests run a second time under AddressSanitizer and
-# UndefinedBehaviorSanitizer.
+# With CI=true, warnings are errors, the unit tests run a second time under AddressSanitizer and
+# UndefinedBehaviorSanitizer, and every fuzz target runs for some seconds.
 # shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -34,5 +34,7 @@ run_tests release "$@"
 if [ "${CI:-}" = true ]; then
   build sanitize all -DPython3_EXECUTABLE=$python
   run_tests sanitize -L unit
+  build fuzz all
+  run_tests fuzz
 fi
 say "All tests passed"

@@ -55,6 +55,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& name) {
     return nlohmann::json::parse(text, std::ref(guard));
   } catch (const nlohmann::json::parse_error& error) {
     throw FileError(fmt::format("{}: not JSON at byte {}: {}", name, error.byte, printable(error.what(), shown_error)));
+  } catch (const nlohmann::json::exception& error) {  // a number too large for any type
+    throw FileError(fmt::format("{}: {}", name, printable(error.what(), shown_error)));
   }
 }
 

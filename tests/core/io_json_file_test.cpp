@@ -29,8 +29,19 @@ TEST(JsonFile, RefusesWhatIsNoFileOrTooLong) {
   const TemporaryDirectory directory;
   EXPECT_TRUE(holds(message_of([&] { read_text_file(directory / "none"); }), "no such file"));
   EXPECT_TRUE(holds(message_of([&] { read_text_file(directory.path()); }), "not a regular file"));
+  EXPECT_TRUE(holds(message_of([&] { read_text_file(directory / std::string(300, 'x')); }), "File name too long"));
   overwrite_file(directory / "file", "12345");
   EXPECT_TRUE(holds(message_of([&] { read_text_file(directory / "file", 4); }), "5 bytes, expected at most 4"));
+}
+
+TEST(JsonFile, IsBounded) {
+  EXPECT_EQ(message_of([] { parse_json("[1, 3.5e7904]", "file"); }).substr(0, 6), "file: ");
+  std::string many = "[0";
+  for (int i = 0; i < 4'000'000; ++i) many += ",0";
+  EXPECT_TRUE(holds(message_of([&] { parse_json(many + "]", "file"); }), "file: JSON of more than 4000000 values"));
+  const std::string key(100'000, 'k');
+  EXPECT_LT(message_of([&] { parse_json("{\"" + key + "\":1,\"" + key + "\":2}", "file"); }).size(), 300u);
+  EXPECT_LT(message_of([&] { parse_json("[\"" + key + "\x01\"]", "file"); }).size(), 600u);
 }
 
 }  // namespace

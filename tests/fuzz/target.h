@@ -1,0 +1,16 @@
+// What a fuzz target consists of; fuzz_main.cpp hands it to libFuzzer.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace palimpsest::fuzz {
+
+/// Valid inputs to start from.
+std::vector<std::string> seeds();
+
+/// Reads one input. May throw palimpsest::Error, which is how input is refused; anything else is a finding.
+void run(std::string_view input);
+
+}  // namespace palimpsest::fuzz
