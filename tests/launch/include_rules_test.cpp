@@ -38,7 +38,7 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("(hdf5(_hl)?|H5.*)\\.h"), {"core/io/"}},
     {std::regex("xxhash\\.h"), {"core/io/"}},
     {std::regex("yaml-cpp/.*"), {"configs/"}},
-    {std::regex("sentencepiece.*"), {"data/", "tests/data/"}},
+    {std::regex("sentencepiece.*"), {"data/", "tests/data/", "tests/fuzz/"}},
     {std::regex("CLI/.*"), {"launch/"}},
 };
 
