@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/ops/memory.h"
+#include "autograd/ops/memory_scan.h"
 #include "autograd/tape.h"
 #include "core/kernels/rope.h"
 #include "core/sequence_layout.h"
@@ -26,8 +27,8 @@ struct ForwardContext {
   std::shared_ptr<const std::vector<std::uint8_t>> mixes;  // rows whose attention mixes in the memory
   std::shared_ptr<const RotaryTable> rotary;
   bool discards_cheap_values = false;  // outputs of norms and gates are computed again in backward
-
   std::shared_ptr<const GradientsFinal> gradients_final = nullptr;  // null: nobody wants to know
+  SequenceGroup sequence = {};  // the ranks that hold the other segments, if others do
 
   void announce(std::size_t begin, std::size_t end) const { palimpsest::announce(tape, gradients_final, begin, end); }
   /// Lets go of a value that is cheap to compute again, after its last use in forward.

@@ -1,5 +1,6 @@
 #include "layers/language_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -43,12 +44,13 @@ std::vector<LayerMemory> as_constants(const MemoryState& state) {
 }
 
 /// Copies, so that the carried state does not keep a step's intermediate states alive.
-void replace(MemoryPool& pool, std::span<const LayerMemory> memory, const SequenceLayout& layout, MemoryState& state) {
+void replace(MemoryPool& pool, std::span<const LayerMemory> memory, const std::vector<std::int64_t>& documents,
+             MemoryState& state) {
   for (std::size_t i = 0; i < memory.size(); ++i) {
     const Tensor &matrix = memory[i].matrix.value(), &norm = memory[i].norm.value();
     state.layers[i] = {converted(pool, matrix, matrix.data_type()), converted(pool, norm, norm.data_type())};
   }
-  state.documents = layout.last_document;
+  state.documents = documents;
 }
 
 void check_batch(const TokenBatch& batch, const MemoryState& memory, const ModelConfig& config) {
@@ -109,10 +111,12 @@ MemoryState LanguageModel::empty_memory(MemoryPool& pool, std::int64_t lanes) co
 LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::int32_t> tokens,
                                              const LayoutPointer& layout, std::span<const LayerMemory> memory,
                                              Recompute recompute_grain,
-                                             const std::shared_ptr<const GradientsFinal>& gradients_final) const {
+                                             const std::shared_ptr<const GradientsFinal>& gradients_final,
+                                             const SequenceGroup& sequence) const {
   const bool everywhere = config_.empty_memory == EmptyMemory::gated;
   const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
-  const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap, gradients_final};
+  const ForwardContext context{tape,    layout, mixes, rotary_, recompute_grain == Recompute::cheap, gradients_final,
+                               sequence};
   Result result;
   context.announce(0, 1);  // the embedding
   Variable x = embedding(tape, embedding_, tokens, layout->lanes, layout->tokens);
@@ -121,8 +125,8 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
     if (recompute_grain == Recompute::block) {
       const std::vector<Variable> outputs =
           recompute(tape,
-                    [this, i, layout, mixes, gradients_final](Tape& on, std::span<const Variable> in) {
-                      const ForwardContext inner{on, layout, mixes, rotary_, false, gradients_final};
+                    [this, i, layout, mixes, gradients_final, sequence](Tape& on, std::span<const Variable> in) {
+                      const ForwardContext inner{on, layout, mixes, rotary_, false, gradients_final, sequence};
                       const InfiniAttention::Result r = blocks_[i].forward(inner, in[0], {in[1], in[2]});
                       return std::vector<Variable>{r.output, r.memory.matrix, r.memory.norm};
                     },
@@ -158,13 +162,21 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
   return logits;
 }
 
+/// What this rank holds of the batch; empty where it has the sequences alone.
+SequenceGroup LanguageModel::share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const {
+  if (ranks == nullptr || ranks->size() == 1) return {};
+  return {ranks, std::make_shared<const SequenceShare>(share_sequence(
+                     batch.documents, memory.documents, config_.segment_length, ranks->rank(), ranks->size()))};
+}
+
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
 std::vector<Variable> LanguageModel::loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
                                                std::span<const Variable> memory, Recompute grain,
-                                               const std::shared_ptr<const GradientsFinal>& gradients_final) const {
+                                               const std::shared_ptr<const GradientsFinal>& gradients_final,
+                                               const SequenceGroup& sequence) const {
   std::vector<LayerMemory> layers;
   for (std::size_t i = 0; i < memory.size(); i += 2) layers.push_back({memory[i], memory[i + 1]});
-  Result result = forward(tape, chunk.inputs, layout, layers, grain, gradients_final);
+  Result result = forward(tape, chunk.inputs, layout, layers, grain, gradients_final, sequence);
   result.keys_and_values.clear();
   if (!config_.tie_embeddings) announce(tape, gradients_final, norm_parameter_ + 1, parameters_.size());
   std::vector<Variable> outputs{linear_cross_entropy(tape, result.hidden, head_, chunk.targets, chunk.loss_weights)};
@@ -179,7 +191,9 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
                                            const PassOptions& options) {
   check_batch(batch, memory, config_);
   const bool recomputing = options.recompute == Recompute::segment;
-  const bool sequential = recomputing || options.schedule == Schedule::sequential;
+  const SequenceGroup sequence = share(batch, memory, options.sequence_ranks);
+  if (sequence && recomputing) throw ConfigError("ranks that share a sequence cannot recompute it segment by segment");
+  const bool sequential = !sequence && (recomputing || options.schedule == Schedule::sequential);
   const std::int64_t step = sequential ? config_.segment_length : batch.tokens;
 
   Tape tape(pool, Tape::Mode::record, options.profile);
@@ -187,16 +201,20 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
   for (const LayerMemory& layer : as_constants(memory)) state.insert(state.end(), {layer.matrix, layer.norm});
   LayoutPointer layout;
   for (std::int64_t begin = 0; begin < batch.tokens; begin += step) {
-    auto chunk = std::make_shared<const TokenBatch>(columns(batch, begin, std::min(begin + step, batch.tokens)));
+    auto chunk = std::make_shared<const TokenBatch>(
+        sequence ? tokens_of(*sequence.share, batch) : columns(batch, begin, std::min(begin + step, batch.tokens)));
     const auto& carried = layout ? layout->last_document : memory.documents;
-    layout = std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
+    layout =
+        sequence
+            ? sequence.layout()
+            : std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
     const Recompute inside = options.recompute == Recompute::automatic ? Recompute::cheap : options.recompute;
     // Backward passes the first segments last: only then are gradients final.
     const auto listener = begin == 0 && options.gradients_final
                               ? std::make_shared<const GradientsFinal>(options.gradients_final)
                               : nullptr;
-    const auto pass = [this, chunk, layout, inside, listener](Tape& on, std::span<const Variable> before) {
-      return loss_pass(on, *chunk, layout, before, inside, listener);
+    const auto pass = [this, chunk, layout, inside, listener, sequence](Tape& on, std::span<const Variable> before) {
+      return loss_pass(on, *chunk, layout, before, inside, listener, sequence);
     };
     std::vector<Variable> outputs = recomputing ? recompute(tape, pass, state) : pass(tape, state);
     losses.push_back(outputs.front());
@@ -205,7 +223,7 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
 
   std::vector<LayerMemory> after;
   for (std::size_t i = 0; i < state.size(); i += 2) after.push_back({state[i], state[i + 1]});
-  replace(pool, after, *layout, memory);
+  replace(pool, after, sequence ? sequence.share->last_document : layout->last_document, memory);
   state.clear();
   after.clear();
 
@@ -219,13 +237,30 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
   return sum;
 }
 
-std::vector<double> LanguageModel::token_losses(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const {
+std::vector<double> LanguageModel::token_losses(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory,
+                                                Communicator* sequence_ranks) const {
   check_batch(batch, memory, config_);
   Tape tape(pool, Tape::Mode::inference);
+  if (const SequenceGroup sequence = share(batch, memory, sequence_ranks)) {
+    const SequenceShare& share = *sequence.share;
+    const TokenBatch mine = tokens_of(share, batch);
+    const Result result =
+        forward(tape, mine.inputs, sequence.layout(), as_constants(memory), Recompute::none, nullptr, sequence);
+    replace(pool, result.memory, share.last_document, memory);
+    std::vector<double> losses(batch.inputs.size(), 0.0);
+    if (share.idle()) return losses;
+    const std::vector<double> of_mine =
+        palimpsest::token_losses(pool, result.hidden.value(), head_.value(), mine.targets);
+    for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+      std::copy_n(of_mine.begin() + lane * mine.tokens, mine.tokens,
+                  losses.begin() + lane * batch.tokens + share.begin);
+    }
+    return losses;
+  }
   const auto layout =
       std::make_shared<const SequenceLayout>(make_layout(batch.documents, memory.documents, config_.segment_length));
   const Result result = forward(tape, batch.inputs, layout, as_constants(memory));
-  replace(pool, result.memory, *layout, memory);
+  replace(pool, result.memory, layout->last_document, memory);
   return palimpsest::token_losses(pool, result.hidden.value(), head_.value(), batch.targets);
 }
 
@@ -235,7 +270,7 @@ Tensor LanguageModel::logits(MemoryPool& pool, const TokenBatch& batch, MemorySt
   const auto layout =
       std::make_shared<const SequenceLayout>(make_layout(batch.documents, memory.documents, config_.segment_length));
   const Result result = forward(tape, batch.inputs, layout, as_constants(memory));
-  replace(pool, result.memory, *layout, memory);
+  replace(pool, result.memory, layout->last_document, memory);
   return head(pool, result.hidden.value());
 }
 

@@ -36,11 +36,16 @@ class LanguageModel {
   /// Forward and backward over every segment of the batch, gradients flowing through the memory from
   /// the last segment to the first: those of loss_scale * sum(loss_weights * nll) are added to the
   /// parameters'. `memory` is replaced by the state after the batch, detached. Returns the unscaled sum.
+  /// With options.sequence_ranks loss and gradients are those of this rank's segments, which add up to the
+  /// batch's, and the memory is the same on all ranks. Throws ConfigError when segments are to be
+  /// recomputed one by one then.
   double accumulate_gradients(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory,
                               const PassOptions& options);
 
   /// The negative log-likelihood of every target, (lanes, tokens); advances `memory`. No gradients.
-  std::vector<double> token_losses(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const;
+  /// Of ranks that share the sequence each gives its tokens' and 0 for the others'.
+  std::vector<double> token_losses(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory,
+                                   Communicator* sequence_ranks = nullptr) const;
 
   /// (lanes, tokens, vocab_size), float32 (float64 in tests); advances `memory`. No gradients.
   Tensor logits(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const;
@@ -55,7 +60,8 @@ class LanguageModel {
   /// Recomputes cheap values or blocks if asked to; the keys and values of recomputed blocks are not kept.
   Result forward(Tape& tape, std::span<const std::int32_t> tokens, const LayoutPointer& layout,
                  std::span<const LayerMemory> memory, Recompute recompute = Recompute::none,
-                 const std::shared_ptr<const GradientsFinal>& gradients_final = nullptr) const;
+                 const std::shared_ptr<const GradientsFinal>& gradients_final = nullptr,
+                 const SequenceGroup& sequence = {}) const;
   /// One token; see InfiniAttention::decode. -> (1, 1, hidden_size)
   Variable decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
                   std::span<SegmentCache> caches, std::int64_t position) const;
@@ -64,9 +70,11 @@ class LanguageModel {
   const std::shared_ptr<const RotaryTable>& rotary() const { return rotary_; }
 
  private:
+  SequenceGroup share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const;
   std::vector<Variable> loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
                                   std::span<const Variable> memory, Recompute recompute,
-                                  const std::shared_ptr<const GradientsFinal>& gradients_final) const;
+                                  const std::shared_ptr<const GradientsFinal>& gradients_final,
+                                  const SequenceGroup& sequence) const;
 
   ModelConfig config_;
   DataType compute_type_;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "autograd/operator_profile.h"
+#include "core/comm/communicator.h"
 
 namespace palimpsest {
 
@@ -53,6 +54,9 @@ struct PassOptions {
   /// Called within backward as soon as gradients are final, if given: runs of parameters that follow each other from
   /// the last parameter to the first.
   GradientsFinal gradients_final = {};
+  /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
+  /// on its run of segments, all at once (the parallel schedule).
+  Communicator* sequence_ranks = nullptr;
 };
 
 }  // namespace palimpsest

@@ -1,0 +1,274 @@
+#include "core/kernels/memory_scan.h"
+
+#include "core/kernels/memory_tiles.h"
+
+namespace palimpsest {
+
+using namespace memory_tiles;
+
+namespace {
+
+/// Calls function(lane, head) for each in parallel.
+template <class Function>
+void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) function(task / heads, task % heads);
+}
+
+std::int64_t tile_for(const SequenceLayout& layout) {
+  std::int64_t longest = 1;
+  for (const Segment& segment : layout.segments) longest = std::max(longest, segment.length - segment.kept);
+  return std::min(tile_rows, padded(longest));
+}
+
+/// result <- result - sigma(K)^T D^-1 sigma(K) m over the segment's tokens, D = diag(sigma(K) z + epsilon).
+template <class T, class A>
+void subtract_predictions(const Segment& segment, HeadRows<const T> key, std::int64_t head, double epsilon, const A* z,
+                          const A* m, A* result, std::int64_t tile, A* sk, A* prediction) {
+  const std::int64_t d = key.head_size, stride = key.stride();
+  for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
+    const std::int64_t rows = std::min(tile, segment.length - begin), n = padded(rows);
+    load(key.at(segment.begin + begin, head), stride, rows, d, sk, sigma<A>);
+    matmul(matrix(sk, n, d, d), matrix(m, d, d, d), matrix(prediction, n, d, d));
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const A inverse = A(-1) / (dot(sk + i * d, z, d) + static_cast<A>(epsilon));
+#pragma omp simd
+      for (std::int64_t j = 0; j < d; ++j) prediction[i * d + j] *= inverse;
+    }
+    matmul(matrix(sk, n, d, d).transposed(), matrix(prediction, n, d, d), matrix(result, d, d, d), Output::accumulate);
+  }
+}
+
+}  // namespace
+
+// b = sum of sigma(K) over the tokens since the memory was last forgotten
+template <class T>
+void memory_norm_forward(const SequenceLayout& layout, HeadRows<const T> key, MemoryStates<accumulate_t<T>> total) {
+  using A = accumulate_t<T>;
+  const std::int64_t d = key.head_size;
+  for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
+    A* const sum = total.norm_at(0, lane, head);
+    std::fill(sum, sum + d, A(0));
+    for (std::int64_t slot = 0; slot < layout.segments_per_lane; ++slot) {
+      const Segment& segment = layout.segment(lane, slot);
+      if (!segment.keeps_memory) std::fill(sum, sum + d, A(0));
+      for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
+        const T* const k = key.at(row, head);
+#pragma omp simd
+        for (std::int64_t j = 0; j < d; ++j) sum[j] += sigma(static_cast<A>(k[j]));
+      }
+    }
+  });
+}
+
+// dsigma(K) += dz' for every token whose key is in z'
+template <class T>
+void memory_norm_backward(const SequenceLayout& layout, HeadRows<const T> key,
+                          MemoryStates<const accumulate_t<T>> d_after, HeadRows<T> d_key) {
+  using A = accumulate_t<T>;
+  const std::int64_t d = key.head_size;
+  for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
+    const A* const dz = d_after.norm_at(0, lane, head);
+    for (std::int64_t slot = layout.segments_per_lane - 1; slot >= 0; --slot) {
+      const Segment& segment = layout.segment(lane, slot);
+      for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
+        const T* const k = key.at(row, head);
+        T* const target = d_key.at(row, head);
+#pragma omp simd
+        for (std::int64_t j = 0; j < d; ++j) {
+          const A slope = sigma_slope(sigma(static_cast<A>(k[j])));
+          target[j] = static_cast<T>(static_cast<A>(target[j]) + dz[j] * slope);
+        }
+      }
+      if (!segment.keeps_memory) break;
+    }
+  });
+}
+
+// A_0 = I, A_{s+1} = A_s - sigma(K)^T D^-1 sigma(K) A_s
+template <class T>
+void memory_transition_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key, double epsilon,
+                               MemoryStates<const accumulate_t<T>> states, MemoryStates<accumulate_t<T>> transitions) {
+  using A = accumulate_t<T>;
+  const std::int64_t d = key.head_size, tile = tile_for(layout), last = layout.segments_per_lane;
+  Scratch<A> scratch(pool, 2, tile, d);
+  for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
+    A* const first = transitions.matrix_at(0, lane, head);
+    std::fill(first, first + d * d, A(0));
+    for (std::int64_t i = 0; i < d; ++i) first[i * d + i] = A(1);
+    const std::int64_t reach = reach_of_memory(layout, lane);
+    for (std::int64_t slot = 0; slot < reach; ++slot) {
+      const A* const current = transitions.matrix_at(slot, lane, head);
+      A* const next = transitions.matrix_at(slot + 1, lane, head);
+      std::copy_n(current, d * d, next);
+      subtract_predictions(layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head), current,
+                           next, tile, scratch.get(0), scratch.get(1));
+    }
+    if (reach < last) std::fill_n(transitions.matrix_at(last, lane, head), d * d, A(0));
+  });
+}
+
+// dM_s = A_s dM_{s+1} + what was read of M_s, from nothing after the last segment the memory reaches
+template <class T>
+void memory_transition_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key, double epsilon,
+                                MemoryStates<const accumulate_t<T>> states, MemoryStates<const accumulate_t<T>> d_read,
+                                MemoryStates<accumulate_t<T>> d_first) {
+  using A = accumulate_t<T>;
+  const std::int64_t d = key.head_size, tile = tile_for(layout);
+  Scratch<A> scratch(pool, 2, tile, d);
+  Scratch<A> later(pool, 1, d, d);
+  for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
+    A *const dm = d_first.matrix_at(0, lane, head), *const behind = later.get(0);
+    std::fill(dm, dm + d * d, A(0));
+    // The slot after the last segment is nobody's to read here.
+    const std::int64_t last = std::min(reach_of_memory(layout, lane), layout.segments_per_lane - 1);
+    for (std::int64_t slot = last; slot >= 0; --slot) {
+      if (slot < last) {
+        std::copy_n(dm, d * d, behind);
+        subtract_predictions(layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head), behind,
+                             dm, tile, scratch.get(0), scratch.get(1));
+      }
+      if (d_read.matrix) add_scaled(dm, A(1), d_read.matrix_at(slot, lane, head), d * d);
+    }
+  });
+}
+
+template <class A>
+void memory_sum_backward(const SequenceLayout& layout, MemoryStates<const A> d_read, MemoryStates<A> d_first) {
+  const std::int64_t d = d_first.head_size;
+  for_each_head(layout, d_first.kv_heads, [&](std::int64_t lane, std::int64_t head) {
+    A *const dm = d_first.matrix_at(0, lane, head), *const dz = d_first.norm_at(0, lane, head);
+    std::fill(dm, dm + d * d, A(0));
+    std::fill(dz, dz + d, A(0));
+    const std::int64_t last = std::min(reach_of_memory(layout, lane), layout.segments_per_lane - 1);
+    for (std::int64_t slot = last; slot >= 0; --slot) {
+      if (d_read.matrix) add_scaled(dm, A(1), d_read.matrix_at(slot, lane, head), d * d);
+      if (d_read.norm) add_scaled(dz, A(1), d_read.norm_at(slot, lane, head), d);
+    }
+  });
+}
+
+// (M, z) <- rank by rank (A M + B, z + b), or (B, b) where the rank forgets
+template <class A>
+void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<const A> initial,
+                         MemoryStates<A> before, MemoryStates<A> after) {
+  const std::int64_t d = before.head_size, heads = before.kv_heads;
+  for_each_head(share.layout, heads, [&](std::int64_t lane, std::int64_t head) {
+    const std::int64_t entry = lane * heads + head;
+    if (before.norm) {
+      A* const z = after.norm_at(0, lane, head);
+      std::copy_n(initial.norm_at(0, lane, head), d, z);
+      for (int rank = 0; rank < share.ranks; ++rank) {
+        if (rank == share.rank) std::copy_n(z, d, before.norm_at(0, lane, head));
+        if (!share.lets_pass(rank, lane)) std::fill_n(z, d, A(0));
+        add_scaled(z, A(1), gathered.norm + rank * gathered.norm_stride + entry * d, d);
+      }
+    }
+    if (before.matrix) {
+      A *const m = after.matrix_at(0, lane, head), *const own = before.matrix_at(0, lane, head);
+      std::copy_n(initial.matrix_at(0, lane, head), d * d, m);
+      for (int rank = 0; rank < share.ranks; ++rank) {
+        if (rank == share.rank) std::copy_n(m, d * d, own);
+        const A* const b = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
+        if (!share.lets_pass(rank, lane)) {
+          std::copy_n(b, d * d, m);
+        } else if (!gathered.transition) {
+          add_scaled(m, A(1), b, d * d);
+        } else {
+          // m moves on in a copy of b, since a product cannot write what it reads.
+          const A* const a = gathered.transition + rank * gathered.transition_stride + entry * d * d;
+          thread_local std::vector<A> next;
+          next.assign(b, b + d * d);
+          matmul(matrix(a, d, d, d), matrix(static_cast<const A*>(m), d, d, d), matrix(next.data(), d, d, d),
+                 Output::accumulate);
+          std::copy_n(next.data(), d * d, m);
+        }
+      }
+    }
+  });
+}
+
+// (dM, dz) <- rank by rank from the last (A^T dM + C, dz + c), or (C, c) where the rank forgets
+template <class A>
+void memory_scan_backward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<A> d_after) {
+  const std::int64_t d = d_after.head_size, heads = d_after.kv_heads;
+  for_each_head(share.layout, heads, [&](std::int64_t lane, std::int64_t head) {
+    const std::int64_t entry = lane * heads + head;
+    if (d_after.norm) {
+      A* const dz = d_after.norm_at(0, lane, head);
+      std::fill_n(dz, d, A(0));
+      for (int rank = share.ranks - 1; rank > share.rank; --rank) {
+        if (!share.lets_pass(rank, lane)) std::fill_n(dz, d, A(0));
+        add_scaled(dz, A(1), gathered.norm + rank * gathered.norm_stride + entry * d, d);
+      }
+    }
+    if (d_after.matrix) {
+      A* const dm = d_after.matrix_at(0, lane, head);
+      std::fill_n(dm, d * d, A(0));
+      for (int rank = share.ranks - 1; rank > share.rank; --rank) {
+        const A* const c = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
+        if (!share.lets_pass(rank, lane)) {
+          std::copy_n(c, d * d, dm);
+        } else if (!gathered.transition) {
+          add_scaled(dm, A(1), c, d * d);
+        } else {
+          const A* const a = gathered.transition + rank * gathered.transition_stride + entry * d * d;
+          thread_local std::vector<A> next;
+          next.assign(c, c + d * d);
+          matmul(matrix(a, d, d, d).transposed(), matrix(static_cast<const A*>(dm), d, d, d),
+                 matrix(next.data(), d, d, d), Output::accumulate);
+          std::copy_n(next.data(), d * d, dm);
+        }
+      }
+    }
+  });
+}
+
+// M_s += A_s M, z_s += z
+template <class A>
+void memory_carry_in(const SequenceLayout& layout, MemoryStates<const A> before, MemoryStates<const A> transitions,
+                     MemoryStates<A> states) {
+  const std::int64_t d = states.head_size;
+  for_each_head(layout, states.kv_heads, [&](std::int64_t lane, std::int64_t head) {
+    const std::int64_t reach = reach_of_memory(layout, lane);
+    for (std::int64_t slot = 0; slot <= reach; ++slot) {
+      if (before.norm) add_scaled(states.norm_at(slot, lane, head), A(1), before.norm_at(0, lane, head), d);
+      if (!before.matrix) continue;
+      A* const m = states.matrix_at(slot, lane, head);
+      const A* const carried = before.matrix_at(0, lane, head);
+      if (slot == 0 || !transitions.matrix) {
+        add_scaled(m, A(1), carried, d * d);
+      } else {
+        matmul(matrix(transitions.matrix_at(slot, lane, head), d, d, d), matrix(carried, d, d, d), matrix(m, d, d, d),
+               Output::accumulate);
+      }
+    }
+  });
+}
+
+#define PALIMPSEST_INSTANTIATE(T)                                                                                      \
+  template void memory_norm_forward<T>(const SequenceLayout&, HeadRows<const T>, MemoryStates<accumulate_t<T>>);       \
+  template void memory_norm_backward<T>(const SequenceLayout&, HeadRows<const T>, MemoryStates<const accumulate_t<T>>, \
+                                        HeadRows<T>);                                                                  \
+  template void memory_transition_forward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>, double,            \
+                                             MemoryStates<const accumulate_t<T>>, MemoryStates<accumulate_t<T>>);      \
+  template void memory_transition_backward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>, double,           \
+                                              MemoryStates<const accumulate_t<T>>,                                     \
+                                              MemoryStates<const accumulate_t<T>>, MemoryStates<accumulate_t<T>>);
+PALIMPSEST_INSTANTIATE(float)
+PALIMPSEST_INSTANTIATE(bfloat16)
+PALIMPSEST_INSTANTIATE(double)
+#undef PALIMPSEST_INSTANTIATE
+
+#define PALIMPSEST_INSTANTIATE(A)                                                                             \
+  template void memory_sum_backward<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<A>);        \
+  template void memory_scan_forward<A>(const SequenceShare&, const GatheredStates<A>&, MemoryStates<const A>, \
+                                       MemoryStates<A>, MemoryStates<A>);                                     \
+  template void memory_scan_backward<A>(const SequenceShare&, const GatheredStates<A>&, MemoryStates<A>);     \
+  template void memory_carry_in<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<const A>,       \
+                                   MemoryStates<A>);
+PALIMPSEST_INSTANTIATE(float)
+PALIMPSEST_INSTANTIATE(double)
+#undef PALIMPSEST_INSTANTIATE
+
+}  // namespace palimpsest

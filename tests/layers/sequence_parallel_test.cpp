@@ -1,0 +1,350 @@
+// Sequence parallelism: ranks that share a sequence compute what one rank computes, for any documents,
+// rule, recomputation and number of ranks, and exchange as many bytes whatever the segment length.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+#include "layers/language_model.h"
+#include "tests/layers/golden_vectors.h"
+#include "tests/thread_ranks.h"
+
+namespace palimpsest {
+namespace {
+
+/// What the ranks have found, their losses and gradients added up.
+struct Outcome {
+  double loss = 0;
+  std::vector<std::vector<double>> gradients;  // per parameter
+  std::vector<MemoryState> memories;           // per rank
+};
+
+using Prepare = std::function<void(LanguageModel&, MemoryPool&)>;
+
+/// Passes `batches` one after the other, the memory carried from each to the next; the outcome of the last.
+Outcome pass(ThreadRanks& ranks, const ModelConfig& config, DataType type, const std::vector<TokenBatch>& batches,
+             Recompute recompute, double scale, MemoryPool& result_pool, const Prepare& prepare) {
+  Outcome outcome;
+  outcome.memories.resize(static_cast<std::size_t>(ranks.size()));
+  std::mutex mutex;
+  ranks.run([&](Communicator& communicator) {
+    MemoryPool pool;
+    LanguageModel model(pool, config, type);
+    prepare(model, pool);
+    MemoryState& memory = outcome.memories[static_cast<std::size_t>(communicator.rank())];
+    memory = model.empty_memory(result_pool, batches.front().lanes);
+    double loss = 0;
+    for (const TokenBatch& batch : batches) {
+      model.parameters().clear_gradients();
+      loss = model.accumulate_gradients(result_pool, batch, memory,
+                                        {.schedule = Schedule::automatic,
+                                         .recompute = recompute,
+                                         .loss_scale = scale,
+                                         .sequence_ranks = &communicator});
+    }
+    communicator.all_reduce_sum(std::span(&loss, 1));
+    std::vector<std::vector<double>> gradients;
+    for (const Parameter& parameter : model.parameters()) {
+      gradients.push_back(parameter.variable.gradient().to_doubles());
+      communicator.all_reduce_sum(std::span(gradients.back()));
+    }
+    if (!communicator.is_root()) return;
+    outcome.loss = loss;
+    outcome.gradients = std::move(gradients);
+  });
+  return outcome;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) { return std::ranges::equal(a.raw(), b.raw()); }
+
+void expect_same_memory_everywhere(const Outcome& outcome) {
+  for (const MemoryState& memory : outcome.memories) {
+    EXPECT_EQ(memory.documents, outcome.memories.front().documents);
+    for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
+      const MemoryState::Layer &mine = memory.layers[layer], &first = outcome.memories.front().layers[layer];
+      EXPECT_TRUE(same_bits(mine.matrix, first.matrix) && same_bits(mine.norm, first.norm)) << layer;
+    }
+  }
+}
+
+struct GoldenCase {
+  std::string name;
+  int ranks;
+};
+
+std::vector<GoldenCase> golden_cases() {
+  std::vector<GoldenCase> all;
+  for (const std::string& name : golden_files()) {
+    for (const int ranks : {1, 2, 3, 4, 8}) all.push_back({name, ranks});
+  }
+  return all;
+}
+
+class SequenceParallelGolden : public testing::TestWithParam<GoldenCase> {};
+
+TEST_P(SequenceParallelGolden, LossMemoryAndGradients) {
+  const Golden golden(GetParam().name);
+  for (const DataType type : {DataType::float64, DataType::float32}) {
+    const double tolerance = type == DataType::float64 ? 1e-9 : 2e-4;
+    double maximum = 0;
+    const auto compare = [&](const std::string& what, const std::vector<double>& actual) {
+      const double error = worst(actual, golden.reals(what, actual.size()));
+      EXPECT_LE(error, tolerance) << what << " " << name_of(type);
+      maximum = std::max(maximum, error);
+    };
+    for (const Recompute recompute : {Recompute::none, Recompute::cheap, Recompute::block}) {
+      ThreadRanks ranks(GetParam().ranks);
+      MemoryPool pool;
+      std::vector<std::string> names;
+      const Outcome outcome = pass(ranks, golden.config, type, {golden.batch}, recompute, 1.0 / golden.total_weight,
+                                   pool, [&](LanguageModel& model, MemoryPool& p) { golden.load(model, p); });
+      compare("expected/loss", {outcome.loss / golden.total_weight});
+      for (std::size_t layer = 0; layer < outcome.memories.front().layers.size(); ++layer) {
+        compare(fmt::format("expected/memory/{}/matrix", layer),
+                outcome.memories.front().layers[layer].matrix.to_doubles());
+        compare(fmt::format("expected/memory/{}/norm", layer),
+                outcome.memories.front().layers[layer].norm.to_doubles());
+      }
+      LanguageModel model(pool, golden.config, type);
+      for (std::size_t i = 0; i < outcome.gradients.size(); ++i) {
+        compare("expected/gradients/" + model.parameters().all()[i].name, outcome.gradients[i]);
+      }
+      expect_same_memory_everywhere(outcome);
+    }
+    RecordProperty(fmt::format("largest_relative_difference_{}", name_of(type)), fmt::format("{:.3g}", maximum));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, SequenceParallelGolden, testing::ValuesIn(golden_cases()), [](const auto& info) {
+  return fmt::format("{}_{}_ranks", info.param.name, info.param.ranks);
+});
+
+ModelConfig small_config(MemoryUpdate update, std::int64_t segment_length = 5) {
+  ModelConfig config;
+  config.vocab_size = 23;
+  config.hidden_size = 16;
+  config.num_layers = 2;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_size = 6;
+  config.ffn_size = 20;
+  config.segment_length = segment_length;
+  config.memory_update = update;
+  config.initializer_range = 0.3;  // large, so that every path matters
+  config.initial_gate = 0.4;
+  return config.resolved();
+}
+
+/// Documents that start at random in every lane, about once in `document_length` tokens.
+TokenBatch random_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t document_length, std::int64_t first,
+                        std::uint64_t seed) {
+  TokenBatch batch;
+  batch.lanes = lanes;
+  batch.tokens = tokens;
+  const Random random(seed, RandomPurpose::test);
+  for (std::int64_t lane = 0; lane < lanes; ++lane) {
+    std::int64_t document = first;
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const auto i = static_cast<std::uint64_t>(4 * (lane * tokens + t));
+      const bool ends = random.below(i + 2, static_cast<std::uint64_t>(document_length)) == 0;
+      batch.inputs.push_back(static_cast<std::int32_t>(random.below(i, 23)));
+      batch.targets.push_back(static_cast<std::int32_t>(random.below(i + 1, 23)));
+      batch.documents.push_back(document);
+      batch.loss_weights.push_back(ends ? 0.0f : 1.0f);
+      if (ends) ++document;
+    }
+  }
+  return batch;
+}
+
+/// The next batch in the same lanes: it goes on with the documents in which `before` ends.
+TokenBatch following(const TokenBatch& before, TokenBatch batch) {
+  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+    const auto last = before.documents[static_cast<std::size_t>((lane + 1) * before.tokens - 1)];
+    for (std::int64_t t = 0; t < batch.tokens; ++t) {
+      batch.documents[static_cast<std::size_t>(lane * batch.tokens + t)] += last;
+    }
+  }
+  return batch;
+}
+
+/// Threads that wait actively would disturb the ranks, which outnumber the cores.
+struct OneThread {
+  OneThread() { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(threads); }
+  int threads = omp_get_max_threads();
+};
+
+/// One rank with the whole sequence.
+Outcome alone(const ModelConfig& config, DataType type, const std::vector<TokenBatch>& batches, Schedule schedule,
+              MemoryPool& pool, std::uint64_t seed) {
+  const OneThread one_thread;
+  LanguageModel model(pool, config, type);
+  model.initialize(seed);
+  Outcome outcome;
+  outcome.memories.push_back(model.empty_memory(pool, batches.front().lanes));
+  for (const TokenBatch& batch : batches) {
+    model.parameters().clear_gradients();
+    outcome.loss = model.accumulate_gradients(pool, batch, outcome.memories.front(), {schedule, Recompute::none, 0.1});
+  }
+  for (const Parameter& parameter : model.parameters()) {
+    outcome.gradients.push_back(parameter.variable.gradient().to_doubles());
+  }
+  return outcome;
+}
+
+class SequenceParallel : public testing::TestWithParam<MemoryUpdate> {};
+
+TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
+  double maximum = 0;
+  for (std::uint64_t trial = 0; trial < 12; ++trial) {
+    const Random random(trial, RandomPurpose::test, 3);
+    ModelConfig config = small_config(GetParam(), 1 + static_cast<std::int64_t>(random.below(0, 7)));
+    config.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
+    const auto tokens = 20 + static_cast<std::int64_t>(random.below(1, 40));  // most often with a ragged last segment
+    const std::int64_t document_length = trial % 3 == 0 ? 1000 : trial % 3 == 1 ? 15 : 5;
+    std::vector<TokenBatch> batches{random_batch(2, tokens, document_length, 0, trial)};
+    batches.push_back(following(batches[0], random_batch(2, tokens + 3, document_length, 0, trial + 50)));
+    MemoryPool pool;
+    const Outcome expected =
+        alone(config, DataType::float64, batches, trial % 2 ? Schedule::parallel : Schedule::sequential, pool, trial);
+    for (const int size : trial % 4 < 2    ? std::vector<int>{2, 4}
+                          : trial % 4 == 2 ? std::vector<int>{3}
+                                           : std::vector<int>{8}) {
+      ThreadRanks ranks(size);
+      const Outcome actual = pass(ranks, config, DataType::float64, batches, Recompute::cheap, 0.1, pool,
+                                  [&](LanguageModel& model, MemoryPool&) { model.initialize(trial); });
+      EXPECT_NEAR(actual.loss, expected.loss, 1e-9 * expected.loss);
+      for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
+        const double error = worst(actual.gradients[i], expected.gradients[i]);
+        EXPECT_LE(error, 1e-9) << "trial " << trial << ", " << size << " ranks, parameter " << i;
+        maximum = std::max(maximum, error);
+      }
+      expect_same_memory_everywhere(actual);
+      EXPECT_EQ(actual.memories.front().documents, expected.memories.front().documents);
+      for (std::size_t layer = 0; layer < 2; ++layer) {
+        const auto &mine = actual.memories.front().layers[layer], &theirs = expected.memories.front().layers[layer];
+        EXPECT_LE(worst(mine.matrix.to_doubles(), theirs.matrix.to_doubles()), 1e-9);
+        EXPECT_LE(worst(mine.norm.to_doubles(), theirs.norm.to_doubles()), 1e-9);
+      }
+    }
+  }
+  RecordProperty("largest_relative_difference", fmt::format("{:.3g}", maximum));
+}
+
+TEST_P(SequenceParallel, TheLastLossReachesTheFirstRanksTokens) {
+  // A token that only the first segment has, and weight only in the last: its embedding has a gradient by
+  // way of the memory alone.
+  const ModelConfig config = small_config(GetParam());
+  TokenBatch batch = random_batch(1, 40, 1000, 0, 3);
+  std::fill(batch.loss_weights.begin(), batch.loss_weights.end() - 5, 0.0f);
+  for (std::size_t i = 0; i < batch.inputs.size(); ++i) batch.inputs[i] = i < 5 ? 22 : batch.inputs[i] % 22;
+  ThreadRanks ranks(4);
+  MemoryPool pool;
+  const Outcome outcome = pass(ranks, config, DataType::float64, {batch}, Recompute::block, 1.0, pool,
+                               [](LanguageModel& model, MemoryPool&) { model.initialize(4); });
+  for (std::size_t column = 0; column < 16; ++column) EXPECT_NE(outcome.gradients[0][22 * 16 + column], 0.0);
+}
+
+TEST_P(SequenceParallel, RecomputationAndRepetitionGiveTheSameBits) {
+  const ModelConfig config = small_config(GetParam());
+  const TokenBatch batch = random_batch(2, 43, 20, 0, 8);
+  for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+    MemoryPool pool;
+    const auto run = [&](Recompute recompute) {
+      ThreadRanks ranks(3);
+      return pass(ranks, config, type, {batch}, recompute, 0.1, pool,
+                  [](LanguageModel& model, MemoryPool&) { model.initialize(5); });
+    };
+    const Outcome first = run(Recompute::none);
+    for (const Recompute recompute : {Recompute::none, Recompute::cheap, Recompute::block}) {
+      const Outcome again = run(recompute);
+      EXPECT_EQ(first.loss, again.loss) << name_of(recompute);
+      EXPECT_EQ(first.gradients, again.gradients) << name_of(recompute) << " " << name_of(type);
+      EXPECT_TRUE(same_bits(first.memories[0].layers[1].matrix, again.memories[0].layers[1].matrix));
+    }
+  }
+}
+
+TEST_P(SequenceParallel, LowerPrecisionAgreesWithinRounding) {
+  const ModelConfig config = small_config(GetParam());
+  const std::vector<TokenBatch> batches{random_batch(2, 43, 20, 0, 9)};
+  for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+    MemoryPool pool;
+    ThreadRanks ranks(4);
+    const Outcome expected = alone(config, type, batches, Schedule::parallel, pool, 6);
+    const Outcome actual = pass(ranks, config, type, batches, Recompute::none, 0.1, pool,
+                                [](LanguageModel& model, MemoryPool&) { model.initialize(6); });
+    const double tolerance = type == DataType::float32 ? 2e-5 : 5e-2;
+    EXPECT_NEAR(actual.loss, expected.loss, tolerance * expected.loss);
+    for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
+      EXPECT_LE(worst(actual.gradients[i], expected.gradients[i]), tolerance) << i << " " << name_of(type);
+    }
+  }
+}
+
+TEST_P(SequenceParallel, TokenLossesAreThoseOfOneRank) {
+  const ModelConfig config = small_config(GetParam());
+  const TokenBatch first = random_batch(2, 37, 30, 0, 11);
+  const TokenBatch second = following(first, random_batch(2, 12, 30, 0, 12));
+  MemoryPool pool;
+  LanguageModel model(pool, config, DataType::float64);
+  model.initialize(7);
+  MemoryState memory = model.empty_memory(pool, 2);
+  std::vector<double> expected = model.token_losses(pool, first, memory);
+  const std::vector<double> more = model.token_losses(pool, second, memory);
+  expected.insert(expected.end(), more.begin(), more.end());
+  for (const int size : {2, 3, 8}) {
+    ThreadRanks ranks(size);
+    ranks.run([&](Communicator& communicator) {
+      MemoryPool rank_pool;
+      MemoryState state = model.empty_memory(rank_pool, 2);
+      std::vector<double> losses = model.token_losses(rank_pool, first, state, &communicator);
+      const std::vector<double> rest = model.token_losses(rank_pool, second, state, &communicator);
+      losses.insert(losses.end(), rest.begin(), rest.end());
+      communicator.all_reduce_sum(std::span(losses));
+      EXPECT_LE(worst(losses, expected), 1e-12) << size << " ranks";
+      EXPECT_LE(worst(state.layers[1].matrix.to_doubles(), memory.layers[1].matrix.to_doubles()), 1e-12);
+    });
+  }
+}
+
+TEST_P(SequenceParallel, BytesDependOnHeadsAndLayersButNotOnTokens) {
+  const std::size_t lanes = 2, heads = 2, d = 6, layers = 2;
+  const bool delta = GetParam() == MemoryUpdate::delta;
+  // What a rank contributes: forward B and b (linear), or b, then A and B; backward C and c, one after
+  // the other for delta.
+  const std::size_t matrices = d * d * (delta ? 3 : 2), norms = d * 2;
+  const std::size_t expected = layers * lanes * heads * (matrices + norms) * sizeof(float);
+  for (const std::int64_t segment_length : {1, 4, 16}) {
+    for (const int size : {2, 4}) {
+      const TokenBatch batch = random_batch(static_cast<std::int64_t>(lanes), 8 * segment_length, 1000, 0, 13);
+      ThreadRanks ranks(size);
+      MemoryPool pool;
+      pass(ranks, small_config(GetParam(), segment_length), DataType::float32, {batch}, Recompute::none, 1.0, pool,
+           [](LanguageModel& model, MemoryPool&) { model.initialize(8); });
+      EXPECT_EQ(ranks.gathered_bytes(), static_cast<std::size_t>(size) * expected) << segment_length << " " << size;
+      EXPECT_EQ(ranks.gathers(), static_cast<std::size_t>(size) * layers * (delta ? 4 : 2));
+    }
+  }
+}
+
+TEST_P(SequenceParallel, RefusesToRecomputeSegments) {
+  ThreadRanks ranks(2);
+  MemoryPool pool;
+  EXPECT_THROW(pass(ranks, small_config(GetParam()), DataType::float32, {random_batch(1, 20, 9, 0, 1)},
+                    Recompute::segment, 1.0, pool, [](LanguageModel&, MemoryPool&) {}),
+               ConfigError);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, SequenceParallel, testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
+                         [](const auto& info) {
+                           return std::string(info.param == MemoryUpdate::delta ? "delta" : "linear");
+                         });
+
+}  // namespace
+}  // namespace palimpsest
