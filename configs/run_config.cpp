@@ -8,6 +8,32 @@
 
 namespace palimpsest {
 
+namespace {
+
+/// What ranks that share sequences need.
+void validate_sequence_ranks(const TrainConfig& train, std::int64_t segment_length) {
+  const std::int64_t ranks = train.sequence_ranks;
+  const std::int64_t segments = (train.sequence_length + segment_length - 1) / segment_length;
+  if (ranks > segments) {
+    throw ConfigError(
+        fmt::format("train.sequence_ranks {} is more than the {} segments of a sequence (train.sequence_length {}, "
+                    "model.segment_length {}): use at most {}, or sequences of more than {} tokens",
+                    ranks, segments, train.sequence_length, segment_length, segments, (ranks - 1) * segment_length));
+  }
+  if (train.schedule == Schedule::sequential) {
+    throw ConfigError(
+        fmt::format("train.sequence_ranks {} needs train.schedule parallel or automatic, found sequential: one rank "
+                    "would wait for the segments of the others",
+                    ranks));
+  }
+  if (train.recompute == Recompute::segment) {
+    throw ConfigError(fmt::format(
+        "train.sequence_ranks {} needs train.recompute automatic, none, cheap or block, found segment", ranks));
+  }
+}
+
+}  // namespace
+
 void validate(const RunConfig& config) {
   ModelConfig model = config.model;
   model.vocab_size = std::max<std::int64_t>(model.vocab_size, 1);  // 0 is filled in from the tokenizer
@@ -21,6 +47,7 @@ void validate(const RunConfig& config) {
   if (train.schedule == Schedule::parallel && train.recompute == Recompute::segment) {
     throw ConfigError("train.recompute segment needs train.schedule sequential or automatic, found parallel");
   }
+  if (train.sequence_ranks > 1) validate_sequence_ranks(train, model.segment_length);
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
   if (config.evaluation.every > 0 && config.data.validation.empty()) {
     throw ConfigError(

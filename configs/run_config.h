@@ -26,11 +26,12 @@ struct TrainConfig {
   Precision precision = Precision::float32;
   Schedule schedule = Schedule::automatic;
   Recompute recompute = Recompute::automatic;
-  double memory_budget = 0;       // GiB a rank may use; 0: its share of four fifths of the host's memory
-  bool carry_memory = true;       // the memory goes on, detached, while a document continues
-  std::int64_t threads = 0;       // per rank; 0: OMP_NUM_THREADS, else its share of the cores
-  bool overlap_gradients = true;  // sums over ranks go on while backward computes
-  double gradient_bucket = 1;     // MiB
+  std::int64_t sequence_ranks = 1;  // ranks that share each sequence
+  double memory_budget = 0;         // GiB a rank may use; 0: its share of four fifths of the host's memory
+  bool carry_memory = true;         // the memory goes on, detached, while a document continues
+  std::int64_t threads = 0;         // per rank; 0: OMP_NUM_THREADS, else its share of the cores
+  bool overlap_gradients = true;    // sums over ranks go on while backward computes
+  double gradient_bucket = 1;       // MiB
   WireType gradient_wire = WireType::float32;
   std::int64_t log_every = 10;
   double time_limit = 0;  // seconds after which the run stops with a checkpoint; 0: none

@@ -94,6 +94,11 @@ void describe_train(Config& train, Visitor& visitor) {
       "outputs of norms and gates (`cheap`), whole layers (`block`), or everything but the memory at each "
       "segment's start (`segment`: activation memory no longer grows with the sequence; implies the "
       "sequential schedule). `automatic`: the first of `cheap`, `block`, `segment` that fits `memory_budget`.");
+  visitor.field(
+      "sequence_ranks", train.sequence_ranks, between<std::int64_t>(1, max_length),
+      "Ranks that share each sequence, every one with a run of its segments: neighbouring ranks form groups of "
+      "so many, and each group has lanes of its own. Divides the number of ranks, and is at most the number of "
+      "segments in `sequence_length`. More than 1 implies the parallel schedule.");
   visitor.field("memory_budget", train.memory_budget, at_least(0.0),
                 "GiB of memory a rank may use, by which the automatic choices are made. 0: its share of four fifths of "
                 "the host's memory.");

@@ -12,6 +12,7 @@
 #include "core/random.h"
 #include "launch/machine_peak.h"
 #include "launch/run_plan.h"
+#include "launch/sequence_groups.h"
 #include "launch/threads.h"
 #include "layers/decoder.h"
 #include "layers/language_model.h"
@@ -68,6 +69,8 @@ class Bench {
         counting_(communicator),
         start_(Clock::now()),
         threads_(configure_threads(config.train.threads, communicator)),
+        lanes_(plan_lanes(config.train, communicator.size())),
+        sequence_ranks_(sequence_group(communicator, config.train.sequence_ranks)),
         model_(state_pool_, config.model, compute_type(config.train.precision)) {
     model_.initialize(config.train.seed);
     result_.precision = name_of(model_.compute_type());
@@ -75,7 +78,7 @@ class Bench {
     result_.ranks = communicator.size();
     result_.parameters = model_.parameters().elements();
     result_.plan = plan_passes(config, communicator.size(), threads_.ranks_on_host);
-    lanes_ = plan_lanes(config.train, communicator.size());
+    result_.sequence_ranks = static_cast<int>(config.train.sequence_ranks);
   }
 
   BenchmarkResult run() {
@@ -109,7 +112,7 @@ class Bench {
 
   void measure_training() {
     result_.subject = "training";
-    result_.tokens_per_step = lanes_.per_rank * config_.train.sequence_length;
+    result_.tokens_per_step = lanes_.per_rank * config_.train.sequence_length / config_.train.sequence_ranks;
     result_.model_flops_per_token = training_flops_per_token(config_.model, config_.train.sequence_length);
     const auto optimizer = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
     const TokenBatch batch =
@@ -125,7 +128,8 @@ class Bench {
         PassOptions options{.schedule = result_.plan.schedule,
                             .recompute = result_.plan.recompute,
                             .loss_scale = scale,
-                            .profile = counts ? &result_.operators : nullptr};
+                            .profile = counts ? &result_.operators : nullptr,
+                            .sequence_ranks = sequence_ranks_.get()};
         if (config_.train.overlap_gradients && lane + lanes_.per_micro_batch == lanes_.per_rank) {
           options.gradients_final = [&](std::size_t begin, std::size_t end) { reducer.begin(begin, end); };
         }
@@ -151,13 +155,13 @@ class Bench {
 
   void measure_forward() {
     result_.subject = "forward";
-    result_.tokens_per_step = lanes_.per_micro_batch * config_.train.sequence_length;
+    result_.tokens_per_step = lanes_.per_micro_batch * config_.train.sequence_length / config_.train.sequence_ranks;
     result_.model_flops_per_token = inference_flops_per_token(config_.model, config_.train.sequence_length);
     const TokenBatch batch =
         synthetic_batch(lanes_.per_micro_batch, config_.train.sequence_length, config_.model.vocab_size);
     measure(options_.warm_up, options_.steps, [&](bool) {
       MemoryState memory = model_.empty_memory(step_pool_, lanes_.per_micro_batch);
-      model_.token_losses(step_pool_, batch, memory);
+      model_.token_losses(step_pool_, batch, memory, sequence_ranks_.get());
     });
   }
 
@@ -184,9 +188,10 @@ class Bench {
   CountingCommunicator counting_;
   Clock::time_point start_;
   ThreadPlan threads_;
+  LanePlan lanes_;
+  std::unique_ptr<Communicator> sequence_ranks_;
   MemoryPool state_pool_, step_pool_;
   LanguageModel model_;
-  LanePlan lanes_;
   BenchmarkResult result_;
 };
 

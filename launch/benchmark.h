@@ -28,6 +28,7 @@ struct BenchmarkResult {
   PassPlan plan{};
   int threads = 1;
   int ranks = 1;
+  int sequence_ranks = 1;  // that share each sequence
   std::int64_t parameters = 0;
   std::int64_t tokens_per_step = 0;  // of one rank
   std::vector<double> step_seconds;  // of the measured steps

@@ -24,7 +24,7 @@ struct Lane {
   std::int64_t remaining() const { return tokens - done; }
 };
 
-/// A document's negative log-likelihood, as ranks send it to each other.
+/// A document's negative log-likelihood, or a rank's part of it, as ranks send it to each other.
 struct DocumentNll {
   std::int64_t document;
   double nll;
@@ -37,9 +37,15 @@ class RankEvaluation {
  public:
   RankEvaluation(const LanguageModel& model, const TokenFile& file, std::vector<std::int64_t> documents,
                  const EvaluationOptions& options)
-      : model_(model), file_(file), documents_(std::move(documents)), nll_(documents_.size(), 0.0) {
+      : model_(model),
+        file_(file),
+        sequence_ranks_(options.sequence_ranks),
+        documents_(std::move(documents)),
+        nll_(documents_.size(), 0.0) {
     const std::int64_t segment = model.config().segment_length;
-    tokens_at_once_ = std::max(options.tokens_at_once / segment, std::int64_t{1}) * segment;
+    // A segment for every rank at least.
+    const std::int64_t fewest = sequence_ranks_ != nullptr ? sequence_ranks_->size() : 1;
+    tokens_at_once_ = std::max(options.tokens_at_once / segment, fewest) * segment;
     const auto lanes = std::min(static_cast<std::size_t>(options.batch_size), documents_.size());
     while (next_ < lanes) lanes_.push_back(next_lane());
   }
@@ -68,7 +74,7 @@ class RankEvaluation {
   /// Reads on in every lane. Returns the number of tokens predicted.
   std::int64_t advance(MemoryState& memory) {
     const TokenBatch batch = next_batch();
-    const std::vector<double> losses = model_.token_losses(pool_, batch, memory);
+    const std::vector<double> losses = model_.token_losses(pool_, batch, memory, sequence_ranks_);
     std::int64_t predicted = 0;
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       Lane& lane = lanes_[i];
@@ -128,9 +134,10 @@ class RankEvaluation {
 
   const LanguageModel& model_;
   const TokenFile& file_;
+  Communicator* sequence_ranks_;
   MemoryPool pool_;
   std::vector<std::int64_t> documents_;
-  std::vector<double> nll_;  // per document of this rank
+  std::vector<double> nll_;  // per document of this rank: of the tokens it has read
   std::int64_t tokens_at_once_;
   std::size_t next_ = 0;  // the first document that no lane has had
   std::vector<Lane> lanes_;
@@ -182,14 +189,15 @@ EvaluationResult evaluate(const LanguageModel& model, const TokenFile& file, Com
     tokens.push_back(document.tokens - 2);
     result.documents.push_back({std::string(document.name), tokens.back(), document.words, document.bytes, 0.0});
   }
-  const auto rank = static_cast<std::size_t>(communicator.rank());
-  RankEvaluation evaluation(model, file, share_documents(tokens, communicator.size())[rank], options);
+  const int together = options.sequence_ranks != nullptr ? options.sequence_ranks->size() : 1;
+  const auto group = static_cast<std::size_t>(communicator.rank() / together);
+  RankEvaluation evaluation(model, file, share_documents(tokens, communicator.size() / together)[group], options);
   const std::vector<DocumentNll> mine = evaluation.run(progress);
 
   for (const std::vector<std::byte>& bytes : communicator.all_gather(std::as_bytes(std::span(mine)))) {
     std::vector<DocumentNll> theirs(bytes.size() / sizeof(DocumentNll));
     if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
-    for (const auto& [document, nll] : theirs) result.documents[static_cast<std::size_t>(document)].nll = nll;
+    for (const auto& [document, nll] : theirs) result.documents[static_cast<std::size_t>(document)].nll += nll;
   }
   for (const Score& document : result.documents) result.total.add(document);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

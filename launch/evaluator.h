@@ -1,6 +1,7 @@
 // Measures a model on whole documents: the memory is carried through each of them, every token of its
-// text counts, the first one too (predicted from the begin token). Documents are shared over ranks
-// and over lanes of a batch; the result depends on neither beyond rounding.
+// text counts, the first one too (predicted from the begin token). Documents are shared over ranks, or groups
+// of ranks that share each document's segments, and over lanes of a batch; the result depends on none of it
+// beyond rounding.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +43,8 @@ struct EvaluationOptions {
   std::int64_t batch_size = 8;      // documents a rank reads at once
   std::int64_t tokens_at_once = 0;  // per lane, rounded down to whole segments; at least one segment
   std::int64_t max_documents = 0;   // the first so many of the file; 0: all
+  /// The ranks that read each document together, neighbours in groups of equal size; null: each rank reads its own.
+  Communicator* sequence_ranks = nullptr;
 };
 
 /// Called now and then with the tokens this rank has read and has to read in all.

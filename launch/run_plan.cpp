@@ -9,6 +9,8 @@
 
 #include "core/error.h"
 #include "core/gemm.h"
+#include "core/sequence_share.h"
+#include "launch/sequence_groups.h"
 
 namespace palimpsest {
 
@@ -22,32 +24,42 @@ std::vector<std::int64_t> divisors(std::int64_t number) {
   return found;
 }
 
+std::vector<std::int64_t> multiplied(std::vector<std::int64_t> numbers, std::int64_t factor) {
+  for (std::int64_t& number : numbers) number *= factor;
+  return numbers;
+}
+
 }  // namespace
 
 LanePlan plan_lanes(const TrainConfig& config, int ranks) {
-  if (config.batch_size % ranks != 0) {
+  const std::int64_t together = config.sequence_ranks;
+  check_sequence_ranks("train.sequence_ranks", together, ranks);
+  const std::int64_t groups = ranks / together;
+  if (config.batch_size % groups != 0) {
     throw ConfigError(
-        fmt::format("train.batch_size {} cannot be shared by {} ranks: use a multiple of {}, or one of "
+        fmt::format("train.batch_size {} cannot be shared by {} ranks{}: use a multiple of {}, or one of "
                     "{} ranks",
-                    config.batch_size, ranks, ranks, fmt::join(divisors(config.batch_size), ", ")));
+                    config.batch_size, ranks, together > 1 ? fmt::format(" in groups of {}", together) : "", groups,
+                    fmt::join(multiplied(divisors(config.batch_size), together), ", ")));
   }
-  const std::int64_t per_rank = config.batch_size / ranks;
+  const std::int64_t per_rank = config.batch_size / groups;
   if (config.micro_batch_size == 0) return {per_rank, per_rank};
   if (per_rank % config.micro_batch_size != 0) {
     throw ConfigError(
-        fmt::format("train.micro_batch_size {} does not divide the {} lanes of a rank (train.batch_size "
-                    "{} over {} ranks): use one of {}, or 0 for all of them",
-                    config.micro_batch_size, per_rank, config.batch_size, ranks, fmt::join(divisors(per_rank), ", ")));
+        fmt::format("train.micro_batch_size {} does not divide the {} lanes of a {} (train.batch_size "
+                    "{} over {} {}s): use one of {}, or 0 for all of them",
+                    config.micro_batch_size, per_rank, together > 1 ? "group" : "rank", config.batch_size, groups,
+                    together > 1 ? "group" : "rank", fmt::join(divisors(per_rank), ", ")));
   }
   return {per_rank, config.micro_batch_size};
 }
 
 std::vector<int> possible_ranks(const TrainConfig& config) {
   std::vector<int> possible;
-  for (const std::int64_t ranks : divisors(config.batch_size)) {
+  for (const std::int64_t groups : divisors(config.batch_size)) {
     const bool whole_micro_batches =
-        config.micro_batch_size == 0 || config.batch_size / ranks % config.micro_batch_size == 0;
-    if (whole_micro_batches) possible.push_back(static_cast<int>(ranks));
+        config.micro_batch_size == 0 || config.batch_size / groups % config.micro_batch_size == 0;
+    if (whole_micro_batches) possible.push_back(static_cast<int>(groups * config.sequence_ranks));
   }
   return possible;
 }
@@ -77,7 +89,7 @@ RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks) {
 
 StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks) {
   const std::int64_t lanes = plan_lanes(config, ranks).per_rank;
-  return {config.seed, config.batch_size, config.sequence_length, rank * lanes, lanes};
+  return {config.seed, config.batch_size, config.sequence_length, group_of(rank, config.sequence_ranks) * lanes, lanes};
 }
 
 DataType compute_type(Precision precision) {
@@ -97,8 +109,12 @@ PassPlan plan_passes(const RunConfig& config, int ranks, std::int64_t ranks_on_h
   // Master, gradient, two moments, and the working copy of bfloat16.
   const std::int64_t per_parameter = 4 * 4 + (type == DataType::bfloat16 ? 2 : 0);
   const double left = budget - static_cast<double>(per_parameter * config.model.parameters());
-  return plan_pass(config.model, plan_lanes(config.train, ranks).per_micro_batch, config.train.sequence_length, type,
-                   config.train.schedule, config.train.recompute, static_cast<std::int64_t>(left));
+  const TrainConfig& train = config.train;
+  const auto together = static_cast<int>(train.sequence_ranks);
+  return plan_pass(config.model, plan_lanes(train, ranks).per_micro_batch,
+                   longest_share(train.sequence_length, config.model.segment_length, together), type,
+                   together > 1 ? Schedule::parallel : train.schedule, train.recompute,
+                   static_cast<std::int64_t>(left));
 }
 
 }  // namespace palimpsest

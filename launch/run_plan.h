@@ -14,13 +14,15 @@
 
 namespace palimpsest {
 
-/// How the lanes of the global batch are shared: first over ranks, then over micro batches.
+/// How the lanes of the global batch are shared: first over ranks, or groups of train.sequence_ranks ranks with
+/// the same lanes, then over micro batches.
 struct LanePlan {
   std::int64_t per_rank = 0;
   std::int64_t per_micro_batch = 0;
 };
 
-/// Throws ConfigError, naming the values that would do, when the lanes cannot be shared evenly.
+/// Throws ConfigError, naming the values that would do, when the ranks do not make up groups or the lanes cannot be
+/// shared evenly.
 LanePlan plan_lanes(const TrainConfig& config, int ranks);
 
 /// The numbers of ranks that can share the lanes, ascending.

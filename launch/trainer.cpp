@@ -11,10 +11,12 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/sequence_share.h"
 #include "launch/evaluator.h"
 #include "launch/exit_codes.h"
 #include "launch/report.h"
 #include "launch/run_plan.h"
+#include "launch/sequence_groups.h"
 #include "launch/threads.h"
 #include "optim/gradient_norm.h"
 #include "optim/learning_rate.h"
@@ -51,6 +53,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     : communicator_(communicator),
       train_file_(open_train_file(config.data)),
       config_(resolve(config, train_file_, communicator.size())),
+      sequence_ranks_(sequence_group(communicator, config_.train.sequence_ranks)),
       directory_(config_.train.run_directory),
       time_limit_(config_.train.time_limit),
       model_(state_pool_, config_.model, compute_type(config_.train.precision)),
@@ -83,7 +86,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
   reducer_.emplace(model_.parameters(), communicator_, step_pool_, reduction_options(config_.train));
   const LanePlan lanes = plan_lanes(config_.train, communicator_.size());
-  first_lane_ = communicator_.rank() * lanes.per_rank;
+  first_lane_ = group_of(communicator_.rank(), config_.train.sequence_ranks) * lanes.per_rank;
   for (std::int64_t lane = 0; lane < lanes.per_rank; lane += lanes.per_micro_batch) {
     memories_.push_back(model_.empty_memory(state_pool_, lanes.per_micro_batch));
   }
@@ -125,7 +128,8 @@ bool Trainer::evaluation_due(std::int64_t step) const {
 Trainer::StepOutcome Trainer::train_step() {
   const auto start = Pace::Clock::now();
   const TokenBatch batch = stream_.next();
-  double weight = std::accumulate(batch.loss_weights.begin(), batch.loss_weights.end(), 0.0);
+  double weight = 0;
+  if (leads_sequence_group()) weight = std::accumulate(batch.loss_weights.begin(), batch.loss_weights.end(), 0.0);
   communicator_.all_reduce_sum(std::span(&weight, 1));
 
   model_.parameters().clear_gradients();
@@ -174,7 +178,10 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
   for (std::size_t i = 0; i < memories_.size(); ++i) {
     if (!config_.train.carry_memory) memories_[i] = model_.empty_memory(step_pool_, lanes);
     const TokenBatch part = micro_batch(batch, static_cast<std::int64_t>(i) * lanes, lanes);
-    PassOptions options{.schedule = pass_plan_.schedule, .recompute = pass_plan_.recompute, .loss_scale = loss_scale};
+    PassOptions options{.schedule = pass_plan_.schedule,
+                        .recompute = pass_plan_.recompute,
+                        .loss_scale = loss_scale,
+                        .sequence_ranks = sequence_ranks_.get()};
     // Gradients are final in the last micro batch only: there they leave while backward goes on.
     if (config_.train.overlap_gradients && i + 1 == memories_.size()) {
       options.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_->begin(begin, end); };
@@ -182,6 +189,10 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
     loss += model_.accumulate_gradients(step_pool_, part, memories_[i], options);
   }
   return loss;
+}
+
+bool Trainer::leads_sequence_group() const {
+  return palimpsest::leads_sequence_group(communicator_.rank(), config_.train.sequence_ranks);
 }
 
 void Trainer::skip_step(double loss) {
@@ -236,6 +247,11 @@ void Trainer::print_banner() {
   log_.note(fmt::format("  a step         {} lanes of {} tokens; {:.1f} steps an epoch", train.batch_size,
                         train.sequence_length,
                         static_cast<double>(train_file_.token_count()) / static_cast<double>(tokens_per_step)));
+  if (train.sequence_ranks > 1) {
+    const auto together = static_cast<int>(train.sequence_ranks);
+    log_.note(fmt::format("  sequences      each over {} neighbouring ranks, at most {} tokens a rank", together,
+                          longest_share(train.sequence_length, config_.model.segment_length, together)));
+  }
   log_.note(
       fmt::format("  schedule       {}, recomputing {}", name_of(pass_plan_.schedule), name_of(pass_plan_.recompute)));
   log_.note(fmt::format("  plan           steps {} to {}", step_ + 1, train.steps));
@@ -253,7 +269,7 @@ void Trainer::print_placements() {
 
 void Trainer::evaluate_validation() {
   const EvaluationOptions options = {config_.evaluation.batch_size, config_.train.sequence_length,
-                                     config_.evaluation.max_documents};
+                                     config_.evaluation.max_documents, sequence_ranks_.get()};
   const EvaluationResult result =
       evaluate(model_, *validation_file_, communicator_, options, [&](std::int64_t done, std::int64_t all) {
         log_.progress(fmt::format("evaluating the validation split: {:.0f} %",

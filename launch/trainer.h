@@ -59,6 +59,8 @@ class Trainer {
   /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
   double accumulate_gradients(const TokenBatch& batch, double loss_scale);
   void skip_step(double loss);
+  /// Whether this rank speaks for the ranks that share its sequences, where something counts once.
+  bool leads_sequence_group() const;
   void log_step(const StepOutcome& outcome);
   void evaluate_validation();
   void save_checkpoint();
@@ -70,7 +72,8 @@ class Trainer {
   Communicator& communicator_;
   TokenFile train_file_;
   std::optional<TokenFile> validation_file_;
-  RunConfig config_;  // resolved
+  RunConfig config_;                              // resolved
+  std::unique_ptr<Communicator> sequence_ranks_;  // that share this rank's sequences; null: it has them alone
   RunDirectory directory_;
   std::optional<RunLock> lock_;  // rank 0
   RunLog log_;

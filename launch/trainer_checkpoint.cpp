@@ -62,8 +62,10 @@ void Trainer::save_checkpoint() {
   state.threads = threads_;
   StateDictionary memory;
   if (config_.train.carry_memory) {
-    state.memory_documents = gather_memory_documents(memories_, communicator_);
-    memory = memory_entries(memories_, first_lane_);
+    // The ranks that share sequences have the same memory.
+    const std::vector<MemoryState> own = leads_sequence_group() ? memories_ : std::vector<MemoryState>();
+    state.memory_documents = gather_memory_documents(own, communicator_);
+    memory = memory_entries(own, first_lane_);
   }
   StateDictionary replicated;
   replicated.add_all("parameters", parameter_entries());

@@ -17,6 +17,7 @@
 #include "launch/run_directory.h"
 #include "launch/run_log.h"
 #include "launch/saved_model.h"
+#include "launch/sequence_groups.h"
 #include "launch/threads.h"
 
 namespace palimpsest {
@@ -34,6 +35,7 @@ struct Options {
   std::int64_t batch_size = 0;
   std::int64_t max_documents = 0;
   std::int64_t threads = 0;
+  std::int64_t sequence_ranks = 1;
 };
 
 const std::string& token_file_of(const DataConfig& data, const std::string& split) {
@@ -45,6 +47,8 @@ const std::string& token_file_of(const DataConfig& data, const std::string& spli
 }
 
 int evaluate_model(const Options& options, Communicator& communicator) {
+  check_sequence_ranks("--sequence-ranks", options.sequence_ranks, communicator.size());
+  const std::unique_ptr<Communicator> together = sequence_group(communicator, options.sequence_ranks);
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   const ThreadPlan threads = configure_threads(options.threads, communicator);
   for (const std::string& warning : threads.warnings) log.warn(warning);
@@ -65,7 +69,8 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   const EvaluationOptions evaluation = {
       .batch_size = options.batch_size > 0 ? options.batch_size : config.evaluation.batch_size,
       .tokens_at_once = saved.config.train.sequence_length,
-      .max_documents = options.max_documents};
+      .max_documents = options.max_documents,
+      .sequence_ranks = together.get()};
   const auto start = Pace::Clock::now();
   double next_line = seconds_between_lines;
   const EvaluationResult result =
@@ -120,13 +125,20 @@ Command add_eval_command(CLI::App& program) {
       ->check(whole_number_from(1));
   command->add_option("--max-documents", options->max_documents, "Only the first so many documents")
       ->check(whole_number_from(1));
+  command
+      ->add_option("--sequence-ranks", options->sequence_ranks,
+                   "Neighbouring ranks that read each document together, each a run of its segments (default: 1)")
+      ->check(whole_number_from(1));
   command->add_option("--threads", options->threads, "Threads per rank (default: the cores there are)")
       ->check(whole_number_from(1));
   command->footer(
       "Every token of every document counts, and the memory is carried through each whole document. Documents are\n"
-      "shared over ranks; the result depends neither on their number nor on --batch-size.\n\n" +
+      "shared over ranks, or over groups of --sequence-ranks, where a long one is to be read faster; the result "
+      "depends\n"
+      "neither on their number nor on --batch-size.\n\n" +
       help_footer("palimpsest eval runs/quickstart --split test\n"
                   "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
+                  "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"
                   "palimpsest eval runs/quickstart/checkpoints/step-00000400 --data other.tokens.h5"));
   return {command, [options](Communicator& communicator) { return evaluate_model(*options, communicator); }};
 }

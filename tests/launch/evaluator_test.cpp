@@ -11,6 +11,7 @@
 #include "tests/fake_communicator.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
+#include "tests/thread_ranks.h"
 
 namespace palimpsest {
 namespace {
@@ -104,6 +105,25 @@ TEST_F(EvaluatorTest, RanksDoNotMatter) {
       result = evaluate(*model_, *file_, communicator, {2, 16, 0});
     }
     EXPECT_NEAR(result.total.nll, reference, 1e-5 * reference) << ranks << " ranks";
+  }
+}
+
+TEST_F(EvaluatorTest, RanksThatShareEachDocumentDoNotMatter) {
+  const EvaluationResult expected = run(2, 16);
+  for (const int size : {2, 3, 8}) {
+    for (const std::int64_t lanes : {1, 3}) {
+      ThreadRanks ranks(size);
+      ranks.run([&](Communicator& together) {
+        const EvaluationResult shared = evaluate(
+            *model_, *file_, together, {.batch_size = lanes, .tokens_at_once = 40, .sequence_ranks = &together});
+        ASSERT_EQ(shared.documents.size(), expected.documents.size());
+        for (std::size_t i = 0; i < lengths_.size(); ++i) {
+          EXPECT_NEAR(shared.documents[i].nll, expected.documents[i].nll, 1e-4 * expected.documents[i].nll);
+        }
+        EXPECT_EQ(shared.total.tokens, expected.total.tokens);
+        EXPECT_NEAR(shared.total.nll, expected.total.nll, 1e-5 * expected.total.nll) << size << " ranks";
+      });
+    }
   }
 }
 

@@ -44,6 +44,35 @@ TEST(LanePlan, PossibleRanksAreThoseThatPlanLanesAccepts) {
   }
 }
 
+TEST(LanePlan, RanksThatShareSequencesHaveTheSameLanes) {
+  TrainConfig config;
+  config.batch_size = 12;
+  config.sequence_ranks = 2;
+  EXPECT_EQ(plan_lanes(config, 6).per_rank, 4);
+  for (const int rank : {2, 3}) {
+    EXPECT_EQ(plan_stream(config, rank, 6).first_lane, 4);
+    EXPECT_EQ(plan_stream(config, rank, 6).lane_count, 4);
+  }
+  EXPECT_EQ(possible_ranks(config), (std::vector<int>{2, 4, 6, 8, 12, 24}));
+  EXPECT_NE(message_of([&] { plan_lanes(config, 9); }).find("use one of 1, 3, 9, or a multiple of 2"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { plan_lanes(config, 10); }).find("one of 2, 4, 6, 8, 12, 24 ranks"), std::string::npos);
+}
+
+TEST(PassPlan, SharedSequencesRunInParallelAndTakeLessMemory) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.train.batch_size = 1;
+  config.train.sequence_length = 64;
+  config.train.memory_budget = 1e-9;
+  EXPECT_EQ(plan_passes(config, 1, 1).schedule, Schedule::sequential);
+  config.train.sequence_ranks = 4;
+  const PassPlan shared = plan_passes(config, 4, 4);
+  EXPECT_EQ(shared.schedule, Schedule::parallel);
+  EXPECT_EQ(shared.recompute, Recompute::block);
+  EXPECT_EQ(shared.bytes, pass_bytes(config.model, 1, 16, DataType::float32, Schedule::parallel, Recompute::block));
+}
+
 TEST(LanePlan, NamesTheValuesThatWouldDo) {
   TrainConfig config;
   config.batch_size = 12;
