@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/child_process.h"
 #include "core/io/file_hash.h"
 #include "core/io/json_file.h"
 
@@ -26,6 +27,23 @@ std::string with_spaces(std::string_view piece) {
   return text;
 }
 
+/// Everything the program asks of a model, once. The library throws, aborts or reads beyond its tables when a model
+/// that has the form of one makes no sense.
+void use(const std::string& model) {
+  sentencepiece::SentencePieceProcessor processor;
+  if (!processor.LoadFromSerializedProto(model).ok()) return;
+  std::vector<int> tokens;
+  std::string text;
+  processor.Encode("The memory of é, ﬁ, Ω and 𝄞\n\tis written\u3000over \xFF", &tokens).IgnoreError();
+  processor.Decode(tokens, &text).IgnoreError();
+  for (int token = 0; token < processor.GetPieceSize(); ++token) {
+    const std::string piece = processor.IdToPiece(token);
+    if (processor.IsByte(token)) std::stoi(piece.substr(1, 4), nullptr, 16);
+    processor.Encode(piece, &tokens).IgnoreError();
+    processor.Decode(std::vector<int>{token}, &text).IgnoreError();
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<SentencePieceTokenizer> SentencePieceTokenizer::load(const std::filesystem::path& path) {
@@ -34,6 +52,9 @@ std::unique_ptr<SentencePieceTokenizer> SentencePieceTokenizer::load(const std::
 
 SentencePieceTokenizer::SentencePieceTokenizer(std::string model, const std::string& name)
     : model_(std::move(model)), processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
+  if (const auto trouble = try_in_child([this] { use(model_); })) {
+    throw FileError(fmt::format("{}: is no usable SentencePiece model: working with it {}", name, *trouble));
+  }
   const auto status = processor_->LoadFromSerializedProto(model_);
   if (!status.ok()) throw FileError(fmt::format("{}: is not a SentencePiece model: {}", name, status.ToString()));
   const auto require = [&](int id, std::string_view what) {

@@ -20,6 +20,7 @@ namespace palimpsest {
 namespace {
 
 constexpr int out_of_memory = 3;
+constexpr int exception = 4;
 constexpr unsigned waiting_factor = 6;
 
 std::uint64_t address_space() {
@@ -56,7 +57,9 @@ void limit(__rlimit_resource resource, std::uint64_t value) {
     action();
   } catch (const std::bad_alloc&) {
     _exit(out_of_memory);
-  } catch (...) {  // the caller will meet the same
+  } catch (const Error&) {  // the caller will meet the same
+  } catch (...) {
+    _exit(exception);
   }
   _exit(0);
 }
@@ -76,6 +79,7 @@ std::optional<std::string> try_in_child(const std::function<void()>& action, con
     if (WEXITSTATUS(status) == out_of_memory) {
       return fmt::format("needs more than {} MiB of memory", limits.memory_bytes >> 20);
     }
+    if (WEXITSTATUS(status) == exception) return "throws an exception";
     return fmt::format("ends the process with status {}", WEXITSTATUS(status));
   }
   const int signal = WTERMSIG(status);

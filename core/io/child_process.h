@@ -14,9 +14,9 @@ struct ChildLimits {
 };
 
 /// Runs `action` in a forked child, whose output is thrown away. Returns how it came to a bad end: "is killed by
-/// signal 11 (Segmentation fault)", "needs more than 20 seconds", "needs more than 4096 MiB of memory"; nothing when it
-/// returned or threw something else. `action` must not communicate with other ranks, nor use OpenMP, and no other
-/// thread may be inside a library that `action` calls. Throws Error when there can be no child.
+/// signal 11 (Segmentation fault)", "needs more than 20 seconds", "needs more than 4096 MiB of memory", "throws an
+/// exception"; nothing when it returned or threw an Error. `action` must not communicate with other ranks, nor use
+/// OpenMP, and no other thread may be inside a library that `action` calls. Throws Error when there can be no child.
 std::optional<std::string> try_in_child(const std::function<void()>& action, const ChildLimits& limits = {});
 
 }  // namespace palimpsest

@@ -171,6 +171,21 @@ TEST_F(SentencePiece, NeedsBeginAndEndTokens) {
   EXPECT_EQ(message, "their.model: the model has no </s> token, which marks where documents end");
 }
 
+TEST_F(SentencePiece, RefusesModelsOverWhichTheLibraryFails) {
+  // The entry of a piece of one letter: 8 bytes, its text one byte long. With a zero byte instead of the letter the
+  // library throws, since its tables end texts there.
+  std::string model = *model_;
+  std::size_t entry = 0;
+  for (char letter = 'a'; letter <= 'z' && entry == 0; ++letter) {
+    const std::size_t found = model.find(std::string("\x0A\x08\x0A\x01") + letter + '\x15');
+    if (found != std::string::npos) entry = found;
+  }
+  ASSERT_NE(entry, 0u);
+  model[entry + 4] = '\0';
+  EXPECT_EQ(message_of([&] { SentencePieceTokenizer(model, "their.model"); }),
+            "their.model: is no usable SentencePiece model: working with it throws an exception");
+}
+
 TEST_F(SentencePiece, SurvivesDamagedModels) {
   for (std::size_t length = 0; length < model_->size(); length += 97) {
     try {
