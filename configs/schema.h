@@ -181,6 +181,15 @@ void describe_checkpoint(Config& checkpoint, Visitor& visitor) {
                 "Steps between checkpoints; one is always written after the last step.");
   visitor.field("keep_last", checkpoint.keep_last, between<std::int64_t>(0, max_count),
                 "How many of the newest are kept. 0: all.");
+  visitor.field("keep_every", checkpoint.keep_every, between<std::int64_t>(0, max_count),
+                "Checkpoints whose step is a multiple of this are kept for ever. 0: none.");
+  visitor.field("asynchronous", checkpoint.asynchronous, Boolean{},
+                "Whether training goes on while a checkpoint is written, from a copy of what it holds (of each rank: "
+                "its share). `false` saves that memory.");
+  visitor.field("on_failure", checkpoint.on_failure,
+                Choices{Choice{"continue", OnFailure::go_on}, Choice{"stop", OnFailure::stop}},
+                "What to do when a checkpoint cannot be saved: `continue` with a warning, the earlier ones being "
+                "intact, or `stop`. The last one of a run has to be saved in any case.");
 }
 
 }  // namespace schema

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "core/data_type.h"
 #include "core/tensor.h"
@@ -49,6 +50,9 @@ enum class Output { overwrite, accumulate };
 /// or only the calling one when called inside a parallel region. An inner extent of zero gives zero.
 /// The same shapes, strides and thread count give the same bits. Throws ShapeError on a mismatch.
 void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output = Output::overwrite);
+
+/// The instructions that products use on this machine, like "avx512_core_amx": another set gives other bits.
+std::string_view instruction_set();
 
 /// Whether this machine multiplies bfloat16 matrices faster than float32 ones: native instructions,
 /// and a product that agrees with float32. Where it does not, matmul of bfloat16 still works, through

@@ -1,6 +1,7 @@
 #include "launch/checkpoint.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -29,33 +30,10 @@ std::string read_manifest(const fs::path& directory) {
   return text;
 }
 
-void verify(const fs::path& directory, const CheckpointManifest::File& file) {
-  const fs::path path = directory / file.name;
-  std::error_code error;
-  const std::uintmax_t bytes = fs::file_size(path, error);
-  if (!error && bytes != file.fingerprint.bytes) {
-    throw FileError(
-        fmt::format("{}: damaged: {} bytes, the manifest says {}", path.string(), bytes, file.fingerprint.bytes));
-  }
-  const FileFingerprint found = fingerprint_file(path);
-  if (found != file.fingerprint) {
-    throw FileError(fmt::format("{}: damaged: its hash is {}, the manifest says {}", path.string(), found.hash,
-                                file.fingerprint.hash));
-  }
-}
-
 }  // namespace
 
 Checkpoint::Checkpoint(fs::path directory, CheckpointManifest manifest)
-    : directory_(std::move(directory)), manifest_(std::move(manifest)) {
-  for (std::size_t file = 0; file < manifest_.files.size(); ++file) {
-    for (const auto& entry : manifest_.files[file].entries) {
-      if (!locations_.emplace(entry.name, Location{file, entry}).second) {
-        throw FileError(fmt::format("{}: the manifest lists the entry '{}' twice", directory_.string(), entry.name));
-      }
-    }
-  }
-}
+    : directory_(std::move(directory)), manifest_(std::move(manifest)), entries_(entries_of(manifest_, directory_)) {}
 
 Checkpoint Checkpoint::open(const fs::path& directory, Communicator& communicator) {
   std::string text;
@@ -64,51 +42,76 @@ Checkpoint Checkpoint::open(const fs::path& directory, Communicator& communicato
   });
   text = broadcast_text(communicator, std::move(text), 0);
 
-  CheckpointManifest manifest;
-  agree<FileError>(communicator, [&] {
-    manifest = CheckpointManifest::from_text(text, directory / CheckpointManifest::file_name);
-    const auto ranks = static_cast<std::size_t>(communicator.size());
-    for (auto file = static_cast<std::size_t>(communicator.rank()); file < manifest.files.size(); file += ranks) {
-      verify(directory, manifest.files[file]);
-    }
-  });
-  return {directory, std::move(manifest)};
+  // The text is the same everywhere, and so is what comes of it.
+  return {directory, CheckpointManifest::from_text(text, directory / CheckpointManifest::file_name)};
 }
 
-std::vector<CheckpointManifest::Entry> Checkpoint::entries() const {
-  std::vector<CheckpointManifest::Entry> result;
-  for (const auto& [name, location] : locations_) result.push_back(location.entry);
-  return result;
-}
-
-const Checkpoint::Location& Checkpoint::locate(const std::string& name) const {
-  const auto found = locations_.find(name);
-  if (found == locations_.end()) throw FileError(fmt::format("{}: has no entry '{}'", directory_.string(), name));
-  return found->second;
-}
-
-void Checkpoint::read(const std::string& name, Tensor& target) const {
-  Hdf5File::open(directory_ / manifest_.files[locate(name).file].name).read(name, target);
-}
-
-void Checkpoint::read_section(const std::string& section, const StateDictionary& targets) const {
+void Checkpoint::require_section(const std::string& section, const std::vector<std::string>& names) const {
   const std::string prefix = section + "/";
-  for (auto entry = locations_.lower_bound(prefix); entry != locations_.end(); ++entry) {
+  const std::set<std::string> expected(names.begin(), names.end());
+  for (auto entry = entries_.lower_bound(prefix); entry != entries_.end(); ++entry) {
     if (!entry->first.starts_with(prefix)) break;
-    if (!targets.contains(std::string_view(entry->first).substr(prefix.size()))) {
+    if (!expected.contains(entry->first.substr(prefix.size()))) {
       throw FileError(fmt::format("{}: has an entry '{}' that is not expected", directory_.string(), entry->first));
     }
   }
-  std::map<std::size_t, Hdf5File> files;  // each opened once
-  for (const auto& target : targets) {
-    const std::size_t index = locate(prefix + target.name).file;
-    auto file = files.find(index);
-    if (file == files.end()) {
-      file = files.emplace(index, Hdf5File::open(directory_ / manifest_.files[index].name)).first;
+  for (const std::string& name : names) {
+    if (!entries_.contains(prefix + name)) {
+      throw FileError(fmt::format("{}: has no entry '{}'", directory_.string(), prefix + name));
+    }
+  }
+}
+
+std::vector<std::vector<Destination>> Checkpoint::destinations(const StateDictionary& targets) const {
+  std::vector<std::vector<Destination>> result(manifest_.files.size());
+  for (const StateDictionary::Entry& target : targets) {
+    const auto found = entries_.find(target.name);
+    if (found == entries_.end()) {
+      throw FileError(fmt::format("{}: has no entry '{}'", directory_.string(), target.name));
+    }
+    const CheckpointEntry& entry = found->second;
+    if (entry.shape != target.shape || entry.type != target.tensor.data_type()) {
+      throw FileError(fmt::format("{}: entry '{}' is {} {}, expected {} {}", directory_.string(), target.name,
+                                  name_of(entry.type), entry.shape.to_string(), name_of(target.tensor.data_type()),
+                                  target.shape.to_string()));
     }
     Tensor tensor = target.tensor;
-    file->second.read(prefix + target.name, tensor);
+    const std::size_t size = size_of(entry.type);
+    for (const auto& [file, slice] : entry.pieces) {
+      const std::int64_t first = std::max(slice.begin, target.begin), last = std::min(slice.end, target.end());
+      if (first >= last) continue;
+      result[file].push_back({slice.offset + static_cast<std::uint64_t>(first - slice.begin) * size,
+                              tensor.raw().subspan(static_cast<std::size_t>(first - target.begin) * size,
+                                                   static_cast<std::size_t>(last - first) * size)});
+    }
   }
+  return result;
+}
+
+void Checkpoint::read_file(std::size_t index, std::vector<Destination> destinations) const {
+  const CheckpointManifest::File& file = manifest_.files[index];
+  const fs::path path = directory_ / file.name;
+  try {
+    read_verified(path, file.fingerprint, std::move(destinations));
+  } catch (const FileError& error) {
+    std::error_code ignored;
+    if (fs::file_size(path, ignored) != file.fingerprint.bytes) throw;
+    const std::vector<std::string> damaged = damaged_slices(path, file.slices);
+    throw FileError(
+        fmt::format("{} (the damage is {})", error.what(),
+                    damaged.empty() ? "outside the tensors" : fmt::format("in '{}'", fmt::join(damaged, "', '"))));
+  }
+}
+
+void Checkpoint::load(const StateDictionary& targets, Communicator& communicator) const {
+  agree<FileError>(communicator, [&] {
+    std::vector<std::vector<Destination>> wanted = destinations(targets);
+    const auto rank = static_cast<std::size_t>(communicator.rank()),
+               ranks = static_cast<std::size_t>(communicator.size());
+    for (std::size_t file = 0; file < wanted.size(); ++file) {
+      if (!wanted[file].empty() || file % ranks == rank) read_file(file, std::move(wanted[file]));
+    }
+  });
 }
 
 }  // namespace palimpsest

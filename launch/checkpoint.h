@@ -1,5 +1,5 @@
-// A complete checkpoint, opened for reading. Ranks, hosts and lanes may be others than those that wrote
-// it: entries are found by name, wherever they lie.
+// A checkpoint that is there to be read. Ranks, hosts and lanes may be others than those that wrote it:
+// elements are found by name and number, wherever they lie.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "core/comm/communicator.h"
-#include "core/io/hdf5_file.h"
 #include "core/io/state_dictionary.h"
 #include "launch/checkpoint_manifest.h"
 
@@ -18,9 +17,8 @@ namespace palimpsest {
 
 class Checkpoint {
  public:
-  /// Collective. Opens the checkpoint in `directory` after comparing the size and hash of every file
-  /// with the manifest, the files shared out over the ranks. Throws FileError, the same on every rank,
-  /// when it is damaged or incomplete.
+  /// Collective. Reads the manifest in `directory`, verified by its own hash, and nothing else yet. Throws
+  /// FileError, the same on every rank, when it is damaged, or describes something incomplete.
   static Checkpoint open(const std::filesystem::path& directory, Communicator& communicator);
 
   const std::filesystem::path& path() const { return directory_; }
@@ -30,33 +28,30 @@ class Checkpoint {
   const std::vector<CheckpointManifest::File>& files() const { return manifest_.files; }
   /// The resolved configuration of the run.
   const std::string& config_yaml() const { return manifest_.config_yaml; }
+  const std::map<std::string, CheckpointEntry>& entries() const { return entries_; }
 
-  /// Every entry, sorted by name.
-  std::vector<CheckpointManifest::Entry> entries() const;
-  bool contains(const std::string& name) const { return locations_.contains(name); }
+  /// Throws FileError when there is an entry below "section/" that `names` does not hold (it has them without the
+  /// section), or one of these has no entry.
+  void require_section(const std::string& section, const std::vector<std::string>& names) const;
 
-  // Reading is not collective: each rank reads what it needs. Where ranks go on together afterwards, wrap
-  // it in `agree` (core/comm/agreement.h).
-
-  /// Reads one entry into a tensor of exactly its shape and type. Throws FileError, naming the
-  /// checkpoint and the entry, on a mismatch or when there is no such entry.
-  void read(const std::string& name, Tensor& target) const;
-  /// Reads every entry below "section/" into the target of that name. Throws FileError when there is an
-  /// entry without a target, or a target without an entry.
-  void read_section(const std::string& section, const StateDictionary& targets) const;
+  /// Collective. Reads what `targets` of this rank name, whole tensors or shares of them, and verifies
+  /// every file by size and hash, reading it once: each rank the files that it needs, and its part of
+  /// those that nobody needs. Throws FileError, the same on every rank, on a target whose shape or type
+  /// is another one and on damage. Only when it has returned may the targets be used.
+  void load(const StateDictionary& targets, Communicator& communicator) const;
+  /// Collective. Verifies every file.
+  void verify(Communicator& communicator) const { load({}, communicator); }
 
  private:
-  struct Location {
-    std::size_t file;
-    CheckpointManifest::Entry entry;
-  };
-
   Checkpoint(std::filesystem::path directory, CheckpointManifest manifest);
-  const Location& locate(const std::string& name) const;
+
+  /// For every file, where its bytes go.
+  std::vector<std::vector<Destination>> destinations(const StateDictionary& targets) const;
+  void read_file(std::size_t index, std::vector<Destination> destinations) const;
 
   std::filesystem::path directory_;
   CheckpointManifest manifest_;
-  std::map<std::string, Location> locations_;
+  std::map<std::string, CheckpointEntry> entries_;
 };
 
 }  // namespace palimpsest

@@ -1,17 +1,17 @@
 // manifest.json of a checkpoint: which files make it up, what each holds, and the state of the run
-// that is not tensors (docs/file-formats.md, "Checkpoint").
+// that is not tensors (docs/file-formats.md, "Checkpoints").
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
-#include "core/io/file_hash.h"
-#include "core/shape.h"
+#include "core/io/tensor_file.h"
 
 namespace palimpsest {
 
@@ -20,15 +20,10 @@ struct CheckpointManifest {
   /// The hash of manifest.json itself, in the format of `xxhsum -H2`.
   static constexpr std::string_view hash_file_name = "manifest.json.xxh128";
 
-  struct Entry {
-    std::string name;
-    Shape shape;
-    std::string type;  // "float32", "bfloat16" or "float64"
-  };
   struct File {
     std::string name;
     FileFingerprint fingerprint;
-    std::vector<Entry> entries;
+    std::vector<StoredSlice> slices;
   };
 
   std::int64_t step = 0;
@@ -44,6 +39,23 @@ struct CheckpointManifest {
   static nlohmann::json file_to_json(const File& file);
   static File file_from_json(const nlohmann::json& json);
 };
+
+/// Where the elements of one entry lie.
+struct CheckpointEntry {
+  struct Piece {
+    std::size_t file;  // of the manifest
+    StoredSlice slice;
+  };
+
+  Shape shape;
+  DataType type = DataType::float32;
+  std::vector<Piece> pieces;  // in the order of their elements, without holes
+};
+
+/// Every entry by name. Throws FileError, starting with `path`, when the slices of one do not make up its
+/// whole, each element once.
+std::map<std::string, CheckpointEntry> entries_of(const CheckpointManifest& manifest,
+                                                  const std::filesystem::path& path);
 
 /// The name of the file that a rank writes: "state-00003.h5".
 std::string checkpoint_file_name(int rank);

@@ -1,18 +1,16 @@
 #include "launch/checkpointer.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <set>
 #include <span>
 #include <utility>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include "core/comm/agreement.h"
 #include "core/error.h"
-#include "core/io/atomic_directory.h"
-#include "core/io/json_file.h"
 
 namespace palimpsest {
 
@@ -20,57 +18,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view hint_name = "latest";
-
-CheckpointManifest::Entry describe(const StateDictionary::Entry& entry) {
-  return {entry.name, entry.tensor.shape(), std::string(name_of(entry.tensor.data_type()))};
-}
-
-/// Writes this rank's share of a checkpoint.
-CheckpointManifest::File write_file(const fs::path& directory, int rank, int ranks, const StateDictionary& replicated,
-                                    const StateDictionary& owned) {
-  CheckpointManifest::File result;
-  result.name = checkpoint_file_name(rank);
-  const fs::path path = directory / result.name;
-  Hdf5File file = Hdf5File::create(path);
-  const auto write = [&](const StateDictionary::Entry& entry) {
-    file.write(entry.name, entry.tensor);
-    result.entries.push_back(describe(entry));
-  };
-  const std::vector<int> writers = assign_entries(replicated, ranks);
-  for (std::size_t i = 0; i < writers.size(); ++i) {
-    if (writers[i] == rank) write(replicated.entries()[i]);
-  }
-  for (const auto& entry : owned) write(entry);
-  file.close();
-  synchronize_to_disk(path);
-  result.fingerprint = fingerprint_file(path);
-  return result;
-}
-
-/// Every entry has to be there once, in a file that this rank sees too.
-void check_complete(const fs::path& directory, const std::vector<CheckpointManifest::File>& files,
-                    const StateDictionary& replicated) {
-  std::set<std::string> names;
-  for (std::size_t rank = 0; rank < files.size(); ++rank) {
+/// Every entry has to be there whole, in files that this rank sees too.
+void check_complete(const fs::path& directory, const CheckpointManifest& manifest,
+                    const std::vector<std::string>& replicated) {
+  for (std::size_t rank = 0; rank < manifest.files.size(); ++rank) {
+    const CheckpointManifest::File& file = manifest.files[rank];
     std::error_code error;
-    const std::uintmax_t bytes = fs::file_size(directory / files[rank].name, error);
-    if (error || bytes != files[rank].fingerprint.bytes) {
+    const std::uintmax_t bytes = fs::file_size(directory / file.name, error);
+    if (error || bytes != file.fingerprint.bytes) {
       throw WriteError(
           fmt::format("{}: rank {} wrote {} bytes there, rank 0 sees {}. Checkpoints need a file system "
                       "that all hosts share",
-                      (directory / files[rank].name).string(), rank, files[rank].fingerprint.bytes,
+                      (directory / file.name).string(), rank, file.fingerprint.bytes,
                       error ? "no file" : fmt::format("{} bytes", bytes)));
     }
-    for (const auto& entry : files[rank].entries) {
-      if (!names.insert(entry.name).second) {
-        throw WriteError(fmt::format("{}: the entry '{}' was written twice", directory.string(), entry.name));
-      }
-    }
   }
-  for (const auto& entry : replicated) {
-    if (!names.contains(entry.name)) {
-      throw WriteError(fmt::format("{}: no rank wrote the entry '{}'", directory.string(), entry.name));
+  const auto entries = entries_of(manifest, directory);
+  for (const std::string& name : replicated) {
+    if (!entries.contains(name)) {
+      throw WriteError(fmt::format("{}: no rank wrote the entry '{}'", directory.string(), name));
     }
   }
 }
@@ -84,138 +50,186 @@ void write_manifest(const fs::path& directory, const CheckpointManifest& manifes
   write_file_atomically(directory / CheckpointManifest::file_name, text);
 }
 
-/// Removes a directory in such a way that it never stands there half removed under its own name.
-void remove_checkpoint(const fs::path& path) {
-  const fs::path doomed = AtomicDirectory::temporary_for(path);
-  fs::remove_all(doomed);
-  fs::rename(path, doomed);
-  fs::remove_all(doomed);
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// How many of `replicated_bytes` each rank takes so that the fullest rank has as little as possible.
+std::vector<std::uint64_t> fill_up(std::uint64_t replicated_bytes, const std::vector<std::uint64_t>& owned) {
+  std::vector<std::uint64_t> sorted = owned;
+  std::sort(sorted.begin(), sorted.end());
+  // The `count` ranks that own least are filled to one level.
+  std::uint64_t sum = 0, level = 0;
+  for (std::size_t count = 1; count <= sorted.size(); ++count) {
+    sum += sorted[count - 1];
+    level = (replicated_bytes + sum + count - 1) / count;
+    if (count == sorted.size() || level <= sorted[count]) break;
+  }
+  std::vector<std::uint64_t> result;
+  std::uint64_t left = replicated_bytes;
+  for (const std::uint64_t bytes : owned) {
+    result.push_back(std::min(left, level > bytes ? level - bytes : 0));
+    left -= result.back();
+  }
+  return result;
 }
 
 }  // namespace
 
-std::vector<int> assign_entries(const StateDictionary& entries, int ranks) {
-  std::vector<std::size_t> order(entries.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto bytes = [&](std::size_t i) { return entries.entries()[i].tensor.bytes(); };
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return bytes(a) > bytes(b); });
-  std::set<std::pair<std::size_t, int>> loads;  // (bytes, rank), the lightest first
-  for (int rank = 0; rank < ranks; ++rank) loads.emplace(0, rank);
-  std::vector<int> result(entries.size());
-  for (const std::size_t i : order) {
-    const auto [load, rank] = *loads.begin();
-    loads.erase(loads.begin());
-    loads.emplace(load + bytes(i), rank);
-    result[i] = rank;
+StateDictionary share_of(const StateDictionary& replicated, const std::vector<std::uint64_t>& owned_bytes, int rank) {
+  const std::vector<std::uint64_t> parts = fill_up(replicated.bytes(), owned_bytes);
+  const std::uint64_t begin = std::accumulate(parts.begin(), parts.begin() + rank, std::uint64_t{0});
+  const std::uint64_t end = begin + parts[static_cast<std::size_t>(rank)];
+  const bool last = end == replicated.bytes();
+  StateDictionary share;
+  std::uint64_t position = 0;  // of the entry, among the bytes of all
+  for (const StateDictionary::Entry& entry : replicated) {
+    const std::uint64_t bytes = entry.tensor.bytes(), size = size_of(entry.tensor.data_type());
+    // An element belongs to the rank to whose part its first byte belongs, an empty tensor to the first rank.
+    const auto element_at = [&](std::uint64_t border) {
+      return static_cast<std::int64_t>((std::clamp(border, position, position + bytes) - position + size - 1) / size);
+    };
+    const std::int64_t first = element_at(begin), behind = last ? entry.tensor.elements() : element_at(end);
+    if (first < behind || (bytes == 0 && rank == 0)) share.add(entry.slice(first, behind));
+    position += bytes;
   }
-  return result;
+  return share;
 }
 
-Checkpointer::Checkpointer(fs::path directory, Communicator& communicator, std::int64_t keep_last)
-    : directory_(std::move(directory)), communicator_(communicator), keep_last_(keep_last) {}
+struct Checkpointer::Save {
+  enum class Stage { writing, publishing, failed };
 
-fs::path Checkpointer::path_of(std::int64_t step) const { return directory_ / checkpoint_directory_name(step); }
-
-void Checkpointer::save(std::int64_t step, const StateDictionary& replicated, const StateDictionary& owned,
-                        const nlohmann::json& training_state, const std::string& config_yaml) {
-  const fs::path temporary = AtomicDirectory::temporary_for(path_of(step));
+  Stage stage = Stage::writing;
+  Outcome outcome;
+  fs::path temporary;
   std::optional<AtomicDirectory> building;  // on rank 0; removed again on every way out but commit
-  agree<WriteError>(communicator_, [&] {
-    if (communicator_.is_root()) building.emplace(path_of(step), AtomicDirectory::Existing::replace);
-  });
+  StateDictionary entries;                  // that this rank writes
+  std::vector<std::string> replicated;      // the names
+  nlohmann::json training_state;
+  std::string config_yaml;
+  CheckpointManifest::File file;       // what this rank has written
+  std::optional<BackgroundTask> task;  // last: it uses the others
+};
 
-  std::string description;
-  agree<WriteError>(communicator_, [&] {
-    const auto file = write_file(temporary, communicator_.rank(), communicator_.size(), replicated, owned);
-    description = CheckpointManifest::file_to_json(file).dump();
-  });
+Checkpointer::Checkpointer(CheckpointStore store, Communicator& communicator, bool asynchronous)
+    : store_(std::move(store)), communicator_(communicator), asynchronous_(asynchronous) {}
 
-  const auto descriptions = communicator_.all_gather(std::as_bytes(std::span(description)));
-  agree<WriteError>(communicator_, [&] {
-    if (!communicator_.is_root()) return;
-    CheckpointManifest manifest{step, {}, training_state, config_yaml};
-    for (const auto& bytes : descriptions) {
-      const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      manifest.files.push_back(CheckpointManifest::file_from_json(nlohmann::json::parse(text)));
-    }
-    check_complete(temporary, manifest.files, replicated);
-    write_manifest(temporary, manifest);
-    building->commit();
-    tidy_up(step);
+Checkpointer::~Checkpointer() = default;
+
+void Checkpointer::start(std::int64_t step, const StateDictionary& replicated, const StateDictionary& owned,
+                         const nlohmann::json& training_state, const std::string& config_yaml) {
+  if (busy()) throw WriteError(fmt::format("the checkpoint of step {} is still being saved", save_->outcome.step));
+  const Clock::time_point begin = Clock::now();
+  save_ = std::make_unique<Save>();
+  Save& save = *save_;
+  save.outcome.step = step;
+  save.training_state = training_state;
+  save.config_yaml = config_yaml;
+  for (const auto& entry : replicated) save.replicated.push_back(entry.name);
+  const fs::path destination = store_.directory() / checkpoint_directory_name(step);
+  save.temporary = AtomicDirectory::temporary_for(destination);
+
+  const std::uint64_t own = owned.bytes();
+  std::vector<std::uint64_t> owned_bytes;
+  for (const auto& bytes : communicator_.all_gather(std::as_bytes(std::span(&own, 1)))) {
+    std::memcpy(&owned_bytes.emplace_back(), bytes.data(), sizeof(std::uint64_t));
+  }
+  const auto failure = failure_of_any(communicator_, [&] {
+    if (communicator_.is_root()) save.building.emplace(destination, AtomicDirectory::Existing::replace);
+    StateDictionary entries = share_of(replicated, owned_bytes, communicator_.rank());
+    for (const auto& entry : owned) entries.add(entry);
+    save.entries = asynchronous_ ? copy_of(entries, copies_) : std::move(entries);
+  });
+  save.outcome.error = failure;
+  save.outcome.seconds = save.outcome.seconds_waited = seconds_since(begin);
+  if (failure) {
+    save.stage = Save::Stage::failed;
+    return;
+  }
+  save.task.emplace([this, alone = communicator_.size() == 1] {
+    write_file();
+    if (alone) publish({CheckpointManifest::file_to_json(save_->file).dump()});  // nobody to wait for
   });
 }
 
-void Checkpointer::tidy_up(std::int64_t step) {
+void Checkpointer::write_file() {
+  const Clock::time_point begin = Clock::now();
+  save_->file.name = checkpoint_file_name(communicator_.rank());
+  TensorFile written = write_tensor_file(save_->temporary / save_->file.name, save_->entries);
+  save_->file.fingerprint = std::move(written.fingerprint);
+  save_->file.slices = std::move(written.slices);
+  save_->outcome.seconds += seconds_since(begin);
+}
+
+std::vector<std::string> Checkpointer::gather_descriptions() {
+  const std::string own = CheckpointManifest::file_to_json(save_->file).dump();
+  std::vector<std::string> all;
+  for (const auto& bytes : communicator_.all_gather(std::as_bytes(std::span(own)))) {
+    all.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  return all;
+}
+
+void Checkpointer::publish(const std::vector<std::string>& descriptions) {
+  const Clock::time_point begin = Clock::now();
+  Save& save = *save_;
+  CheckpointManifest manifest{save.outcome.step, {}, save.training_state, save.config_yaml};
+  for (const std::string& description : descriptions) {
+    manifest.files.push_back(CheckpointManifest::file_from_json(nlohmann::json::parse(description)));
+  }
+  check_complete(save.temporary, manifest, save.replicated);
+  write_manifest(save.temporary, manifest);
+  save.building->commit();
   // The checkpoint is safe by now: nothing below may turn the save into a failure.
-  try {
-    write_file_atomically(directory_ / hint_name, checkpoint_directory_name(step) + "\n");
-    std::vector<std::int64_t> kept = steps();
-    // Later ones can only be damaged ones that `newest` passed over: they must not push out this one.
-    std::erase_if(kept, [&](std::int64_t other) { return other > step; });
-    for (std::size_t i = 0; keep_last_ > 0 && i + static_cast<std::size_t>(keep_last_) < kept.size(); ++i) {
-      remove_checkpoint(path_of(kept[i]));
-    }
-    for (const fs::path& left : leftovers()) fs::remove_all(left);
-  } catch (const std::exception& error) {
-    spdlog::warn("checkpoint {} is saved, but tidying up failed: {}", path_of(step).string(), error.what());
-  }
+  save.outcome.warnings = store_.tidy_up(save.outcome.step);
+  save.outcome.seconds += seconds_since(begin);
 }
 
-/// The names in the directory; none when it does not exist.
-std::vector<fs::path> Checkpointer::contents() const {
-  std::vector<fs::path> result;
-  std::error_code error;
-  for (fs::directory_iterator entry(directory_, error), end; !error && entry != end; entry.increment(error)) {
-    result.push_back(entry->path());
-  }
-  if (error == std::errc::no_such_file_or_directory) return {};
-  if (error) throw FileError(fmt::format("{}: cannot list: {}", directory_.string(), error.message()));
-  std::sort(result.begin(), result.end());
-  return result;
+Checkpointer::Outcome Checkpointer::end(std::optional<std::string> error) {
+  Outcome outcome = std::move(save_->outcome);
+  outcome.error = std::move(error);
+  save_.reset();
+  return outcome;
 }
 
-std::vector<std::int64_t> Checkpointer::steps() const {
-  std::vector<std::int64_t> result;
-  for (const fs::path& path : contents()) {
-    const std::int64_t step = checkpoint_step(path.filename().string());
-    if (step >= 0) result.push_back(step);
-  }
-  std::sort(result.begin(), result.end());
-  return result;
-}
-
-std::vector<fs::path> Checkpointer::leftovers() const {
-  std::vector<fs::path> result = contents();
-  std::erase_if(result, [](const fs::path& path) { return !path.filename().string().starts_with(temporary_prefix); });
-  return result;
-}
-
-std::optional<Checkpoint> Checkpointer::newest() {
-  std::string listing;
-  agree<FileError>(communicator_, [&] {
-    if (!communicator_.is_root()) return;
-    for (const fs::path& left : leftovers()) spdlog::warn("{}: left by an interrupted save, ignored", left.string());
-    listing = nlohmann::json(steps()).dump();
+std::optional<Checkpointer::Outcome> Checkpointer::advance() {
+  if (save_->stage == Save::Stage::failed) return end(save_->outcome.error);
+  auto failure = failure_of_any(communicator_, [&] {
+    if (save_->task) save_->task->get();
   });
-  // Rank 0 decides what there is: directories listed over a network may differ for a while.
-  listing = broadcast_text(communicator_, std::move(listing), 0);
-  std::vector<std::int64_t> candidates = nlohmann::json::parse(listing).get<std::vector<std::int64_t>>();
-  std::reverse(candidates.begin(), candidates.end());
-
-  std::string reasons;
-  for (const std::int64_t step : candidates) {
-    try {
-      Checkpoint found = Checkpoint::open(path_of(step), communicator_);
-      if (found.step() == step) return found;
-      throw FileError(fmt::format("{}: is a checkpoint of step {}", path_of(step).string(), found.step()));
-    } catch (const FileError& error) {
-      if (communicator_.is_root()) spdlog::warn("passing over a checkpoint that is not whole: {}", error.what());
-      reasons += fmt::format("\n  {}", error.what());
-    }
+  if (failure) return end(std::move(failure));
+  if (save_->stage == Save::Stage::publishing || communicator_.size() == 1) return end(std::nullopt);
+  save_->stage = Save::Stage::publishing;
+  save_->entries = {};
+  save_->task.reset();
+  std::vector<std::string> descriptions = gather_descriptions();
+  if (communicator_.is_root()) {
+    save_->task.emplace([this, descriptions = std::move(descriptions)] { publish(descriptions); });
   }
-  if (candidates.empty()) return std::nullopt;
-  throw FileError(fmt::format("{}: none of the {} checkpoints is whole; restore one, or remove them to start afresh:{}",
-                              directory_.string(), candidates.size(), reasons));
+  return std::nullopt;
+}
+
+std::optional<Checkpointer::Outcome> Checkpointer::poll() {
+  if (!busy()) return std::nullopt;
+  std::int64_t working = save_->task && !save_->task->done();
+  communicator_.all_reduce_max({&working, 1});
+  if (working != 0) return std::nullopt;
+  return advance();
+}
+
+std::optional<Checkpointer::Outcome> Checkpointer::finish() {
+  std::optional<Outcome> outcome;
+  while (busy() && !outcome) outcome = advance();  // which waits for the work
+  return outcome;
+}
+
+Checkpointer::Outcome Checkpointer::save(std::int64_t step, const StateDictionary& replicated,
+                                         const StateDictionary& owned, const nlohmann::json& training_state,
+                                         const std::string& config_yaml) {
+  start(step, replicated, owned, training_state, config_yaml);
+  Outcome outcome = finish().value();
+  if (outcome.error) throw WriteError(*outcome.error);
+  return outcome;
 }
 
 }  // namespace palimpsest

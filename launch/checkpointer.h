@@ -1,51 +1,83 @@
-// Writes a run's checkpoints and finds the newest one that is whole. A checkpoint is a directory
-// `step-00001234` with one HDF5 file per rank and a manifest; it is built under a temporary name and
-// renamed once everything is on disk, so it is there complete or not at all.
+// Writes a run's checkpoints while training goes on. A checkpoint is a directory `step-00001234` with one
+// HDF5 file per rank and a manifest; it is built under a temporary name and renamed once everything is on
+// disk, so it is there complete or not at all.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "launch/checkpoint.h"
+#include "core/io/atomic_directory.h"
+#include "core/storage.h"
+#include "launch/background_task.h"
+#include "launch/checkpoint_store.h"
 
 namespace palimpsest {
 
+/// A save goes through two stages, each of which is work for a thread in the background: every rank writes
+/// its file; then rank 0 writes the manifest, renames the directory and removes what is no longer kept. Ranks
+/// speak with each other only inside the functions below, never in the background.
 class Checkpointer {
  public:
-  /// `directory` holds the checkpoints of one run; all ranks see the same one, and only one job writes
-  /// to it. `keep_last` checkpoints are kept, 0: all.
-  Checkpointer(std::filesystem::path directory, Communicator& communicator, std::int64_t keep_last);
+  /// How a save ended, the same on every rank but for `warnings`.
+  struct Outcome {
+    std::int64_t step = 0;
+    std::optional<std::string> error;   // why there is no new checkpoint; the earlier ones are as they were
+    std::vector<std::string> warnings;  // on rank 0: what could not be tidied up
+    double seconds_waited = 0;          // inside `start`, on this rank
+    double seconds = 0;                 // these, and those of this rank's work in the background
+  };
 
-  /// Collective. Saves a checkpoint of `step`, replacing one that is there already. `replicated` has the same entries
-  /// and values on every rank; each is written by one of them. `owned` is written by this rank: names,
-  /// like "memory/lane-00012/layers.3/matrix", are unique over all ranks. Afterwards removes the
-  /// checkpoints beyond `keep_last` and what interrupted saves left behind. Throws WriteError, the same
-  /// on every rank; the checkpoints that were there are then still there.
-  void save(std::int64_t step, const StateDictionary& replicated, const StateDictionary& owned,
-            const nlohmann::json& training_state, const std::string& config_yaml);
+  /// All ranks see the same directory, and only one job writes to it.
+  Checkpointer(CheckpointStore store, Communicator& communicator, bool asynchronous);
+  /// Waits for the work in the background. A save that needed more than that stays unfinished.
+  ~Checkpointer();
 
-  /// Collective. The newest checkpoint that is whole; what it passes over is logged as a warning with the reason.
-  /// Nothing when there are no checkpoints; FileError when there are some and none is whole.
-  std::optional<Checkpoint> newest();
+  const CheckpointStore& store() const { return store_; }
+  bool asynchronous() const { return asynchronous_; }
+  bool busy() const { return save_ != nullptr; }
+
+  /// Collective, when not busy. Begins to save a checkpoint of `step`, replacing one that is there already.
+  /// `replicated` has the same entries and values on every rank, whole tensors; the ranks share their bytes so
+  /// that their files become equally large. `owned` is what this rank alone has: whole tensors or shares,
+  /// every element from one rank. Asynchronous: the tensors are copied, and free again when this returns.
+  /// Otherwise they are not to be changed before `finish`. Failures come from `poll` and `finish`.
+  void start(std::int64_t step, const StateDictionary& replicated, const StateDictionary& owned,
+             const nlohmann::json& training_state, const std::string& config_yaml);
+  /// Collective, at the boundary of two steps: moves the save on without waiting. How it ended, once it has.
+  std::optional<Outcome> poll();
+  /// Collective. Waits until the save is durable or has failed; nothing when there is none.
+  std::optional<Outcome> finish();
+
+  /// Collective. `start` and `finish`; throws WriteError when the save failed.
+  Outcome save(std::int64_t step, const StateDictionary& replicated, const StateDictionary& owned,
+               const nlohmann::json& training_state, const std::string& config_yaml);
 
  private:
-  std::filesystem::path path_of(std::int64_t step) const;
-  /// Steps of the checkpoints that are there, whole or not, ascending.
-  std::vector<std::int64_t> steps() const;
-  std::vector<std::filesystem::path> leftovers() const;
-  std::vector<std::filesystem::path> contents() const;
-  void tidy_up(std::int64_t step);
+  using Clock = std::chrono::steady_clock;
+  /// The save under way.
+  struct Save;
 
-  std::filesystem::path directory_;
+  void write_file();
+  std::vector<std::string> gather_descriptions();
+  void publish(const std::vector<std::string>& descriptions);
+  /// The work of this stage is done everywhere: what comes of it.
+  std::optional<Outcome> advance();
+  Outcome end(std::optional<std::string> error);
+
+  CheckpointStore store_;
   Communicator& communicator_;
-  std::int64_t keep_last_;
+  bool asynchronous_;
+  MemoryPool copies_;  // what was copied once leaves its room to the next save
+  std::unique_ptr<Save> save_;
 };
 
-/// Which of `ranks` ranks writes each entry: the largest first, each to the rank with the fewest bytes
-/// so far. Depends on the sizes alone.
-std::vector<int> assign_entries(const StateDictionary& entries, int ranks);
+/// The part of `replicated` that `rank` writes when the ranks have `owned_bytes` each to write besides: a run of
+/// its elements in the order of the entries, such that the largest total is as small as can be.
+StateDictionary share_of(const StateDictionary& replicated, const std::vector<std::uint64_t>& owned_bytes, int rank);
 
 }  // namespace palimpsest

@@ -58,7 +58,10 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
       time_limit_(config_.train.time_limit),
       model_(state_pool_, config_.model, compute_type(config_.train.precision)),
       stream_(train_file_, plan_stream(config_.train, communicator.rank(), communicator.size())),
-      checkpointer_(directory_.checkpoints(), communicator, config_.checkpoint.keep_last) {
+      checkpointer_(
+          CheckpointStore(directory_.checkpoints(), {config_.checkpoint.keep_last, config_.checkpoint.keep_every},
+                          [this](const std::string& text) { log_.warn(text); }),
+          communicator, config_.checkpoint.asynchronous) {
   if (!config_.data.validation.empty()) {
     validation_file_.emplace(config_.data.validation);
     if (validation_file_->tokenizer_identity() != train_file_.tokenizer_identity()) {
@@ -103,8 +106,10 @@ int Trainer::run(std::int64_t stop_after) {
   while (step_ < last_step) {
     const StepOutcome outcome = train_step();
     log_step(outcome);
-    const bool last = step_ == last_step;
-    if (last || outcome.stop() || step_ % config_.checkpoint.every == 0) save_checkpoint();
+    report_checkpoint(checkpointer_.poll());
+    const bool last = step_ == last_step, stopping = last || outcome.stop();
+    if (stopping || step_ % config_.checkpoint.every == 0) start_checkpoint();
+    if (stopping || !checkpointer_.asynchronous()) finish_checkpoint(/*required=*/stopping);
     if (outcome.stop() && !last) return stop_early(outcome);
     if (evaluation_due(step_)) evaluate_validation();
   }

@@ -17,6 +17,7 @@
 #include "launch/run_log.h"
 #include "launch/stop_request.h"
 #include "launch/time_limit.h"
+#include "launch/training_state.h"
 #include "layers/language_model.h"
 #include "layers/pass_plan.h"
 #include "optim/gradient_reducer.h"
@@ -51,6 +52,9 @@ class Trainer {
 
   /// Continues from the newest checkpoint, if there is one.
   void resume();
+  /// Takes parameters, optimiser, memory and position in the data from a checkpoint. Throws FileError when it
+  /// is damaged, ConfigError when it is of another run.
+  void restore(const Checkpoint& checkpoint);
   void print_banner();
   void print_placements();
   StepOutcome train_step();
@@ -63,10 +67,16 @@ class Trainer {
   bool leads_sequence_group() const;
   void log_step(const StepOutcome& outcome);
   void evaluate_validation();
-  void save_checkpoint();
+  /// Begins to save a checkpoint, after an earlier one is through.
+  void start_checkpoint();
+  /// Waits for the save under way. Throws WriteError when it failed and `required`.
+  void finish_checkpoint(bool required);
+  /// Logs how a save ended, if one has. Throws WriteError when it failed, as checkpoint.on_failure says.
+  void report_checkpoint(const std::optional<Checkpointer::Outcome>& outcome, bool required = false);
   // What a checkpoint holds of the model and the optimiser; the tensors are theirs.
   StateDictionary parameter_entries();
   StateDictionary optimizer_entries();
+  TrainingState training_state();
   std::string first_parameter_not_finite();
 
   Communicator& communicator_;

@@ -1,5 +1,4 @@
 // The trainer's checkpoints: what of a run goes into one, and how a run goes on from one.
-#include <chrono>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -7,40 +6,44 @@
 #include "configs/yaml.h"
 #include "core/comm/agreement.h"
 #include "core/error.h"
+#include "core/gemm.h"
 #include "launch/report.h"
 #include "launch/trainer.h"
 #include "launch/training_state.h"
 
 namespace palimpsest {
 
+namespace {
+
+std::vector<std::string> names_of(const StateDictionary& entries) {
+  std::vector<std::string> names;
+  for (const auto& entry : entries) names.push_back(entry.name);
+  return names;
+}
+
+}  // namespace
+
 void Trainer::resume() {
-  std::optional<Checkpoint> checkpoint = checkpointer_.newest();
+  const std::optional<Checkpoint> checkpoint =
+      checkpointer_.store().newest(communicator_, [this](const Checkpoint& found) { restore(found); });
   if (checkpoint) {
-    const TrainingState state = training_state_of(*checkpoint);
-    const RunConfig saved = parse_run_config(checkpoint->config_yaml(), checkpoint->path().string());
-    const std::vector<std::string> differences = check_resumable(saved, config_);
-    stream_.seek(state.cursor);
-    agree<FileError>(communicator_, [&] {
-      checkpoint->read_section("parameters", parameter_entries());
-      checkpoint->read_section("optimizer", optimizer_entries());
-      if (config_.train.carry_memory) read_memory(*checkpoint, state, first_lane_, memories_);
-    });
-    for (Parameter& parameter : model_.parameters()) parameter.refresh();
-    optimizer_->set_step(state.optimizer_step);
-    step_ = resumed_step_ = state.step;
-    tokens_ = state.tokens;
-    skipped_steps_ = state.skipped_steps;
+    const std::vector<std::string> differences =
+        check_resumable(parse_run_config(checkpoint->config_yaml(), checkpoint->path().string()), config_);
     log_.note(fmt::format("Resuming from {}", checkpoint->path().string()));
     if (!differences.empty()) {
       log_.warn(fmt::format("changed since the checkpoint, so the run goes on otherwise than it would have: {}",
                             fmt::join(differences, "; ")));
     }
-    if (state.ranks != communicator_.size() || state.threads != threads_) {
+    const TrainingState then = training_state_of(*checkpoint), now = training_state();
+    const auto describe = [](const TrainingState& state) {
+      return fmt::format("{} with {} each on {}", format_plural(state.ranks, "rank"),
+                         format_plural(state.threads, "thread"), state.instruction_set);
+    };
+    if (describe(then) != describe(now)) {
       log_.warn(
-          fmt::format("the checkpoint was written by {} with {} each, now there are {} with {}: results agree "
-                      "within rounding, not bit for bit",
-                      format_plural(state.ranks, "rank"), format_plural(state.threads, "thread"),
-                      format_plural(communicator_.size(), "rank"), format_plural(threads_, "thread")));
+          fmt::format("the checkpoint was written by {}, now there are {}: results agree within rounding, not "
+                      "bit for bit",
+                      describe(then), describe(now)));
     }
   }
   if (communicator_.is_root()) {
@@ -49,7 +52,30 @@ void Trainer::resume() {
   }
 }
 
-void Trainer::save_checkpoint() {
+void Trainer::restore(const Checkpoint& checkpoint) {
+  const TrainingState state = training_state_of(checkpoint);
+  check_resumable(parse_run_config(checkpoint.config_yaml(), checkpoint.path().string()), config_);
+  const StateDictionary parameters = parameter_entries(), optimizer = optimizer_entries();
+  checkpoint.require_section("parameters", names_of(parameters));
+  checkpoint.require_section("optimizer", names_of(optimizer));
+  StateDictionary targets;
+  targets.add_all("parameters", parameters);
+  targets.add_all("optimizer", optimizer);
+  if (config_.train.carry_memory) {
+    agree<FileError>(communicator_, [&] { set_memory_documents(state, checkpoint.path(), first_lane_, memories_); });
+    for (const auto& entry : memory_entries(memories_, first_lane_)) targets.add(entry);
+  }
+  checkpoint.load(targets, communicator_);
+
+  for (Parameter& parameter : model_.parameters()) parameter.refresh();
+  optimizer_->set_step(state.optimizer_step);
+  stream_.seek(state.cursor);
+  step_ = resumed_step_ = state.step;
+  tokens_ = state.tokens;
+  skipped_steps_ = state.skipped_steps;
+}
+
+TrainingState Trainer::training_state() {
   TrainingState state;
   state.step = step_;
   state.optimizer_step = optimizer_->step();
@@ -60,6 +86,13 @@ void Trainer::save_checkpoint() {
   state.tokenizer_model = train_file_.tokenizer_model();
   state.ranks = communicator_.size();
   state.threads = threads_;
+  state.instruction_set = instruction_set();
+  return state;
+}
+
+void Trainer::start_checkpoint() {
+  report_checkpoint(checkpointer_.finish());
+  TrainingState state = training_state();
   StateDictionary memory;
   if (config_.train.carry_memory) {
     // The ranks that share sequences have the same memory.
@@ -70,11 +103,27 @@ void Trainer::save_checkpoint() {
   StateDictionary replicated;
   replicated.add_all("parameters", parameter_entries());
   replicated.add_all("optimizer", optimizer_entries());
-  const auto start = Pace::Clock::now();
-  checkpointer_.save(step_, replicated, memory, to_json(state), to_yaml(config_));
-  const double seconds = std::chrono::duration<double>(Pace::Clock::now() - start).count();
-  time_limit_.save_took(seconds);
-  log_.note(fmt::format("step {}  checkpoint saved in {:.1f} s", step_, seconds));
+  checkpointer_.start(step_, replicated, memory, to_json(state), to_yaml(config_));
+}
+
+void Trainer::finish_checkpoint(bool required) { report_checkpoint(checkpointer_.finish(), required); }
+
+void Trainer::report_checkpoint(const std::optional<Checkpointer::Outcome>& outcome, bool required) {
+  if (!outcome) return;
+  if (outcome->error) {
+    const std::string message =
+        fmt::format("the checkpoint of step {} was not saved, the earlier ones are as they were: {}", outcome->step,
+                    *outcome->error);
+    if (required || config_.checkpoint.on_failure == OnFailure::stop) throw WriteError(message);
+    log_.warn(message);
+    return;
+  }
+  time_limit_.save_took(outcome->seconds);
+  log_.note(fmt::format("step {}  checkpoint saved in {:.1f} s{}", outcome->step, outcome->seconds,
+                        checkpointer_.asynchronous()
+                            ? fmt::format(", training waited {:.0f} ms", 1000 * outcome->seconds_waited)
+                            : std::string()));
+  for (const std::string& warning : outcome->warnings) log_.warn(warning);
 }
 
 StateDictionary Trainer::parameter_entries() {

@@ -81,7 +81,8 @@ nlohmann::json to_json(const TrainingState& state) {
           {"memory_documents", state.memory_documents},
           {"tokenizer", {{"identity", state.tokenizer_identity}, {"model", to_hexadecimal(state.tokenizer_model)}}},
           {"ranks", state.ranks},
-          {"threads", state.threads}};
+          {"threads", state.threads},
+          {"instruction_set", state.instruction_set}};
 }
 
 TrainingState training_state_of(const Checkpoint& checkpoint) {
@@ -98,6 +99,7 @@ TrainingState training_state_of(const Checkpoint& checkpoint) {
     state.tokenizer_model = from_hexadecimal(json.at("tokenizer").at("model").get<std::string>());
     state.ranks = whole_number<int>(json, "ranks", 1);
     state.threads = whole_number<int>(json, "threads", 1);
+    state.instruction_set = json.at("instruction_set").get<std::string>();
     return state;
   } catch (const nlohmann::json::exception& error) {
     throw FileError(
@@ -126,14 +128,13 @@ std::vector<std::int64_t> gather_memory_documents(const std::vector<MemoryState>
   return all;
 }
 
-void read_memory(const Checkpoint& checkpoint, const TrainingState& state, std::int64_t first_lane,
-                 std::vector<MemoryState>& memories) {
-  visit_lanes(memories, first_lane, [&](const std::string& name, Tensor tensor) { checkpoint.read(name, tensor); });
+void set_memory_documents(const TrainingState& state, const std::filesystem::path& path, std::int64_t first_lane,
+                          std::vector<MemoryState>& memories) {
   auto lane = static_cast<std::size_t>(first_lane);
   for (MemoryState& memory : memories) {
     for (std::int64_t& document : memory.documents) {
       if (lane >= state.memory_documents.size()) {
-        throw FileError(fmt::format("{}: holds the memory of {} lanes, not of lane {}", checkpoint.path().string(),
+        throw FileError(fmt::format("{}: holds the memory of {} lanes, not of lane {}", path.string(),
                                     state.memory_documents.size(), lane));
       }
       document = state.memory_documents[lane++];

@@ -28,7 +28,8 @@ struct TrainingState {
   std::string tokenizer_identity;
   std::string tokenizer_model;  // its bytes, if it has any
   int ranks = 1;
-  int threads = 1;  // per rank
+  int threads = 1;              // per rank
+  std::string instruction_set;  // that the products of matrices used
 
   std::unique_ptr<Tokenizer> tokenizer() const { return make_tokenizer(tokenizer_identity, tokenizer_model); }
 };
@@ -41,12 +42,13 @@ TrainingState training_state_of(const Checkpoint& checkpoint);
 // number of ranks can share the lanes otherwise. `memories` are those of a rank's micro batches, of
 // equally many lanes each, `first_lane` is the first of them in the global batch.
 
-/// The entries of this rank's lanes; they share the memories' tensors.
+/// The entries of this rank's lanes; they share the memories' tensors, so they serve for reading as well.
 StateDictionary memory_entries(const std::vector<MemoryState>& memories, std::int64_t first_lane);
 /// Which document every lane of the global batch has in memory. Collective.
 std::vector<std::int64_t> gather_memory_documents(const std::vector<MemoryState>& memories, Communicator& communicator);
-/// Reads this rank's lanes into `memories`, whose tensors nobody else may share. Throws FileError.
-void read_memory(const Checkpoint& checkpoint, const TrainingState& state, std::int64_t first_lane,
-                 std::vector<MemoryState>& memories);
+/// Which document every lane of `memories` has, from a state that was read. Throws FileError, starting with
+/// `path`, when it has too few lanes.
+void set_memory_documents(const TrainingState& state, const std::filesystem::path& path, std::int64_t first_lane,
+                          std::vector<MemoryState>& memories);
 
 }  // namespace palimpsest

@@ -1,7 +1,6 @@
 #include "core/io/atomic_directory.h"
 
-#include <cerrno>
-#include <cstring>
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/io/descriptor.h"
 
 namespace palimpsest {
 
@@ -21,42 +21,6 @@ namespace {
   throw WriteError(fmt::format("{}: cannot {}: {}", path.string(), action, reason));
 }
 
-[[noreturn]] void fail(const fs::path& path, std::string_view action) { fail(path, action, std::strerror(errno)); }
-
-/// An open file that is closed on every way out.
-class Descriptor {
- public:
-  Descriptor(const fs::path& path, int flags, std::string_view action) : path_(path) {
-    id_ = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-    if (id_ < 0) fail(path, action);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (id_ >= 0) ::close(id_);
-  }
-
-  void write(std::string_view content) {
-    while (!content.empty()) {
-      const ssize_t written = ::write(id_, content.data(), content.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail(path_, "write");
-      content.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-  void synchronize() {
-    if (::fsync(id_) != 0) fail(path_, "force to disk");
-  }
-  /// Network file systems report a full disk only here.
-  void close() {
-    if (::close(std::exchange(id_, -1)) != 0) fail(path_, "close");
-  }
-
- private:
-  fs::path path_;
-  int id_;
-};
-
 /// The directory that holds `path`.
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
@@ -64,6 +28,17 @@ void remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) fail(path, "remove", error.message());
+}
+
+/// Every directory that is new is also forced to disk in the one that holds it.
+void create_with_parents(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return;
+  const fs::path parent = parent_of(path);
+  if (parent != path) create_with_parents(parent);
+  fs::create_directory(path, error);
+  if (error) fail(path, "create", error.message());
+  synchronize_to_disk(parent);
 }
 
 bool is_there(const fs::path& path) {
@@ -74,7 +49,7 @@ bool is_there(const fs::path& path) {
 }  // namespace
 
 void synchronize_to_disk(const fs::path& path) {
-  Descriptor file(path, O_RDONLY, "open");
+  Descriptor file = Descriptor::for_writing(path, O_RDONLY);
   file.synchronize();
   file.close();
 }
@@ -83,7 +58,7 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary =
       parent_of(path) / fmt::format("{}{}-{}", temporary_prefix, path.filename().string(), getpid());
   try {
-    Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC, "create");
+    Descriptor file = Descriptor::for_writing(temporary, O_WRONLY | O_CREAT | O_TRUNC);
     file.write(content);
     file.synchronize();
     file.close();
@@ -107,8 +82,7 @@ AtomicDirectory::AtomicDirectory(fs::path destination, Existing existing)
   std::error_code error;
   if (existing == Existing::refuse && is_there(destination_)) fail(destination_, "create", "it exists already");
   remove_tree(temporary_);
-  fs::create_directories(parent_of(destination_), error);
-  if (error) fail(parent_of(destination_), "create", error.message());
+  create_with_parents(parent_of(destination_));
   fs::create_directory(temporary_, error);
   if (error) fail(temporary_, "create", error.message());
 }
@@ -125,10 +99,20 @@ void AtomicDirectory::commit() {
   }
   if (error) fail(temporary_, "list", error.message());
   synchronize_to_disk(temporary_);
-  const fs::path replaced = temporary_.string() + ".replaced";
-  remove_tree(replaced);
+  // An exchange leaves no moment without the one or the other.
+  if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, destination_.c_str(), RENAME_EXCHANGE) == 0) {
+    committed_ = true;
+    synchronize_to_disk(parent_of(destination_));
+    remove_tree(temporary_);
+    return;
+  }
+  // There was nothing to exchange, or this file system cannot.
+  const fs::path replaced = destination_.string() + std::string(replaced_suffix);
   const bool replaces = is_there(destination_);
-  if (replaces) fs::rename(destination_, replaced, error);
+  if (replaces) {
+    remove_tree(replaced);
+    fs::rename(destination_, replaced, error);
+  }
   if (!error) fs::rename(temporary_, destination_, error);
   if (error) {
     std::error_code ignored;

@@ -17,12 +17,15 @@ void synchronize_to_disk(const std::filesystem::path& path);
 /// Marks the names of directories under construction.
 inline constexpr std::string_view temporary_prefix = ".tmp-";
 
+/// Behind the name of a directory that is just being replaced, on file systems without an exchange.
+inline constexpr std::string_view replaced_suffix = ".replaced";
+
 /// A directory under construction. Unless committed it is removed with all it holds when the object
 /// goes.
 class AtomicDirectory {
  public:
-  /// What to do when the destination exists already. It is replaced in the moment of `commit`: a crash
-  /// just then may leave neither, but never a mixture.
+  /// What to do when the destination exists already. `commit` exchanges the two at once. Where the file system
+  /// cannot, it is first renamed (`replaced_suffix`): a crash just then leaves both, neither under its own name.
   enum class Existing { refuse, replace };
 
   /// Creates the temporary directory beside `destination`, removing what an earlier attempt at the

@@ -127,15 +127,20 @@ Handle create_dataset(hid_t file, const std::filesystem::path& path, const std::
           H5Dclose};
 }
 
-Handle write_whole(hid_t file, const std::filesystem::path& path, const std::string& name, const Shape& shape,
-                   const ElementType& type, const void* source) {
-  hdf5::prepare_library();
+/// The dataspace of a whole tensor.
+Handle space_of(const Shape& shape, const std::filesystem::path& path, const std::string& name) {
   const std::vector<hsize_t> extents(shape.extents().begin(), shape.extents().end());
-  const Handle space(
+  return {
       check<WriteError>(extents.empty() ? H5Screate(H5S_SCALAR)
                                         : H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr),
                         path, "create data set", name),
-      H5Sclose);
+      H5Sclose};
+}
+
+Handle write_whole(hid_t file, const std::filesystem::path& path, const std::string& name, const Shape& shape,
+                   const ElementType& type, const void* source) {
+  hdf5::prepare_library();
+  const Handle space = space_of(shape, path, name);
   const std::vector<hsize_t> chunk = shape.elements() == 0 ? std::vector<hsize_t>() : chunk_extents(shape, type.size);
   const Handle creation = creation_properties(path, name, chunk);
   Handle dataset = create_dataset(file, path, name, type.stored, space.get(), creation.get());
@@ -279,6 +284,26 @@ void Hdf5File::append(const std::string& name, std::span<const T> values) {
       select(dataset.get(), static_cast<std::int64_t>(length), values.size(), path_, name);
   check<WriteError>(H5Dwrite(dataset.get(), type.native, in_memory.get(), in_file.get(), H5P_DEFAULT, values.data()),
                     path_, "write data set", name);
+}
+
+std::uint64_t Hdf5File::reserve(const std::string& name, const Shape& shape, DataType data_type) {
+  hdf5::prepare_library();
+  const ElementType type = hdf5::element_type(name_of(data_type));
+  std::uint64_t offset = 0;
+  {
+    const Handle space = space_of(shape, path_, name);
+    const Handle creation = creation_properties(path_, name, {});
+    check<WriteError>(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), path_, "create data set", name);
+    const Handle dataset = create_dataset(file_, path_, name, type.stored, space.get(), creation.get());
+    if (shape.elements() > 0) {
+      offset = H5Dget_offset(dataset.get());
+      if (offset == HADDR_UNDEF) {
+        throw WriteError(fmt::format("{} has no place: {}", entry(path_, name), hdf5::explanation()));
+      }
+    }
+  }
+  if (data_type == DataType::bfloat16) write_attribute(hdf5::element_type_attribute, type.name, name);
+  return offset;
 }
 
 #define PALIMPSEST_INSTANTIATE(T)                                                           \

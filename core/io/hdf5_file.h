@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/data_type.h"
 #include "core/tensor.h"
 
 namespace palimpsest {
@@ -77,6 +78,10 @@ class Hdf5File {
   /// Appends to a one-dimensional data set, creating it when there is none of that name.
   template <class T>
   void append(const std::string& name, std::span<const T> values);
+
+  /// Creates a data set whose elements will lie in one piece, without writing them, and returns where in the file
+  /// they begin (0 when there are none). The checksum is the caller's business.
+  std::uint64_t reserve(const std::string& name, const Shape& shape, DataType type);
 
   // Attributes of the file, or of the group or data set `object`.
 

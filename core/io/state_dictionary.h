@@ -17,14 +17,25 @@ namespace palimpsest {
 /// Tensors are handles: reading into one of them changes the component that put it in.
 class StateDictionary {
  public:
+  /// A tensor, or a run of its elements: of a tensor that several ranks hold together, each adds its own share.
   struct Entry {
     std::string name;
-    Tensor tensor;
+    Tensor tensor;           // of `shape`, or one-dimensional where it is a share
+    Shape shape;             // of the whole
+    std::int64_t begin = 0;  // which element of the whole is the first, in row-major order
+
+    std::int64_t end() const { return begin + tensor.elements(); }
+    bool whole() const { return tensor.elements() == shape.elements(); }
+    /// Elements [first, last) of the whole, all of which are here; they share the storage.
+    Entry slice(std::int64_t first, std::int64_t last) const;
   };
 
   /// Names are '/'-separated paths without empty, "." or ".." parts. Throws ShapeError on another
   /// name, on one already taken and on an undefined tensor.
   void add(std::string name, Tensor tensor);
+  /// The elements from `begin` on of a tensor of shape `whole`. Throws ShapeError also when they are not part of it.
+  void add_slice(std::string name, const Shape& whole, std::int64_t begin, const Tensor& elements);
+  void add(Entry entry);
   /// Adds every entry of `other` as "prefix/name".
   void add_all(std::string_view prefix, const StateDictionary& other);
 
@@ -43,5 +54,8 @@ class StateDictionary {
   std::vector<Entry> entries_;
   std::map<std::string, std::size_t, std::less<>> positions_;
 };
+
+/// The same entries with tensors of their own in `pool`, copied by all threads.
+StateDictionary copy_of(const StateDictionary& entries, MemoryPool& pool);
 
 }  // namespace palimpsest

@@ -29,6 +29,7 @@ constexpr double seconds_between_lines = 30;
 
 struct Options {
   std::string model;
+  std::int64_t step = 0;  // 0: the newest
   std::string split = "test";
   std::string data;
   std::string json;
@@ -52,9 +53,8 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   const ThreadPlan threads = configure_threads(options.threads, communicator);
   for (const std::string& warning : threads.warnings) log.warn(warning);
-  const Checkpoint checkpoint = open_checkpoint(options.model, communicator);
   MemoryPool pool;
-  const SavedModel saved = read_model(checkpoint, pool);
+  const SavedModel saved = open_model(options.model, options.step, communicator, pool);
   const RunConfig config =
       std::filesystem::is_regular_file(options.model) ? load_run_config(options.model) : saved.config;
   const TokenFile file(options.data.empty() ? token_file_of(config.data, options.split) : options.data);
@@ -62,7 +62,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
     throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}", file.path().string(),
                                 file.tokenizer_identity(), saved.tokenizer->identity()));
   }
-  log.note(fmt::format("Evaluating {} (step {}) on {}: {}, {} tokens; {}, {} each", saved.path.string(),
+  log.note(fmt::format("Evaluating {} (step {}) on {}: {}, {} tokens; {}, {} each", saved.path().string(),
                        saved.state.step, file.path().string(), format_plural(file.document_count(), "document"),
                        file.token_count(), communicator.description(), format_plural(threads.threads, "thread")));
 
@@ -86,14 +86,14 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   log.end_progress();
   if (!communicator.is_root()) return ExitCode::ok;
 
-  nlohmann::ordered_json json = {{"checkpoint", saved.path.string()},
+  nlohmann::ordered_json json = {{"checkpoint", saved.path().string()},
                                  {"step", saved.state.step},
                                  {"data", file.path().string()},
                                  {"data_checksum", file.checksum()}};
   json.update(to_json(result));
   fmt::print("{}", format_evaluation(result));
   std::filesystem::path destination = options.json;
-  if (const auto run_directory = run_directory_of(checkpoint); destination.empty() && !run_directory.empty()) {
+  if (const auto run_directory = run_directory_of(*saved.checkpoint); destination.empty() && !run_directory.empty()) {
     destination = RunDirectory(run_directory).evaluation() /
                   fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.state.step);
   }
@@ -113,6 +113,8 @@ Command add_eval_command(CLI::App& program) {
       ->add_option("MODEL", options->model,
                    "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
       ->required();
+  command->add_option("--step", options->step, "The run's checkpoint of this step (default: the newest that is whole)")
+      ->check(whole_number_from(1));
   command->add_option("--split", options->split, "Which of the configuration's token files (default: test)")
       ->check(CLI::IsMember({"train", "validation", "test"}));
   command->add_option("--data", options->data, "Another token file instead")->type_name("FILE");
@@ -139,7 +141,7 @@ Command add_eval_command(CLI::App& program) {
       help_footer("palimpsest eval runs/quickstart --split test\n"
                   "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
                   "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"
-                  "palimpsest eval runs/quickstart/checkpoints/step-00000400 --data other.tokens.h5"));
+                  "palimpsest eval runs/quickstart --step 400 --data other.tokens.h5"));
   return {command, [options](Communicator& communicator) { return evaluate_model(*options, communicator); }};
 }
 

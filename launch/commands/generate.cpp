@@ -27,6 +27,7 @@ namespace {
 
 struct Options {
   std::string model;
+  std::int64_t step = 0;  // 0: the newest
   std::string prompt;
   std::string prompt_file;
   GenerationOptions generation;
@@ -60,7 +61,7 @@ int generate_text(const Options& options, Communicator& communicator) {
   for (const std::string& warning : threads.warnings) log.warn(warning);
   const std::string prompt = read_prompt(options);
   MemoryPool pool;
-  const SavedModel saved = read_model(open_checkpoint(options.model, communicator), pool);
+  const SavedModel saved = open_model(options.model, options.step, communicator, pool);
 
   if (!options.quiet) write_to_stdout(prompt);
   const GenerationResult result =
@@ -90,6 +91,8 @@ Command add_generate_command(CLI::App& program) {
       ->add_option("MODEL", options->model,
                    "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
       ->required();
+  command->add_option("--step", options->step, "The run's checkpoint of this step (default: the newest that is whole)")
+      ->check(whole_number_from(1));
   CLI::Option* prompt =
       command->add_option("--prompt", options->prompt, "Text to continue (default: start a document)");
   command->add_option("--prompt-file", options->prompt_file, "File with the text to continue; - reads standard input")

@@ -17,6 +17,7 @@ namespace {
 
 struct Options {
   std::string model;
+  std::int64_t step = 0;  // 0: the newest
   bool json = false;
 };
 
@@ -32,7 +33,7 @@ nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const Save
   for (const auto& file : checkpoint.files()) {
     files.push_back({{"name", file.name}, {"bytes", file.fingerprint.bytes}, {"hash", file.fingerprint.hash}});
   }
-  return {{"checkpoint", saved.path.string()},
+  return {{"checkpoint", saved.path().string()},
           {"step", saved.state.step},
           {"parameters", saved.model->parameters().elements()},
           {"state", state},
@@ -50,14 +51,14 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
       "data        {} batches of {} lanes x {} tokens read, seed {}, data {}\n"
       "tokenizer   {}\n"
       "memory      {}\n"
-      "written by  {} with {} each\n"
+      "written by  {} with {} each, {}\n"
       "files       {} with {}B, sizes and hashes verified\n",
-      saved.path.string(), state.step, saved.config.train.steps, state.optimizer_step, state.skipped_steps,
+      saved.path().string(), state.step, saved.config.train.steps, state.optimizer_step, state.skipped_steps,
       state.tokens, state.cursor.steps, state.cursor.batch_size, state.cursor.sequence_length, state.cursor.seed,
       state.cursor.data_checksum, state.tokenizer_identity,
       state.memory_documents.empty() ? "not carried" : fmt::format("of {} lanes", state.memory_documents.size()),
-      format_plural(state.ranks, "rank"), format_plural(state.threads, "thread"), checkpoint.files().size(),
-      format_count(static_cast<double>(bytes_of(checkpoint))));
+      format_plural(state.ranks, "rank"), format_plural(state.threads, "thread"), state.instruction_set,
+      checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
   text += "\n" + format_parameters(saved.model->parameters());
   text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";
   text += format_gates(gate_values(saved.model->parameters()));
@@ -65,9 +66,9 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
 }
 
 int inspect(const Options& options, Communicator& communicator) {
-  const Checkpoint checkpoint = open_checkpoint(options.model, communicator);
   MemoryPool pool;
-  const SavedModel saved = read_model(checkpoint, pool);
+  const SavedModel saved = open_model(options.model, options.step, communicator, pool);
+  const Checkpoint& checkpoint = *saved.checkpoint;
   if (communicator.is_root()) {
     fmt::print("{}", options.json ? describe_as_json(checkpoint, saved).dump(2) + '\n' : describe(checkpoint, saved));
   }
@@ -83,10 +84,12 @@ Command add_inspect_command(CLI::App& program) {
       ->add_option("MODEL", options->model,
                    "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
       ->required();
+  command->add_option("--step", options->step, "The run's checkpoint of this step (default: the newest that is whole)")
+      ->check(whole_number_from(1));
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
       help_footer("palimpsest inspect runs/quickstart\n"
-                  "palimpsest inspect runs/quickstart/checkpoints/step-00000400 --json"));
+                  "palimpsest inspect runs/quickstart --step 400 --json"));
   return {command, [options](Communicator& communicator) { return inspect(*options, communicator); }};
 }
 

@@ -1,3 +1,5 @@
+#include <tuple>
+
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -36,6 +38,36 @@ TEST(StateDictionary, RefusesWhatCannotBeStored) {
     EXPECT_THROW(state.add(name, tensor), ShapeError) << name;
   }
   EXPECT_EQ(state.size(), 1u);
+  EXPECT_THROW(state.add_slice("slice", Shape{3}, 2, tensor), ShapeError);
+  EXPECT_THROW(state.add_slice("slice", Shape{3}, -1, tensor), ShapeError);
+  EXPECT_THROW(state.add_slice("slice", Shape{1}, 0, tensor), ShapeError);
+}
+
+TEST(StateDictionary, HoldsSharesOfTensors) {
+  MemoryPool pool;
+  const std::vector<double> values = {0, 1, 2, 3, 4, 5};
+  Tensor tensor = Tensor::from_values(pool, Shape{2, 3}, DataType::float32, values);
+  StateDictionary state;
+  state.add("whole", tensor);
+  state.add_slice("share", Shape{4, 3}, 3, tensor);
+  state.add_slice("all", Shape{6}, 0, tensor);
+  const auto& [whole, share, all] = std::tie(state.entries()[0], state.entries()[1], state.entries()[2]);
+  EXPECT_TRUE(whole.whole());
+  EXPECT_FALSE(share.whole());
+  EXPECT_TRUE(all.whole());
+  EXPECT_EQ(all.tensor.shape(), Shape{6});
+  EXPECT_EQ(share.end(), 9);
+  EXPECT_EQ(share.tensor.shape(), Shape{6});
+  const StateDictionary::Entry part = share.slice(4, 7);
+  EXPECT_EQ(part.begin, 4);
+  EXPECT_EQ(part.shape, (Shape{4, 3}));
+  EXPECT_EQ(part.tensor.to_doubles(), (std::vector<double>{1, 2, 3}));
+
+  const StateDictionary copies = copy_of(state, pool);
+  tensor.values<float>()[1] = 9;
+  EXPECT_EQ(part.tensor.to_doubles()[0], 9);
+  EXPECT_EQ(copies.at("share").to_doubles(), values);
+  EXPECT_EQ(copies.entries()[1].begin, 3);
 }
 
 }  // namespace

@@ -158,13 +158,13 @@ class EndToEndTest(unittest.TestCase):
         return json.loads((self.checkpoint(run, step) / "manifest.json").read_text(encoding="utf-8"))
 
     def tensors(self, run, step):
-        """Every data set of a checkpoint by name, as bytes."""
-        found = {}
-        for file in sorted(self.checkpoint(run, step).glob("*.h5")):
-            with h5py.File(file, "r") as opened:
-                opened.visititems(lambda name, item: found.update({name: numpy.asarray(item).tobytes()})
-                                  if isinstance(item, h5py.Dataset) else None)
-        return found
+        """Every entry of a checkpoint by name, as bytes, its shares put together."""
+        shares = {}
+        for described in self.manifest(run, step)["files"]:
+            with h5py.File(self.checkpoint(run, step) / described["name"], "r") as file:
+                for entry in described["entries"]:
+                    shares.setdefault(entry["name"], []).append((entry["begin"], numpy.asarray(file[entry["name"]]).tobytes()))
+        return {name: b"".join(data for _, data in sorted(parts)) for name, parts in shares.items()}
 
     def assert_same_checkpoint(self, first, second, step):
         """Equal bits in every tensor and an equal state of the run."""

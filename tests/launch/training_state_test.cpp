@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/checkpointer.h"
 #include "launch/saved_model.h"
+#include "tests/file_damage.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
 
@@ -15,7 +17,7 @@ namespace {
 class TrainingStateTest : public testing::Test {
  protected:
   Checkpoint save(const nlohmann::json& state, const StateDictionary& owned = {}) {
-    Checkpointer checkpointer(directory_ / "checkpoints", *communicator_, 0);
+    Checkpointer checkpointer(CheckpointStore(directory_ / "checkpoints"), *communicator_, /*asynchronous=*/false);
     checkpointer.save(3, {}, owned, state, "");
     return Checkpoint::open(directory_ / "checkpoints" / "step-00000003", *communicator_);
   }
@@ -32,6 +34,7 @@ class TrainingStateTest : public testing::Test {
     state.tokenizer_model = std::string("\0\xff\x10 model", 9);
     state.ranks = 2;
     state.threads = 8;
+    state.instruction_set = "avx2";
     return state;
   }
 
@@ -79,24 +82,55 @@ TEST_F(TrainingStateTest, MemoryOfEveryLaneComesBackForAnotherSharingOfLanes) {
   const Checkpoint checkpoint = save(to_json(state), memory_entries(written, 0));
 
   std::vector<MemoryState> read = {empty_memory(pool_, config, 3, DataType::float32)};
-  read_memory(checkpoint, training_state_of(checkpoint), 1, read);  // lanes 1 to 3
+  checkpoint.load(memory_entries(read, 1), *communicator_);  // lanes 1 to 3
+  set_memory_documents(training_state_of(checkpoint), checkpoint.path(), 1, read);
   EXPECT_EQ(read[0].documents, (std::vector<std::int64_t>{1, 2, 3}));
   for (std::int64_t lane = 0; lane < 3; ++lane) {
     EXPECT_EQ(read[0].layers[1].matrix.rows(lane, lane + 1).to_doubles().back(), 11.0 + static_cast<double>(lane));
     EXPECT_EQ(read[0].layers[1].norm.rows(lane, lane + 1).to_doubles().front(), 21.0 + static_cast<double>(lane));
     EXPECT_EQ(read[0].layers[0].norm.rows(lane, lane + 1).to_doubles().front(), 0.0);
   }
-  EXPECT_THROW(read_memory(checkpoint, training_state_of(checkpoint), 2, read), FileError);
+  EXPECT_THROW(checkpoint.load(memory_entries(read, 2), *communicator_), FileError);
+  EXPECT_THROW(set_memory_documents(training_state_of(checkpoint), checkpoint.path(), 2, read), FileError);
 }
 
-TEST_F(TrainingStateTest, CheckpointIsFoundByItsOwnPathOrItsRunDirectory) {
-  save(to_json(example()));
-  const auto own = directory_ / "checkpoints" / "step-00000003";
-  EXPECT_EQ(open_checkpoint(own, *communicator_).path(), own);
-  EXPECT_EQ(open_checkpoint(directory_.path(), *communicator_).path(), own);
-  EXPECT_EQ(run_directory_of(open_checkpoint(own, *communicator_)), directory_.path());
-  EXPECT_THROW(open_checkpoint(directory_ / "nothing", *communicator_), FileError);
-  EXPECT_THROW(open_checkpoint(own.parent_path(), *communicator_), FileError);
+TEST_F(TrainingStateTest, ModelIsFoundByItsCheckpointItsRunDirectoryAndItsStep) {
+  const std::unique_ptr<LanguageModel> model = tiny_model(pool_);
+  RunConfig config;
+  config.model = tiny_config();
+  TrainingState state = example();
+  state.tokenizer_identity = ByteTokenizer().identity();
+  state.tokenizer_model.clear();
+  Checkpointer checkpointer(CheckpointStore(directory_ / "checkpoints"), *communicator_, /*asynchronous=*/false);
+  for (const std::int64_t step : {3, 5}) {
+    StateDictionary parameters;
+    for (const Parameter& parameter : model->parameters()) {
+      parameters.add("parameters/" + parameter.name, parameter.master);
+    }
+    state.step = step;
+    checkpointer.save(step, parameters, {}, to_json(state), to_yaml(config));
+  }
+  const auto path_of = [&](std::int64_t step) { return directory_ / "checkpoints" / checkpoint_directory_name(step); };
+  const auto found = [&](const std::filesystem::path& path, std::int64_t step) {
+    return open_model(path, step, *communicator_, pool_).path();
+  };
+  EXPECT_EQ(found(path_of(3), 0), path_of(3));
+  EXPECT_EQ(found(directory_.path(), 0), path_of(5));
+  EXPECT_EQ(found(directory_.path(), 3), path_of(3));
+  const SavedModel saved = open_model(directory_.path(), 3, *communicator_, pool_);
+  EXPECT_EQ(run_directory_of(*saved.checkpoint), directory_.path());
+  EXPECT_EQ(saved.state.step, 3);
+  EXPECT_EQ(saved.model->parameters().begin()->master.to_doubles(), model->parameters().begin()->master.to_doubles());
+
+  EXPECT_TRUE(holds(message_of([&] { found(directory_.path(), 4); }),
+                    "there is no checkpoint of step 4; there are those of 3, 5"));
+  EXPECT_TRUE(holds(message_of([&] { found(path_of(3), 5); }), "is the checkpoint of step 3, asked for was step 5"));
+  EXPECT_THROW(found(directory_ / "nothing", 0), FileError);
+  EXPECT_THROW(found(path_of(3).parent_path(), 0), FileError);
+  // The one that was asked for, or none; the newest that is whole where none was.
+  flip_byte(path_of(5) / "state-00000.h5", 3000);
+  EXPECT_TRUE(holds(message_of([&] { found(directory_.path(), 5); }), "damaged: its hash is"));
+  EXPECT_EQ(found(directory_.path(), 0), path_of(3));
 }
 
 }  // namespace
