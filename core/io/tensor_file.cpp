@@ -105,9 +105,11 @@ TensorFile write_tensor_file(const std::filesystem::path& path, const StateDicti
 void read_verified(const std::filesystem::path& path, const FileFingerprint& expected,
                    std::vector<Destination> destinations) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) {
+  // A link could lead out of the directory whose manifest vouches for the file.
+  const auto type = std::filesystem::symlink_status(path, error).type();
+  if (type != std::filesystem::file_type::regular) {
     throw FileError(fmt::format("{}: {}", path.string(),
-                                std::filesystem::exists(path, error) ? "not a regular file" : "no such file"));
+                                type == std::filesystem::file_type::not_found ? "no such file" : "not a regular file"));
   }
   const Descriptor file = Descriptor::for_reading(path);
   if (const std::uint64_t size = file.size(); size != expected.bytes) {
