@@ -48,6 +48,9 @@ void validate(const RunConfig& config) {
     throw ConfigError("train.recompute segment needs train.schedule sequential or automatic, found parallel");
   }
   if (train.sequence_ranks > 1) validate_sequence_ranks(train, model.segment_length);
+  if (config.optimizer.sharded && config.optimizer.kind != OptimizerKind::adamw) {
+    throw ConfigError("optimizer.sharded true needs optimizer.kind adamw, found adafactor");
+  }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
   if (config.evaluation.every > 0 && config.data.validation.empty()) {
     throw ConfigError(

@@ -150,6 +150,10 @@ void describe_optimizer(Config& optimizer, Visitor& visitor) {
   visitor.field("epsilon", optimizer.epsilon, positive(), "AdamW: added to the root of the second moment.");
   visitor.field("clip_norm", optimizer.clip_norm, at_least(0.0),
                 "Largest norm of all gradients together; larger ones are scaled down to it. 0: no clipping.");
+  visitor.field(
+      "sharded", optimizer.sharded, Boolean{},
+      "AdamW: whether every rank keeps the optimizer's state for its share of the parameters alone, and updates "
+      "that (ZeRO, stage 1): memory falls with the number of ranks, the bits stay the same.");
   visitor.field("adafactor_decay_rate", optimizer.adafactor_decay_rate, between(0.0, 1.0),
                 "Adafactor: the second moment of step t decays by 1 - t^-rate.");
   visitor.field("adafactor_clip_threshold", optimizer.adafactor_clip_threshold, positive(),

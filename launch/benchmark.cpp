@@ -21,6 +21,7 @@
 #include "optim/gradient_reducer.h"
 #include "optim/learning_rate.h"
 #include "optim/optimizer.h"
+#include "optim/sharded_update.h"
 
 namespace palimpsest {
 
@@ -114,11 +115,13 @@ class Bench {
     result_.subject = "training";
     result_.tokens_per_step = lanes_.per_rank * config_.train.sequence_length / config_.train.sequence_ranks;
     result_.model_flops_per_token = training_flops_per_token(config_.model, config_.train.sequence_length);
-    const auto optimizer = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
+    const ParameterShares shares = share_parameters(config_.optimizer, model_.parameters(), communicator_);
+    const auto optimizer = make_optimizer(config_.optimizer, model_.parameters(), state_pool_, shares);
+    result_.optimizer_bytes = static_cast<std::int64_t>(optimizer->state_bytes());
     const TokenBatch batch =
         synthetic_batch(lanes_.per_micro_batch, config_.train.sequence_length, config_.model.vocab_size);
     const double scale = 1.0 / static_cast<double>(config_.train.batch_size * config_.train.sequence_length);
-    GradientReducer reducer(model_.parameters(), counting_, step_pool_, reduction_options(config_.train));
+    GradientReducer reducer(model_.parameters(), counting_, step_pool_, reduction_options(config_.train), shares);
     std::int64_t done = 0;
     measure(options_.warm_up, options_.steps, [&](bool counts) {
       counting_.reset();
@@ -142,15 +145,38 @@ class Bench {
       GradientNorm norm(model_.parameters(), counting_);
       reducer.finish([&](std::size_t index) { norm.add(index); });
       const auto updating = Clock::now();
-      optimizer->update(model_.parameters(), learning_rate_at(config_.optimizer, done++, 1'000'000),
-                        clip_factor(norm.total(), config_.optimizer.clip_norm));
+      const LearningRates rates = learning_rate_at(config_.optimizer, done++, 1'000'000);
+      const double scale_to_clip = clip_factor(norm.total(), config_.optimizer.clip_norm);
+      update_shared_out(*optimizer, model_.parameters(), rates, scale_to_clip, counting_);
       if (!counts) return;
       const auto steps = static_cast<double>(options_.steps);
       result_.optimizer_seconds += seconds_since(updating) / steps;
       result_.communication_seconds += std::chrono::duration<double>(updating - communicating).count() / steps;
       result_.waiting_seconds += std::chrono::duration<double>(communicating - waiting).count() / steps;
+      result_.exposed_seconds += counting_.counts().seconds_waited() / steps;
       result_.bytes_sent_per_step = counting_.counts().bytes();
+      result_.communication_calls_per_step = counting_.counts().calls();
     });
+    measure_communication_alone(reducer, shares);
+  }
+
+  /// The sums of a step's gradients and the gathering of its parameters, the fastest of a few times.
+  void measure_communication_alone(GradientReducer& reducer, const ParameterShares& shares) {
+    if (communicator_.size() == 1) return;
+    for (int i = 0; i < 3; ++i) {
+      communicator_.barrier();
+      const auto start = Clock::now();
+      reducer.finish();
+      std::vector<Transfer> transfers;
+      for (std::size_t index = 0; index < model_.parameters().size(); ++index) {
+        Tensor& master = model_.parameters().all()[index].master;
+        if (shares.cut(index)) transfers.push_back(communicator_.begin_all_gather_shares(master.values<float>()));
+      }
+      for (Transfer& transfer : transfers) transfer.wait();
+      const double seconds = seconds_since(start);
+      double& fastest = result_.communication_alone_seconds;
+      fastest = i == 0 ? seconds : std::min(fastest, seconds);
+    }
   }
 
   void measure_forward() {

@@ -35,11 +35,16 @@ struct BenchmarkResult {
   double model_flops_per_token = 0;
   double matmul_peak_gflops = 0;  // of one rank's threads, the same precision
   double stream_gigabytes_per_second = 0;
-  double optimizer_seconds = 0;          // these three: a step's mean
-  double communication_seconds = 0;      // sums of gradients that the computation did not hide
-  double waiting_seconds = 0;            // for ranks that computed longer
-  std::int64_t bytes_sent_per_step = 0;  // by this rank to others
-  OperatorProfile operators;             // seconds of all measured steps
+  // These are a step's means.
+  double optimizer_seconds = 0;
+  double communication_seconds = 0;        // until all sums of gradients were there, when no rank computed any more
+  double waiting_seconds = 0;              // for ranks that computed longer
+  double exposed_seconds = 0;              // in which nothing but communication of gradients and parameters went on
+  double communication_alone_seconds = 0;  // the same communication afterwards, with nothing to hide behind
+  std::int64_t bytes_sent_per_step = 0;    // by this rank to others
+  std::int64_t communication_calls_per_step = 0;
+  std::int64_t optimizer_bytes = 0;  // state of this rank
+  OperatorProfile operators;         // seconds of all measured steps
   double page_faults_per_step = 0;
   std::int64_t peak_memory_bytes = 0;
   double weight_bytes_per_token = 0;  // generation: read from memory for each token

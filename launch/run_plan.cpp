@@ -96,6 +96,12 @@ DataType compute_type(Precision precision) {
   return precision == Precision::bfloat16 && has_native_bfloat16() ? DataType::bfloat16 : DataType::float32;
 }
 
+ParameterShares share_parameters(const OptimizerConfig& config, const ParameterList& parameters,
+                                 const Communicator& communicator) {
+  if (!config.sharded) return {};
+  return {parameters, communicator.rank(), communicator.size()};
+}
+
 ReductionOptions reduction_options(const TrainConfig& config) {
   return {static_cast<std::int64_t>(config.gradient_bucket * 1024 * 1024), config.gradient_wire};
 }

@@ -45,6 +45,10 @@ StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks);
 /// What the model computes in: float32 where the machine has no fast bfloat16 products.
 DataType compute_type(Precision precision);
 
+/// Which elements of the parameters this rank updates: all, unless optimizer.sharded.
+ParameterShares share_parameters(const OptimizerConfig& config, const ParameterList& parameters,
+                                 const Communicator& communicator);
+
 /// How gradients travel.
 ReductionOptions reduction_options(const TrainConfig& config);
 

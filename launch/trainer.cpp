@@ -20,6 +20,7 @@
 #include "launch/threads.h"
 #include "optim/gradient_norm.h"
 #include "optim/learning_rate.h"
+#include "optim/sharded_update.h"
 
 namespace palimpsest {
 
@@ -86,8 +87,9 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   }
 
   model_.initialize(config_.train.seed);
-  optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_);
-  reducer_.emplace(model_.parameters(), communicator_, step_pool_, reduction_options(config_.train));
+  const ParameterShares shares = share_parameters(config_.optimizer, model_.parameters(), communicator_);
+  optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_, shares);
+  reducer_.emplace(model_.parameters(), communicator_, step_pool_, reduction_options(config_.train), shares);
   const LanePlan lanes = plan_lanes(config_.train, communicator_.size());
   first_lane_ = group_of(communicator_.rank(), config_.train.sequence_ranks) * lanes.per_rank;
   for (std::int64_t lane = 0; lane < lanes.per_rank; lane += lanes.per_micro_batch) {
@@ -157,7 +159,8 @@ Trainer::StepOutcome Trainer::train_step() {
   if (outcome.skipped) {
     skip_step(loss);
   } else {
-    optimizer_->update(model_.parameters(), rates, clip_factor(norm, config_.optimizer.clip_norm));
+    update_shared_out(*optimizer_, model_.parameters(), rates, clip_factor(norm, config_.optimizer.clip_norm),
+                      communicator_);
     consecutive_skips_ = 0;
   }
   ++step_;

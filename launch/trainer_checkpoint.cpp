@@ -102,7 +102,9 @@ void Trainer::start_checkpoint() {
   }
   StateDictionary replicated;
   replicated.add_all("parameters", parameter_entries());
-  replicated.add_all("optimizer", optimizer_entries());
+  optimizer_->visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
+    (place.cut ? memory : replicated).add_slice(name, place.whole, place.begin, tensor);
+  });
   checkpointer_.start(step_, replicated, memory, to_json(state), to_yaml(config_));
 }
 
@@ -134,8 +136,8 @@ StateDictionary Trainer::parameter_entries() {
 
 StateDictionary Trainer::optimizer_entries() {
   StateDictionary entries;
-  optimizer_->visit_state([&](const std::string& name, Tensor& tensor) {
-    entries.add(name.substr(std::string_view("optimizer/").size()), tensor);
+  optimizer_->visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
+    entries.add_slice(name.substr(std::string_view("optimizer/").size()), place.whole, place.begin, tensor);
   });
   return entries;
 }

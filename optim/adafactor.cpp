@@ -74,12 +74,13 @@ Adafactor::Adafactor(const OptimizerConfig& config, const ParameterList& paramet
 }
 
 void Adafactor::visit_state(const StateVisitor& visit) {
+  const auto whole = [](const Tensor& state) { return StatePlace{false, state.shape(), 0}; };
   for (std::size_t i = 0; i < states_.size(); ++i) {
     if (states_[i].factored()) {
-      visit(state_name(i, "exp_avg_sq_row"), states_[i].exp_avg_sq_row);
-      visit(state_name(i, "exp_avg_sq_col"), states_[i].exp_avg_sq_col);
+      visit(state_name(i, "exp_avg_sq_row"), states_[i].exp_avg_sq_row, whole(states_[i].exp_avg_sq_row));
+      visit(state_name(i, "exp_avg_sq_col"), states_[i].exp_avg_sq_col, whole(states_[i].exp_avg_sq_col));
     } else {
-      visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq);
+      visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq, whole(states_[i].exp_avg_sq));
     }
   }
 }

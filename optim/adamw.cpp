@@ -17,35 +17,43 @@ struct Coefficients {
   T epsilon, keep;       // keep = 1 - rate * weight_decay
 };
 
-// One pass over memory: reads p, g, m, v and writes p, m, v (and the working copy).
+// One pass over memory: reads p, g, m, v and writes p, m, v (and the working copy), of `count` elements of which the
+// first is element `first` of the parameter.
 template <class T, class Gradient, class Store>
-void adamw_loop(std::int64_t count, const T* p, T* m, T* v, const Coefficients<T>& c, Gradient gradient, Store store) {
+void adamw_loop(std::int64_t first, std::int64_t count, const T* p, T* m, T* v, const Coefficients<T>& c,
+                Gradient gradient, Store store) {
   for_each_block(count, block_elements, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
-      const T g = gradient(i);
+      const T g = gradient(first + i);
       m[i] = c.beta1 * m[i] + c.one_minus_beta1 * g;
       v[i] = c.beta2 * v[i] + c.one_minus_beta2 * (g * g);
-      store(i, c.keep * p[i] - c.step_size * m[i] / (std::sqrt(v[i]) * c.inverse_sqrt_bias2 + c.epsilon));
+      store(first + i,
+            c.keep * p[first + i] - c.step_size * m[i] / (std::sqrt(v[i]) * c.inverse_sqrt_bias2 + c.epsilon));
     }
   });
 }
 
 }  // namespace
 
-AdamW::AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool)
-    : Optimizer(config, parameters) {
+AdamW::AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
+             const ParameterShares& shares)
+    : Optimizer(config, parameters, shares) {
   for (const Parameter& parameter : parameters) {
     const Tensor& master = parameter.master;
-    states_.push_back({Tensor::zeros(pool, master.shape(), master.data_type()),
-                       Tensor::zeros(pool, master.shape(), master.data_type())});
+    const bool cut = shares.cut(states_.size());
+    const Share own = shares.of(states_.size(), static_cast<std::size_t>(master.elements()));
+    const Shape shape = cut ? Shape{static_cast<std::int64_t>(own.size())} : master.shape();
+    states_.push_back({Tensor::zeros(pool, shape, master.data_type()),
+                       Tensor::zeros(pool, shape, master.data_type()),
+                       {cut, master.shape(), static_cast<std::int64_t>(own.begin)}});
   }
 }
 
 void AdamW::visit_state(const StateVisitor& visit) {
   for (std::size_t i = 0; i < states_.size(); ++i) {
-    visit(state_name(i, "exp_avg"), states_[i].exp_avg);
-    visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq);
+    visit(state_name(i, "exp_avg"), states_[i].exp_avg, states_[i].place);
+    visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq, states_[i].place);
   }
 }
 
@@ -65,7 +73,7 @@ void AdamW::update_parameter(std::size_t index, Parameter& parameter, const Upda
     };
     State& state = states_[index];
     access_parameter<T>(parameter, static_cast<T>(update.gradient_scale), [&](auto gradient, auto store) {
-      adamw_loop(parameter.master.elements(), parameter.master.data<T>(), state.exp_avg.data<T>(),
+      adamw_loop(state.place.begin, state.exp_avg.elements(), parameter.master.data<T>(), state.exp_avg.data<T>(),
                  state.exp_avg_sq.data<T>(), c, gradient, store);
     });
   });

@@ -10,10 +10,12 @@
 
 namespace palimpsest {
 
-/// State per parameter, of the master's shape and type: exp_avg (m) and exp_avg_sq (v).
+/// State per parameter, of the master's shape and type, or one-dimensional where this rank has a share of it: exp_avg
+/// (m) and exp_avg_sq (v).
 class AdamW final : public Optimizer {
  public:
-  AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool);
+  AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
+        const ParameterShares& shares = {});
 
   void visit_state(const StateVisitor& visit) override;
 
@@ -21,6 +23,7 @@ class AdamW final : public Optimizer {
   struct State {
     Tensor exp_avg;
     Tensor exp_avg_sq;
+    StatePlace place;
   };
 
   void update_parameter(std::size_t index, Parameter& parameter, const Update& update) override;

@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -15,11 +16,13 @@ bool decays(ParameterRole role) { return role == ParameterRole::matrix || role =
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerConfig& config, const ParameterList& parameters) : config_(config) {
+Optimizer::Optimizer(const OptimizerConfig& config, const ParameterList& parameters, ParameterShares shares)
+    : config_(config), shares_(std::move(shares)) {
   for (const Parameter& parameter : parameters) parameter_names_.push_back(parameter.name);
 }
 
-void Optimizer::update(ParameterList& parameters, const LearningRates& rates, double gradient_scale) {
+void Optimizer::update(ParameterList& parameters, const LearningRates& rates, double gradient_scale,
+                       const Updated& updated) {
   if (!std::ranges::equal(parameters.all(), parameter_names_, {}, &Parameter::name)) {
     throw ShapeError(fmt::format("the optimizer was made for {} parameters and got {} others", parameter_names_.size(),
                                  parameters.size()));
@@ -28,8 +31,16 @@ void Optimizer::update(ParameterList& parameters, const LearningRates& rates, do
   std::size_t index = 0;
   for (Parameter& parameter : parameters) {
     const double weight_decay = decays(parameter.role) ? config_.weight_decay : 0.0;
-    update_parameter(index++, parameter, {step_, rates.of(parameter.role), weight_decay, gradient_scale});
+    update_parameter(index, parameter, {step_, rates.of(parameter.role), weight_decay, gradient_scale});
+    if (updated) updated(index);
+    ++index;
   }
+}
+
+std::size_t Optimizer::state_bytes() {
+  std::size_t bytes = 0;
+  visit_state([&](const std::string&, Tensor& state, const StatePlace&) { bytes += state.bytes(); });
+  return bytes;
 }
 
 std::string Optimizer::state_name(std::size_t index, const char* quantity) const {
@@ -37,10 +48,14 @@ std::string Optimizer::state_name(std::size_t index, const char* quantity) const
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, const ParameterList& parameters,
-                                          MemoryPool& pool) {
+                                          MemoryPool& pool, const ParameterShares& shares) {
   switch (config.kind) {
-    case OptimizerKind::adamw: return std::make_unique<AdamW>(config, parameters, pool);
-    case OptimizerKind::adafactor: return std::make_unique<Adafactor>(config, parameters, pool);
+    case OptimizerKind::adamw: return std::make_unique<AdamW>(config, parameters, pool, shares);
+    case OptimizerKind::adafactor:
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        if (shares.cut(i)) throw ConfigError("optimizer.sharded: true needs optimizer.kind: adamw, not adafactor");
+      }
+      return std::make_unique<Adafactor>(config, parameters, pool);
   }
   throw ConfigError("unknown optimizer kind");
 }

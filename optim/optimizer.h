@@ -12,12 +12,21 @@
 #include "autograd/parameter.h"
 #include "optim/learning_rate.h"
 #include "optim/optimizer_config.h"
+#include "optim/parameter_shares.h"
 
 namespace palimpsest {
 
 class Optimizer {
  public:
-  using StateVisitor = std::function<void(const std::string& name, Tensor& state)>;
+  /// Where a state tensor belongs: of a parameter that is shared out it holds the elements from `begin` on of what
+  /// would be a tensor of shape `whole`.
+  struct StatePlace {
+    bool cut;
+    Shape whole;
+    std::int64_t begin;
+  };
+  using StateVisitor = std::function<void(const std::string& name, Tensor& state, const StatePlace& place)>;
+  using Updated = std::function<void(std::size_t index)>;
 
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
@@ -27,13 +36,19 @@ class Optimizer {
   /// change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on the way
   /// (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on
   /// matrices and embeddings only. The bits of the result do not depend on the number of threads.
-  /// Throws ShapeError when the parameters are not those of the constructor.
-  void update(ParameterList& parameters, const LearningRates& rates, double gradient_scale = 1.0);
+  /// Of parameters that are shared out, only this rank's share changes. Calls `updated(index)` after each parameter,
+  /// in order. Throws ShapeError when the parameters are not those of the constructor.
+  void update(ParameterList& parameters, const LearningRates& rates, double gradient_scale = 1.0,
+              const Updated& updated = {});
 
   /// Visits every state tensor in parameter order, by a name like
   /// "optimizer/layers.0.self_attn.q_proj.weight/exp_avg". Together with step() they are the whole
   /// state: restoring both continues bit for bit.
   virtual void visit_state(const StateVisitor& visit) = 0;
+  /// Which elements this rank updates.
+  const ParameterShares& shares() const { return shares_; }
+  /// Of all state tensors of this rank.
+  std::size_t state_bytes();
 
   /// Updates made so far.
   std::int64_t step() const { return step_; }
@@ -48,7 +63,7 @@ class Optimizer {
     double gradient_scale;
   };
 
-  Optimizer(const OptimizerConfig& config, const ParameterList& parameters);
+  Optimizer(const OptimizerConfig& config, const ParameterList& parameters, ParameterShares shares = {});
 
   virtual void update_parameter(std::size_t index, Parameter& parameter, const Update& update) = 0;
 
@@ -57,12 +72,14 @@ class Optimizer {
 
  private:
   OptimizerConfig config_;
+  ParameterShares shares_;
   std::vector<std::string> parameter_names_;
   std::int64_t step_ = 0;
 };
 
-/// The optimiser that `config.kind` names, its state zero and allocated from `pool`.
+/// The optimiser that `config.kind` names, its state zero and allocated from `pool`; of parameters that are shared out
+/// it has the state of this rank's elements. Throws ConfigError where it cannot (Adafactor).
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, const ParameterList& parameters,
-                                          MemoryPool& pool);
+                                          MemoryPool& pool, const ParameterShares& shares = {});
 
 }  // namespace palimpsest

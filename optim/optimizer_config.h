@@ -22,6 +22,7 @@ struct OptimizerConfig {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double clip_norm = 1.0;  // 0: no clipping
+  bool sharded = false;    // every rank keeps the state of its share and updates that (AdamW)
 
   // Adafactor (Shazeer and Stern 2018)
   double adafactor_decay_rate = 0.8;

@@ -21,7 +21,8 @@ class ParameterShares {
     for (const Parameter& parameter : parameters) {
       const auto count = static_cast<std::size_t>(parameter.master.elements());
       const bool large = parameter.role == ParameterRole::matrix || parameter.role == ParameterRole::embedding;
-      const bool cut = size > 1 && large && parameter.master.data_type() == DataType::float32;
+      const bool enough = share_of(count, size - 1, size).size() > 0;  // for every rank
+      const bool cut = size > 1 && large && enough && parameter.master.data_type() == DataType::float32;
       shares_.push_back({cut, cut ? share_of(count, rank, size) : Share{0, count}});
     }
   }

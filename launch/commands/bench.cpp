@@ -1,4 +1,5 @@
 // palimpsest bench: how fast training, evaluation and generation run on this machine.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "launch/benchmark.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
+#include "launch/ranks_report.h"
 
 namespace palimpsest {
 
@@ -17,7 +19,7 @@ Command add_bench_command(CLI::App& program) {
     std::string config;
     std::vector<std::string> overrides;
     BenchmarkOptions benchmark;
-    bool forward = false, generate = false, json = false;
+    bool forward = false, generate = false, ranks_report = false, json = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
@@ -41,20 +43,35 @@ Command add_bench_command(CLI::App& program) {
       ->check(CLI::PositiveNumber)
       ->needs(generate)
       ->capture_default_str();
+  command
+      ->add_flag(
+          "--ranks-report", options->ranks_report,
+          "Under mpirun: how the ranks get on together. train.batch_size counts for each rank then (weak scaling)")
+      ->excludes(forward)
+      ->excludes(generate);
   command->add_flag("--json", options->json, "Print JSON instead of a table");
   command->footer(
       help_footer("palimpsest bench configs/bench/small.yaml\n"
                   "palimpsest bench configs/bench/paper.yaml --set train.precision=bfloat16 --steps 3 --json\n"
+                  "mpirun -n 2 palimpsest bench configs/bench/small.yaml --ranks-report\n"
                   "palimpsest bench configs/bench/small.yaml --generate --context 100000 --steps 200"));
   return {command, [options](Communicator& communicator) {
             using Subject = BenchmarkOptions::Subject;
             if (options->forward) options->benchmark.subject = Subject::forward;
             if (options->generate) options->benchmark.subject = Subject::generation;
-            const BenchmarkResult result =
-                run_benchmark(load_run_config(options->config, options->overrides), options->benchmark, communicator);
-            if (communicator.is_root()) {
-              fmt::print("{}", options->json ? to_json(result).dump(2) + "\n" : format_benchmark(result));
+            RunConfig config = load_run_config(options->config, options->overrides);
+            if (options->ranks_report) {
+              config.train.batch_size *= std::max<std::int64_t>(1, communicator.size() / config.train.sequence_ranks);
             }
+            const BenchmarkResult result = run_benchmark(config, options->benchmark, communicator);
+            nlohmann::ordered_json json = to_json(result);
+            std::string text = format_benchmark(result);
+            if (options->ranks_report) {
+              const RanksReport report = gather_ranks(result, communicator);
+              json["ranks_report"] = to_json(report);
+              text += format_ranks(report);
+            }
+            if (communicator.is_root()) fmt::print("{}", options->json ? json.dump(2) + "\n" : text);
             return ExitCode::ok;
           }};
 }

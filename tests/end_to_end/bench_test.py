@@ -43,6 +43,18 @@ class Bench(EndToEndTest):
     def test_ranks(self):
         self.assertEqual(self.bench(settings=("train.batch_size=2",), ranks=2)["ranks"], 2)
 
+    def test_ranks_report(self):
+        # Twice the batch of the configuration on two ranks, and half of AdamW's state on each.
+        two, sharded = [self.bench("--ranks-report", settings=settings + ("train.batch_size=1",), ranks=2)["ranks_report"]
+                        for settings in ((), ("optimizer.sharded=true",))]
+        self.assertEqual((two["ranks"], sharded["ranks"]), (2, 2))
+        # Half of the gradients to the other rank, and half of the sums back.
+        self.assertAlmostEqual(two["bytes_per_step"] / two["parameter_bytes"], 1, delta=0.05)
+        self.assertAlmostEqual(sharded["bytes_per_step"] / two["bytes_per_step"], 1, delta=0.05)
+        self.assertGreater(two["communication_alone_seconds"], 0)
+        self.assertEqual(two["optimizer_bytes_a_rank"], 2 * two["parameter_bytes"])
+        self.assertAlmostEqual(sharded["optimizer_bytes_a_rank"] / two["optimizer_bytes_a_rank"], 0.5, delta=0.02)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -27,6 +27,25 @@ class DataParallel(EndToEndTest):
     def test_micro_batches(self):
         self.assert_close(self.train("whole", 2), self.train("micro", 2, {"micro_batch_size": 2}), 1e-6)
 
+    def test_a_sharded_optimizer_changes_no_bit_and_resumes_anywhere(self):
+        sharded = {"sharded": "true"}
+        whole, parts = self.train("whole-state", 4), self.train("parts", 4, optimizer=sharded)
+        self.assertEqual(whole, parts)
+        self.assertEqual(self.tensors("whole-state", 4).keys() - self.tensors("parts", 4).keys(), set())
+        # Two steps sharded on four ranks, the rest sharded on two and whole on one, and the other way round.
+        for first, second in (((4, sharded), (2, sharded)), ((4, sharded), (1, {})), ((2, {}), (4, sharded))):
+            name = f"from-{first[0]}-{len(first[1])}-to-{second[0]}-{len(second[1])}"
+            self.run_program("train", self.config(name, train=TRAIN, optimizer=first[1]), "--stop-after", 2,
+                             ranks=first[0])
+            resumed = self.run_program("train", self.config(name, train=TRAIN, optimizer=second[1]), ranks=second[0])
+            self.assertIn("Resuming from", resumed.stdout)
+            self.assert_close(whole, self.losses(name), 1e-6)
+
+    def test_adafactor_cannot_be_sharded(self):
+        config = self.config("adafactor", train=TRAIN, optimizer={"kind": "adafactor", "sharded": "true"})
+        result = self.run_program("train", config, ranks=2, expect=2)
+        self.assertIn("optimizer.sharded true needs optimizer.kind adamw, found adafactor", result.stderr)
+
     def test_gradients_in_bfloat16(self):
         expected, rounded = self.train("float32-wire", 2), self.train("bfloat16-wire", 2, {"gradient_wire": "bfloat16"})
         self.assertNotEqual(expected, rounded)

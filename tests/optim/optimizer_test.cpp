@@ -227,7 +227,7 @@ TEST_P(EveryOptimizer, RestoredStateContinuesBitForBit) {
   train(*optimizer, original, 1, 3);
 
   std::map<std::string, Tensor> saved;
-  optimizer->visit_state([&](const std::string& name, Tensor& state) {
+  optimizer->visit_state([&](const std::string& name, Tensor& state, const Optimizer::StatePlace&) {
     EXPECT_TRUE(saved.emplace(name, converted(pool, state, state.data_type())).second) << name << " visited twice";
   });
   for (const Parameter& parameter : original) {
@@ -235,7 +235,8 @@ TEST_P(EveryOptimizer, RestoredStateContinuesBitForBit) {
                  DataType::float32);
   }
   const auto continued = make_optimizer(config_of(GetParam()), restored, pool);
-  continued->visit_state([&](const std::string& name, Tensor& state) { copy(saved.at(name), state); });
+  continued->visit_state(
+      [&](const std::string& name, Tensor& state, const Optimizer::StatePlace&) { copy(saved.at(name), state); });
   continued->set_step(optimizer->step());
 
   train(*optimizer, original, 4, 6);
@@ -287,7 +288,8 @@ TEST(Adafactor, StateOfAMatrixIsFactored) {
   add_every_role(parameters, pool, DataType::float32, DataType::float32);
   std::map<std::string, Shape> shapes;
   make_optimizer(config_of(OptimizerKind::adafactor), parameters, pool)
-      ->visit_state([&](const std::string& name, Tensor& state) { shapes[name] = state.shape(); });
+      ->visit_state(
+          [&](const std::string& name, Tensor& state, const Optimizer::StatePlace&) { shapes[name] = state.shape(); });
   EXPECT_EQ(shapes.size(), 6u);
   EXPECT_EQ(shapes["optimizer/embed_tokens.weight/exp_avg_sq_row"], Shape({301}));
   EXPECT_EQ(shapes["optimizer/embed_tokens.weight/exp_avg_sq_col"], Shape({127}));
