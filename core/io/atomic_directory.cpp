@@ -81,8 +81,8 @@ AtomicDirectory::AtomicDirectory(fs::path destination, Existing existing)
     : destination_(std::move(destination)), temporary_(temporary_for(destination_)) {
   std::error_code error;
   if (existing == Existing::refuse && is_there(destination_)) fail(destination_, "create", "it exists already");
-  remove_tree(temporary_);
   create_with_parents(parent_of(destination_));
+  remove_tree(temporary_);
   fs::create_directory(temporary_, error);
   if (error) fail(temporary_, "create", error.message());
 }
