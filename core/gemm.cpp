@@ -19,6 +19,7 @@
 #include <dnnl.hpp>
 
 #include "core/error.h"
+#include "core/matrix_vector.h"
 
 namespace palimpsest {
 
@@ -206,6 +207,25 @@ void zero_rows(const Matrix& c) {
   }
 }
 
+/// One row times a matrix stored transposed, as a linear layer of one token is.
+bool is_row_times_transposed(const ConstMatrix& a, const ConstMatrix& b) {
+  return a.rows == 1 && a.column_stride == 1 && b.row_stride == 1;
+}
+
+void run_row_times_transposed(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
+  const auto run = [&]<class T, class Y>() {
+    row_times_transposed(static_cast<const T*>(a.data), static_cast<const T*>(b.data), b.column_stride, b.rows,
+                         b.columns, static_cast<Y*>(c.data), output == Output::accumulate);
+  };
+  if (a.type == DataType::float32) {
+    run.operator()<float, float>();
+  } else if (c.type == DataType::bfloat16) {
+    run.operator()<bfloat16, bfloat16>();
+  } else {
+    run.operator()<bfloat16, float>();
+  }
+}
+
 void check(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
   const bool types =
       a.type == b.type && (c.type == a.type || (a.type == DataType::bfloat16 && c.type == DataType::float32));
@@ -236,6 +256,8 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output 
   }
   if (a.type == DataType::float64) {
     run_float64(a, b, c, output);
+  } else if (is_row_times_transposed(a, b)) {
+    run_row_times_transposed(a, b, c, output);
   } else if (a.type == DataType::bfloat16 && !bfloat16_instructions()) {
     run_widened(a, b, c, output);
   } else {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 namespace palimpsest {
 
@@ -22,15 +23,16 @@ class Random {
   double uniform(std::uint64_t index) const;
   /// Standard normal (Box-Muller).
   double normal(std::uint64_t index) const;
+  /// values[i] <- scale times a standard normal, four from each block of the stream, in float32 and many
+  /// at once: to fill large tensors. Which thread fills what makes no difference.
+  void fill_normal(std::span<float> values, float scale) const;
   /// Uniform integer in [0, bound), bound > 0, without modulo bias to within 2^-32.
   std::uint64_t below(std::uint64_t index, std::uint64_t bound) const;
 
  private:
   std::array<std::uint32_t, 4> block(std::uint64_t index) const;
 
-  std::uint64_t seed_;
-  std::uint32_t purpose_and_lane_[2];
-  std::uint64_t step_;
+  std::array<std::uint32_t, 4> stream_;  // key and upper counter of every block
 };
 
 }  // namespace palimpsest

@@ -81,6 +81,18 @@ LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& conf
                                                 config_.rope_theta, accumulate_type(compute_type));
 }
 
+namespace {
+
+/// The same numbers whatever the type: float64 models are compared with float32 ones.
+void fill_normal(Tensor& target, const Random& random, float scale) {
+  if (target.data_type() == DataType::float32) return random.fill_normal(target.values<float>(), scale);
+  std::vector<float> values(static_cast<std::size_t>(target.elements()));
+  random.fill_normal(values, scale);
+  std::ranges::copy(values, target.values<double>().begin());
+}
+
+}  // namespace
+
 void LanguageModel::initialize(std::uint64_t seed) {
   std::uint32_t index = 0;
   for (Parameter& parameter : parameters_) {
@@ -90,15 +102,8 @@ void LanguageModel::initialize(std::uint64_t seed) {
       case ParameterRole::memory_gate: fill(parameter.master, config_.initial_gate); break;
       case ParameterRole::matrix:
       case ParameterRole::embedding:
-        dispatch(parameter.master.data_type(), [&]<class T>() {
-          T* const values = parameter.master.data<T>();
-          const std::int64_t count = parameter.master.elements();
-#pragma omp parallel for schedule(static)
-          for (std::int64_t i = 0; i < count; ++i) {
-            values[i] = static_cast<T>(
-                static_cast<float>(config_.initializer_range * random.normal(static_cast<std::uint64_t>(i))));
-          }
-        });
+        fill_normal(parameter.master, random, static_cast<float>(config_.initializer_range));
+        break;
     }
     parameter.refresh();
   }

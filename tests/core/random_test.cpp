@@ -1,7 +1,9 @@
 #include "core/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -68,6 +70,36 @@ TEST(Random, NormalNumbersHaveTheMomentsOfANormal) {
   EXPECT_NEAR(moments[2], 1.0, 0.02);
   EXPECT_NEAR(moments[3], 0.0, 0.06);
   EXPECT_NEAR(moments[4], 3.0, 0.15);
+}
+
+TEST(Random, FilledNormalsHaveTheMomentsAndTheTailsOfANormal) {
+  std::vector<float> values(1000003);
+  Random(6, RandomPurpose::test).fill_normal(values, 0.5f);
+  double moments[5] = {}, product = 0;
+  std::int64_t beyond_two = 0, beyond_four = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double value = 2.0 * static_cast<double>(values[i]);
+    ASSERT_TRUE(std::isfinite(value));
+    for (int power = 1; power <= 4; ++power) moments[power] += std::pow(value, power) / 1000003;
+    beyond_two += std::abs(value) > 2;
+    beyond_four += std::abs(value) > 4;
+    if (i >= 16) product += value * 2.0 * static_cast<double>(values[i - 16]) / 1000003;  // sine and cosine of one pair
+  }
+  EXPECT_NEAR(moments[1], 0.0, 0.005);
+  EXPECT_NEAR(moments[2], 1.0, 0.007);
+  EXPECT_NEAR(moments[3], 0.0, 0.02);
+  EXPECT_NEAR(moments[4], 3.0, 0.05);
+  EXPECT_NEAR(product, 0.0, 0.005);
+  EXPECT_NEAR(static_cast<double>(beyond_two), 45500.0, 900.0);
+  EXPECT_NEAR(static_cast<double>(beyond_four), 63.0, 40.0);
+}
+
+TEST(Random, FilledNormalsDoNotDependOnHowManyAreAsked) {
+  std::vector<float> all(1000), some(777);
+  const Random random(8, RandomPurpose::test);
+  random.fill_normal(all, 1.0f);
+  random.fill_normal(some, 1.0f);
+  EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin()));
 }
 
 TEST(Random, IntegersStayBelowTheirBoundAndReachAll) {
