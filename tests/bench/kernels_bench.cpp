@@ -66,6 +66,22 @@ void matmul_weight_gradient(benchmark::State& state) {
   report_flops(state, 2.0 * tokens * hidden * ffn);
 }
 
+/// One token through a layer of 4096 outputs: weights of 256 MB in all, so that none is in a cache.
+void matmul_of_one_row(benchmark::State& state) {
+  MemoryPool pool;
+  const DataType type = type_of(state);
+  constexpr std::int64_t layers = 16, outputs = 4096, inner = 1024;
+  const Tensor x = random_tensor(pool, {1, inner}, type),
+               weights = random_tensor(pool, {layers * outputs, inner}, type);
+  Tensor y(pool, {1, outputs}, type);
+  for (auto _ : state) {
+    for (std::int64_t layer = 0; layer < layers; ++layer) {
+      matmul(matrix_of(x), matrix_of(weights.rows(layer * outputs, (layer + 1) * outputs)).transposed(), matrix_of(y));
+    }
+  }
+  report_bytes(state, static_cast<double>(weights.bytes()));
+}
+
 template <class T>
 void attention_pass(benchmark::State& state, bool backward) {
   MemoryPool pool;
@@ -149,6 +165,7 @@ void swiglu_forward_pass(benchmark::State& state) {
 
 BENCHMARK(matmul_forward)->Args({0, 0})->Args({0, 1})->UseRealTime();
 BENCHMARK(matmul_weight_gradient)->Args({0, 0})->Args({0, 1})->UseRealTime();
+BENCHMARK(matmul_of_one_row)->Args({0, 0})->Args({0, 1})->UseRealTime();
 BENCHMARK(attention_forward)->ArgsProduct({{128, 512, 2048}, {0, 1}})->UseRealTime();
 BENCHMARK(attention_backward)->ArgsProduct({{128, 512, 2048}, {0, 1}})->UseRealTime();
 BENCHMARK(memory_write_and_read)->ArgsProduct({{512, 2048}, {0, 1}, {0, 1}})->UseRealTime();
