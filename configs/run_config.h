@@ -34,7 +34,8 @@ struct TrainConfig {
   double gradient_bucket = 1;       // MiB
   WireType gradient_wire = WireType::float32;
   std::int64_t log_every = 10;
-  double time_limit = 0;  // seconds after which the run stops with a checkpoint; 0: none
+  double time_limit = 0;          // seconds after which the run stops with a checkpoint; 0: none
+  double watchdog_timeout = 600;  // seconds without a sign of life of a rank that end the job; 0: never
 };
 
 struct EvaluationConfig {

@@ -123,6 +123,10 @@ void describe_train(Config& train, Visitor& visitor) {
       "time_limit", train.time_limit, Duration{},
       "How long the program may run. It stops early enough for a checkpoint to be on disk by then, judging by "
       "how long steps and saves took before, with exit code 8. 0: no limit.");
+  visitor.field(
+      "watchdog_timeout", train.watchdog_timeout, Duration{},
+      "How long a rank may give no sign of life (stopped, dead, gone, or hanging) before the others name it and "
+      "end the job with exit code 7. 0: for ever.");
 }
 
 template <class Config, class Visitor>

@@ -26,17 +26,10 @@ namespace {
 constexpr std::array<std::string_view, 6> must_agree = {
     "model.", "optimizer.kind", "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
 // These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
-constexpr std::array<std::string_view, 11> may_differ = {"train.overlap_gradients",
-                                                         "train.gradient_bucket",
-                                                         "optimizer.sharded",
-                                                         "data.",
-                                                         "evaluation.",
-                                                         "checkpoint.",
-                                                         "train.run_directory",
-                                                         "train.steps",
-                                                         "train.log_every",
-                                                         "train.recompute",
-                                                         "train.time_limit"};
+constexpr auto may_differ =
+    std::to_array<std::string_view>({"data.", "evaluation.", "checkpoint.", "optimizer.sharded", "train.run_directory",
+                                     "train.steps", "train.log_every", "train.recompute", "train.overlap_gradients",
+                                     "train.gradient_bucket", "train.time_limit", "train.watchdog_timeout"});
 
 template <std::size_t count>
 bool is_one_of(const std::string& difference, const std::array<std::string_view, count>& keys) {

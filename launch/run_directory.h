@@ -3,6 +3,7 @@
 //   metrics.jsonl   one JSON object per logged step and evaluation
 //   train.log       what was printed, with the time
 //   checkpoints/    step-*: complete checkpoints only
+//   heartbeats/     what each rank is doing (launch/heartbeat.h)
 //   evaluation/     results of `palimpsest eval`, JSON
 //   lock            held by the trainer that writes here
 #pragma once
@@ -24,6 +25,7 @@ class RunDirectory {
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path log() const { return path_ / "train.log"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  std::filesystem::path heartbeats() const { return path_ / "heartbeats"; }
   std::filesystem::path evaluation() const { return path_ / "evaluation"; }
 
   /// Creates it with its parents. Throws WriteError.

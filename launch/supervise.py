@@ -83,6 +83,18 @@ class Supervisor:
         steps = [path.name.removeprefix("step-") for path in folder.glob("step-*")]
         return max((int(step) for step in steps if step.isdigit()), default=-1)
 
+    def last_signs_of_life(self):
+        """What the ranks of a failed attempt were doing, as far as their heartbeats tell."""
+        signs = []
+        for path in sorted((pathlib.Path(self.plan["run_directory"]) / "heartbeats").glob("rank-*.json")):
+            try:
+                beat = json.loads(path.read_text(encoding="utf-8"))
+                signs.append(f"rank {beat['rank']} on {beat['host']}: step {beat['step']}, {beat['phase']}")
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        shown = signs[:16] + ([f"and {len(signs) - 16} more"] if len(signs) > 16 else [])
+        return "; ".join(shown)
+
     def answering_hosts(self):
         agent = shlex.split(os.environ.get("OMPI_MCA_plm_rsh_agent", "ssh -o BatchMode=yes -o ConnectTimeout=10"))
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -176,6 +188,8 @@ class Supervisor:
             if code is not None:
                 failed = f"failed with exit code {code}" if code else "ended before the last step"
                 say(f"{failed}, {'after' if progress else 'without'} a new checkpoint")
+                if signs := self.last_signs_of_life():
+                    say(f"last signs of life: {signs}")
             if failures > self.options.max_restarts:
                 say(f"given up after {plural(self.options.max_restarts, 'restart')} in a row without progress")
                 return code or 1

@@ -14,6 +14,7 @@
 #include "core/sequence_share.h"
 #include "launch/evaluator.h"
 #include "launch/exit_codes.h"
+#include "launch/placement.h"
 #include "launch/report.h"
 #include "launch/run_plan.h"
 #include "launch/sequence_groups.h"
@@ -77,6 +78,10 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     log_ = RunLog(STDOUT_FILENO, on_terminal(STDOUT_FILENO));
     log_.add_file(directory_.log());
   }
+  communicator_.barrier();  // heartbeats belong to the run whose lock rank 0 has
+  const Watchdog::Settings watchdog = {directory_.heartbeats(), communicator_.rank(), communicator_.size(), host_name(),
+                                       config_.train.watchdog_timeout};
+  watchdog_.emplace(watchdog, status_, [watchdog](const std::string& what) { end_job(watchdog, what); });
   const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);
   threads_ = plan.threads;
   placements_ = describe_placements(plan.placements);
@@ -98,6 +103,17 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
 }
 
 int Trainer::run(std::int64_t stop_after) {
+  try {
+    const int exit_code = train(stop_after);
+    status_.enter(Phase::finished);
+    return exit_code;
+  } catch (...) {
+    rethrow_with_context(status_.describe());
+  }
+}
+
+int Trainer::train(std::int64_t stop_after) {
+  status_.enter(Phase::loading);
   resume();
   print_banner();
   const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
@@ -134,13 +150,17 @@ bool Trainer::evaluation_due(std::int64_t step) const {
 
 Trainer::StepOutcome Trainer::train_step() {
   const auto start = Pace::Clock::now();
+  status_.set_step(step_ + 1);
+  status_.enter(Phase::data);
   const TokenBatch batch = stream_.next();
   double weight = 0;
   if (leads_sequence_group()) weight = std::accumulate(batch.loss_weights.begin(), batch.loss_weights.end(), 0.0);
+  status_.enter(Phase::communication);
   communicator_.all_reduce_sum(std::span(&weight, 1));
 
   model_.parameters().clear_gradients();
   double loss = accumulate_gradients(batch, weight > 0 ? 1.0 / weight : 0.0);
+  status_.enter(Phase::communication);
   GradientNorm gradient_norm(model_.parameters(), communicator_);
   reducer_->finish([&](std::size_t index) { gradient_norm.add(index); });
   const double norm = gradient_norm.total();
@@ -155,6 +175,7 @@ Trainer::StepOutcome Trainer::train_step() {
   outcome.signal = static_cast<int>(agreement[1]);
   outcome.out_of_time = agreement[2] != 0;
 
+  status_.enter(Phase::optimizer);
   const LearningRates rates = learning_rate_at(config_.optimizer, step_, config_.train.steps);
   if (outcome.skipped) {
     skip_step(loss);
@@ -184,6 +205,7 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
   const std::int64_t lanes = batch.lanes / static_cast<std::int64_t>(memories_.size());
   double loss = 0;
   for (std::size_t i = 0; i < memories_.size(); ++i) {
+    status_.enter(Phase::forward);
     if (!config_.train.carry_memory) memories_[i] = model_.empty_memory(step_pool_, lanes);
     const TokenBatch part = micro_batch(batch, static_cast<std::int64_t>(i) * lanes, lanes);
     PassOptions options{.schedule = pass_plan_.schedule,
@@ -276,10 +298,12 @@ void Trainer::print_placements() {
 }
 
 void Trainer::evaluate_validation() {
+  status_.enter(Phase::evaluating);
   const EvaluationOptions options = {config_.evaluation.batch_size, config_.train.sequence_length,
                                      config_.evaluation.max_documents, sequence_ranks_.get()};
   const EvaluationResult result =
       evaluate(model_, *validation_file_, communicator_, options, [&](std::int64_t done, std::int64_t all) {
+        status_.enter(Phase::evaluating);
         log_.progress(fmt::format("evaluating the validation split: {:.0f} %",
                                   100.0 * static_cast<double>(done) / static_cast<double>(all)),
                       /*lasting=*/false);

@@ -13,11 +13,13 @@
 #include "launch/checkpointer.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
+#include "launch/rank_status.h"
 #include "launch/run_directory.h"
 #include "launch/run_log.h"
 #include "launch/stop_request.h"
 #include "launch/time_limit.h"
 #include "launch/training_state.h"
+#include "launch/watchdog.h"
 #include "layers/language_model.h"
 #include "layers/pass_plan.h"
 #include "optim/gradient_reducer.h"
@@ -50,6 +52,7 @@ class Trainer {
     bool stop() const { return signal != 0 || out_of_time; }
   };
 
+  int train(std::int64_t stop_after);
   /// Continues from the newest checkpoint, if there is one.
   void resume();
   /// Takes parameters, optimiser, memory and position in the data from a checkpoint. Throws FileError when it
@@ -88,6 +91,8 @@ class Trainer {
   std::optional<RunLock> lock_;  // rank 0
   RunLog log_;
   StopRequest stop_request_;
+  RankStatus status_;
+  std::optional<Watchdog> watchdog_;
   TimeLimit time_limit_;
   int threads_ = 1;
   std::vector<std::string> placements_;  // a line a host

@@ -91,6 +91,7 @@ TrainingState Trainer::training_state() {
 }
 
 void Trainer::start_checkpoint() {
+  status_.enter(Phase::saving);
   report_checkpoint(checkpointer_.finish());
   TrainingState state = training_state();
   StateDictionary memory;
@@ -108,7 +109,10 @@ void Trainer::start_checkpoint() {
   checkpointer_.start(step_, replicated, memory, to_json(state), to_yaml(config_));
 }
 
-void Trainer::finish_checkpoint(bool required) { report_checkpoint(checkpointer_.finish(), required); }
+void Trainer::finish_checkpoint(bool required) {
+  status_.enter(Phase::saving);
+  report_checkpoint(checkpointer_.finish(), required);
+}
 
 void Trainer::report_checkpoint(const std::optional<Checkpointer::Outcome>& outcome, bool required) {
   if (!outcome) return;

@@ -3,6 +3,8 @@
 #include <exception>
 #include <utility>
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 
 namespace palimpsest {
@@ -16,13 +18,17 @@ std::string broadcast_text(Communicator& communicator, std::string text, int roo
 }
 
 std::optional<std::string> failure_of_any(Communicator& communicator, const std::function<void()>& action) {
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
   bool failed = false;
   std::string message;
   try {
     action();
   } catch (const std::exception& error) {
     failed = true;
-    message = error.what();
+    message = communicator.size() == 1 ? error.what()
+                                       : fmt::format("rank {} of {} on {}: {}", communicator.rank(),
+                                                     communicator.size(), host, error.what());
   }
   // The lowest failing rank has the largest value; 0: nobody failed.
   std::int64_t worst = failed ? communicator.size() - communicator.rank() : 0;
@@ -31,8 +37,7 @@ std::optional<std::string> failure_of_any(Communicator& communicator, const std:
   if (communicator.size() == 1) return message;
 
   const int rank = communicator.size() - static_cast<int>(worst);
-  message = broadcast_text(communicator, std::move(message), rank);
-  return fmt::format("rank {} of {}: {}", rank, communicator.size(), message);
+  return broadcast_text(communicator, std::move(message), rank);
 }
 
 }  // namespace palimpsest

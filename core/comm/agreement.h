@@ -15,7 +15,7 @@ namespace palimpsest {
 std::string broadcast_text(Communicator& communicator, std::string text, int root);
 
 /// Collective. Runs `action`, which must not communicate, on every rank. When it threw anywhere, gives
-/// on every rank the message of the lowest failing rank, "rank 2 of 4: ..." (without the rank in a
+/// on every rank the message of the lowest failing rank, "rank 2 of 4 on node1: ..." (without that in a
 /// single process).
 std::optional<std::string> failure_of_any(Communicator& communicator, const std::function<void()>& action);
 
