@@ -34,8 +34,17 @@ struct TrainConfig {
   double gradient_bucket = 1;       // MiB
   WireType gradient_wire = WireType::float32;
   std::int64_t log_every = 10;
-  double time_limit = 0;          // seconds after which the run stops with a checkpoint; 0: none
-  double watchdog_timeout = 600;  // seconds without a sign of life of a rank that end the job; 0: never
+  double time_limit = 0;                // seconds after which the run stops with a checkpoint; 0: none
+  std::int64_t max_skipped_steps = 10;  // so many in a row end the run
+  double watchdog_timeout = 600;        // seconds without a sign of life of a rank that end the job; 0: never
+};
+
+enum class LossSpikePolicy { off, warn, skip };
+
+struct LossSpikeConfig {
+  LossSpikePolicy policy = LossSpikePolicy::warn;
+  std::int64_t window = 100;  // steps
+  double threshold = 10;      // spreads above the median
 };
 
 struct EvaluationConfig {
@@ -60,6 +69,7 @@ struct RunConfig {
   DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
+  LossSpikeConfig loss_spike;
   EvaluationConfig evaluation;
   CheckpointConfig checkpoint;
 };

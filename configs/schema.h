@@ -124,6 +124,10 @@ void describe_train(Config& train, Visitor& visitor) {
       "How long the program may run. It stops early enough for a checkpoint to be on disk by then, judging by "
       "how long steps and saves took before, with exit code 8. 0: no limit.");
   visitor.field(
+      "max_skipped_steps", train.max_skipped_steps, between<std::int64_t>(1, max_count),
+      "How many steps in a row may be skipped because loss or gradient is not finite (or by `loss_spike`); so "
+      "many end the run with exit code 5.");
+  visitor.field(
       "watchdog_timeout", train.watchdog_timeout, Duration{},
       "How long a rank may give no sign of life (stopped, dead, gone, or hanging) before the others name it and "
       "end the job with exit code 7. 0: for ever.");
@@ -172,6 +176,21 @@ void describe_optimizer(Config& optimizer, Visitor& visitor) {
 }
 
 template <class Config, class Visitor>
+void describe_loss_spike(Config& spike, Visitor& visitor) {
+  visitor.section("loss_spike", "What to do about a loss that jumps.");
+  visitor.field("policy", spike.policy,
+                Choices{Choice{"off", LossSpikePolicy::off}, Choice{"warn", LossSpikePolicy::warn},
+                        Choice{"skip", LossSpikePolicy::skip}},
+                "Nothing, a warning, or no update by that step.");
+  visitor.field("window", spike.window, between<std::int64_t>(2, 100'000),
+                "Steps before it by which a loss is judged, once there have been half as many.");
+  visitor.field(
+      "threshold", spike.threshold, positive(),
+      "A spike is a loss that many spreads above their median; the spread is 1.4826 times the median distance "
+      "from it, the standard deviation if losses were normal.");
+}
+
+template <class Config, class Visitor>
 void describe_evaluation(Config& evaluation, Visitor& visitor) {
   visitor.section("evaluation", "Evaluation of the validation split while training.");
   visitor.field("every", evaluation.every, between<std::int64_t>(0, max_count),
@@ -211,6 +230,7 @@ void describe(Config& config, Visitor& visitor) {
   schema::describe_data(config.data, visitor);
   schema::describe_train(config.train, visitor);
   schema::describe_optimizer(config.optimizer, visitor);
+  schema::describe_loss_spike(config.loss_spike, visitor);
   schema::describe_evaluation(config.evaluation, visitor);
   schema::describe_checkpoint(config.checkpoint, visitor);
 }

@@ -5,13 +5,12 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
-
-#include <fcntl.h>
-#include <unistd.h>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "launch/progress.h"
 #include "launch/run_directory.h"
 
 namespace palimpsest {
@@ -66,27 +65,27 @@ std::string lines_until(const std::string& metrics, std::int64_t last_step) {
   return kept;
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t last_step) : path_(path) {
-  if (std::filesystem::exists(path)) {
-    const std::string text = read_text(path);
-    const std::string kept = lines_until(text, last_step);
-    if (kept != text) write_result(path, kept);
-  }
-  descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) {
-    throw WriteError(fmt::format("{}: cannot be opened for writing: {}", path.string(), std::strerror(errno)));
-  }
+namespace {
+
+/// The same file, holding the lines up to `last_step` only.
+const std::filesystem::path& shortened(const std::filesystem::path& path, std::int64_t last_step) {
+  if (!std::filesystem::exists(path)) return path;
+  const std::string text = read_text(path);
+  const std::string kept = lines_until(text, last_step);
+  if (kept != text) write_result(path, kept);
+  return path;
 }
 
-MetricsLog::~MetricsLog() { close(descriptor_); }
+}  // namespace
 
-void MetricsLog::append(const nlohmann::ordered_json& line) {
-  const std::string text = line.dump() + '\n';
-  for (std::size_t written = 0; written < text.size();) {
-    const ssize_t bytes = write(descriptor_, text.data() + written, text.size() - written);
-    if (bytes < 0 && errno == EINTR) continue;
-    if (bytes <= 0) throw WriteError(fmt::format("{}: cannot be written: {}", path_.string(), std::strerror(errno)));
-    written += static_cast<std::size_t>(bytes);
+MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t last_step, LineFile::Warn warn)
+    : path_(path), file_(shortened(path, last_step), std::move(warn)) {}
+
+void MetricsLog::finish() {
+  const std::size_t lines = file_.flush();
+  if (lines > 0) {
+    throw WriteError(fmt::format("{}: {} {}; the checkpoints are saved", path_.string(),
+                                 format_plural(static_cast<std::int64_t>(lines), "line"), file_.problem()));
   }
 }
 

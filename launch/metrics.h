@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/parameter.h"
+#include "launch/line_file.h"
 
 namespace palimpsest {
 
@@ -32,21 +33,23 @@ struct StepMetrics {
 /// sigmoid of every memory gate, (layers, heads).
 std::vector<std::vector<double>> gate_values(const ParameterList& parameters);
 
-/// Appends lines, each on disk before the next. Throws FileError or WriteError, naming the file.
 class MetricsLog {
  public:
   /// Opens `path`, first dropping the lines of steps after `last_step` and any torn line: a run
-  /// resumed at that step writes them again.
-  MetricsLog(const std::filesystem::path& path, std::int64_t last_step);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
+  /// resumed at that step writes them again. Throws FileError or WriteError, naming the file. `warn` hears what
+  /// becomes of it later (launch/line_file.h).
+  MetricsLog(const std::filesystem::path& path, std::int64_t last_step, LineFile::Warn warn);
 
-  void append(const nlohmann::ordered_json& line);
+  /// Does not throw: a full disk is no reason to stop training.
+  void append(const nlohmann::ordered_json& line) { file_.append(line.dump() + '\n'); }
+  /// Throws WriteError when there are lines that could not be written in the end.
+  void finish();
+  /// Forces what was written to disk.
+  void synchronize() { file_.synchronize(); }
 
  private:
   std::filesystem::path path_;
-  int descriptor_;
+  LineFile file_;
 };
 
 /// The lines of a metrics file that belong to steps up to `last_step`, newline included.

@@ -5,7 +5,7 @@
 //   checkpoints/    step-*: complete checkpoints only
 //   heartbeats/     what each rank is doing (launch/heartbeat.h)
 //   evaluation/     results of `palimpsest eval`, JSON
-//   lock            held by the trainer that writes here
+//   lock            held by the trainer that writes here (launch/run_lock.h)
 #pragma once
 
 #include <filesystem>
@@ -37,21 +37,6 @@ class RunDirectory {
 
 /// Writes a result whole or not at all, creating missing parents. Throws WriteError.
 void write_result(const std::filesystem::path& path, const std::string& content);
-
-/// Keeps a second trainer out of a run directory. The kernel lets go of the lock when its holder
-/// ends, however it ends, on NFS too; so a lock is never stale.
-class RunLock {
- public:
-  /// Throws ConfigError, naming the holder's host and process, when another process has it; WriteError
-  /// when the lock file cannot be written.
-  explicit RunLock(const RunDirectory& directory);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
-
- private:
-  int descriptor_;
-};
 
 /// Compares the configuration that a checkpoint was written with to the one it is to be resumed
 /// with. Throws ConfigError, listing the differences, when they describe another model, optimiser or

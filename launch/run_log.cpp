@@ -1,12 +1,35 @@
 #include "launch/run_log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <mutex>
+#include <utility>
 
-#include <fmt/format.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
 
-#include "core/error.h"
+#include "launch/line_file.h"
 
 namespace palimpsest {
+
+namespace {
+
+/// Log lines into a file that survives a full disk and its own removal.
+class LineFileSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit LineFileSink(const std::filesystem::path& path)
+      : file_(path, [](const std::string& text) { spdlog::warn(text); }) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    file_.append(std::string(line.data(), line.size()));
+  }
+  void flush_() override {}
+
+  LineFile file_;
+};
+
+}  // namespace
 
 RunLog::RunLog(int descriptor, bool terminal)
     : console_(std::make_shared<Console>(descriptor, terminal)),
@@ -20,13 +43,9 @@ RunLog::RunLog(int descriptor, bool terminal)
 
 void RunLog::add_file(const std::filesystem::path& path) {
   if (!logger_) return;
-  try {
-    auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
-    file->set_pattern("%Y-%m-%d %H:%M:%S  %v");
-    logger_->sinks().push_back(std::move(file));
-  } catch (const spdlog::spdlog_ex& error) {
-    throw WriteError(fmt::format("{}: {}", path.string(), error.what()));
-  }
+  auto file = std::make_shared<LineFileSink>(path);
+  file->set_pattern("%Y-%m-%d %H:%M:%S  %v");
+  logger_->sinks().push_back(std::move(file));
 }
 
 void RunLog::note(const std::string& text) {

@@ -58,6 +58,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
       sequence_ranks_(sequence_group(communicator, config_.train.sequence_ranks)),
       directory_(config_.train.run_directory),
       time_limit_(config_.train.time_limit),
+      spikes_(config_.loss_spike),
       model_(state_pool_, config_.model, compute_type(config_.train.precision)),
       stream_(train_file_, plan_stream(config_.train, communicator.rank(), communicator.size())),
       checkpointer_(
@@ -74,14 +75,20 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   }
   if (communicator_.is_root()) {
     directory_.create();
-    lock_.emplace(directory_);
     log_ = RunLog(STDOUT_FILENO, on_terminal(STDOUT_FILENO));
+    lock_.emplace(directory_, RunLock::default_patience, [this](const std::string& text) { log_.note(text); });
     log_.add_file(directory_.log());
   }
   communicator_.barrier();  // heartbeats belong to the run whose lock rank 0 has
   const Watchdog::Settings watchdog = {directory_.heartbeats(), communicator_.rank(), communicator_.size(), host_name(),
                                        config_.train.watchdog_timeout};
-  watchdog_.emplace(watchdog, status_, [watchdog](const std::string& what) { end_job(watchdog, what); });
+  watchdog_.emplace(
+      watchdog, status_, [watchdog](const std::string& what) { end_job(watchdog, what); },
+      [this, watchdog] {
+        if (!lock_) return;
+        const std::string lost = lock_->check();
+        if (!lost.empty()) end_job(watchdog, lost);
+      });
   const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);
   threads_ = plan.threads;
   placements_ = describe_placements(plan.placements);
@@ -105,6 +112,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
 int Trainer::run(std::int64_t stop_after) {
   try {
     const int exit_code = train(stop_after);
+    if (exit_code == ExitCode::ok && metrics_) metrics_->finish();
     status_.enter(Phase::finished);
     return exit_code;
   } catch (...) {
@@ -159,11 +167,13 @@ Trainer::StepOutcome Trainer::train_step() {
   communicator_.all_reduce_sum(std::span(&weight, 1));
 
   model_.parameters().clear_gradients();
+  const std::vector<MemoryState> memories_before = memories_;  // for explanations; they share their tensors
   double loss = accumulate_gradients(batch, weight > 0 ? 1.0 / weight : 0.0);
   status_.enter(Phase::communication);
   GradientNorm gradient_norm(model_.parameters(), communicator_);
   reducer_->finish([&](std::size_t index) { gradient_norm.add(index); });
   const double norm = gradient_norm.total();
+  const bool own_loss_finite = std::isfinite(loss);
   communicator_.all_reduce_sum(std::span(&loss, 1));
   if (weight > 0) loss /= weight;
 
@@ -171,15 +181,20 @@ Trainer::StepOutcome Trainer::train_step() {
                                            time_limit_.reached(Pace::Clock::now(), start, evaluation_due(step_ + 1))};
   communicator_.all_reduce_max(agreement);
   StepOutcome outcome;
-  outcome.skipped = agreement[0] != 0;
   outcome.signal = static_cast<int>(agreement[1]);
   outcome.out_of_time = agreement[2] != 0;
 
   status_.enter(Phase::optimizer);
   const LearningRates rates = learning_rate_at(config_.optimizer, step_, config_.train.steps);
-  if (outcome.skipped) {
-    skip_step(loss);
+  const std::optional<LossSpike> spike = spikes_.look(loss);  // the loss of all ranks, so they judge alike
+  if (agreement[0] != 0) {
+    skip_step(explain_not_finite(memories_before, own_loss_finite));
+    // What is in memory may be the cause, or have been spoilt.
+    for (MemoryState& memory : memories_) memory = model_.empty_memory(step_pool_, memory.lanes());
+  } else if (spike && config_.loss_spike.policy == LossSpikePolicy::skip) {
+    skip_step(spike->describe());
   } else {
+    if (spike) log_.warn(fmt::format("step {}: {}", step_ + 1, spike->describe()));
     update_shared_out(*optimizer_, model_.parameters(), rates, clip_factor(norm, config_.optimizer.clip_norm),
                       communicator_);
     consecutive_skips_ = 0;
@@ -223,36 +238,6 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
 
 bool Trainer::leads_sequence_group() const {
   return palimpsest::leads_sequence_group(communicator_.rank(), config_.train.sequence_ranks);
-}
-
-void Trainer::skip_step(double loss) {
-  ++skipped_steps_;
-  ++consecutive_skips_;
-  const std::string culprit = std::isfinite(loss) ? first_parameter_not_finite() : "the loss";
-  log_.warn(
-      fmt::format("step {}: {} is not finite; step skipped ({} in a row)", step_ + 1, culprit, consecutive_skips_));
-  if (consecutive_skips_ >= max_consecutive_skips) {
-    throw NumericalError(fmt::format("{} steps in a row were not finite, the last being step {}: the first is {}",
-                                     consecutive_skips_, step_ + 1, first_parameter_not_finite()));
-  }
-  // What is in memory may be the cause, or have been spoilt.
-  for (MemoryState& memory : memories_) memory = model_.empty_memory(step_pool_, memory.lanes());
-}
-
-std::string Trainer::first_parameter_not_finite() {
-  const auto finite = [](const Tensor& tensor) {
-    const auto values = tensor.values<float>();
-    return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
-  };
-  for (const Parameter& parameter : model_.parameters()) {
-    if (!finite(parameter.master)) return parameter.name;
-  }
-  for (const Parameter& parameter : model_.parameters()) {
-    if (parameter.variable.has_gradient() && !finite(parameter.variable.gradient())) {
-      return "the gradient of " + parameter.name;
-    }
-  }
-  return "the loss";
 }
 
 void Trainer::log_step(const StepOutcome& outcome) {

@@ -11,10 +11,12 @@
 #include "data/segment_stream.h"
 #include "data/token_file.h"
 #include "launch/checkpointer.h"
+#include "launch/loss_spike.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
 #include "launch/rank_status.h"
 #include "launch/run_directory.h"
+#include "launch/run_lock.h"
 #include "launch/run_log.h"
 #include "launch/stop_request.h"
 #include "launch/time_limit.h"
@@ -29,9 +31,6 @@ namespace palimpsest {
 
 class Trainer {
  public:
-  /// So many steps in a row whose loss or gradient is not finite end the run.
-  static constexpr int max_consecutive_skips = 10;
-
   /// Opens the data and the run directory and builds the model; nothing is trained yet. Throws
   /// ConfigError, FileError or DataError on what cannot work. Collective, like everything here.
   Trainer(const RunConfig& config, Communicator& communicator);
@@ -45,7 +44,6 @@ class Trainer {
  private:
   struct StepOutcome {
     StepMetrics metrics;
-    bool skipped = false;
     int signal = 0;            // of any rank
     bool out_of_time = false;  // train.time_limit leaves no time for another step
 
@@ -65,9 +63,13 @@ class Trainer {
   bool evaluation_due(std::int64_t step) const;
   /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
   double accumulate_gradients(const TokenBatch& batch, double loss_scale);
-  void skip_step(double loss);
   /// Whether this rank speaks for the ranks that share its sequences, where something counts once.
   bool leads_sequence_group() const;
+  /// Counts this step as skipped, all ranks alike. Throws NumericalError when it was one too many in a row.
+  void skip_step(const std::string& reason);
+  /// Which rank's loss, or which tensor, was the first that is not finite. `memories` are those before the step.
+  /// Collective; rank 0 gets the text of the rank concerned.
+  std::string explain_not_finite(const std::vector<MemoryState>& memories, bool own_loss_finite);
   void log_step(const StepOutcome& outcome);
   void evaluate_validation();
   /// Begins to save a checkpoint, after an earlier one is through.
@@ -80,7 +82,6 @@ class Trainer {
   StateDictionary parameter_entries();
   StateDictionary optimizer_entries();
   TrainingState training_state();
-  std::string first_parameter_not_finite();
 
   Communicator& communicator_;
   TokenFile train_file_;
@@ -94,6 +95,7 @@ class Trainer {
   RankStatus status_;
   std::optional<Watchdog> watchdog_;
   TimeLimit time_limit_;
+  LossSpikeDetector spikes_;
   int threads_ = 1;
   std::vector<std::string> placements_;  // a line a host
   PassPlan pass_plan_{};
@@ -113,7 +115,7 @@ class Trainer {
   std::int64_t resumed_step_ = 0;   // where this process began
   std::int64_t tokens_ = 0;         // predicted since the start of the run
   std::int64_t skipped_steps_ = 0;  // since the start of the run
-  int consecutive_skips_ = 0;
+  std::int64_t consecutive_skips_ = 0;
 };
 
 }  // namespace palimpsest

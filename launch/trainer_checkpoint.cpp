@@ -48,7 +48,7 @@ void Trainer::resume() {
   }
   if (communicator_.is_root()) {
     write_result(directory_.config(), to_yaml(config_));
-    metrics_.emplace(directory_.metrics(), step_);
+    metrics_.emplace(directory_.metrics(), step_, [this](const std::string& text) { log_.warn(text); });
   }
 }
 
@@ -73,6 +73,8 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   step_ = resumed_step_ = state.step;
   tokens_ = state.tokens;
   skipped_steps_ = state.skipped_steps;
+  consecutive_skips_ = state.consecutive_skips;
+  spikes_.restore(state.loss_window);
 }
 
 TrainingState Trainer::training_state() {
@@ -81,6 +83,8 @@ TrainingState Trainer::training_state() {
   state.optimizer_step = optimizer_->step();
   state.tokens = tokens_;
   state.skipped_steps = skipped_steps_;
+  state.consecutive_skips = consecutive_skips_;
+  state.loss_window = spikes_.window();
   state.cursor = stream_.cursor();
   state.tokenizer_identity = train_file_.tokenizer_identity();
   state.tokenizer_model = train_file_.tokenizer_model();
@@ -92,6 +96,7 @@ TrainingState Trainer::training_state() {
 
 void Trainer::start_checkpoint() {
   status_.enter(Phase::saving);
+  if (metrics_) metrics_->synchronize();
   report_checkpoint(checkpointer_.finish());
   TrainingState state = training_state();
   StateDictionary memory;

@@ -55,6 +55,17 @@ std::vector<std::int64_t> whole_numbers(const nlohmann::json& json, const char* 
   return result;
 }
 
+std::vector<double> numbers(const nlohmann::json& json, const char* key) {
+  std::vector<double> result;
+  for (const nlohmann::json& value : json.at(key)) {
+    if (!value.is_number()) {
+      throw DataError(fmt::format("\"{}\" holds {}, expected numbers", key, printable(value.dump())));
+    }
+    result.push_back(value.get<double>());
+  }
+  return result;
+}
+
 /// Calls `visit(name, tensor)` for what every lane of the memories holds, lanes in order.
 template <class Visit>
 void visit_lanes(const std::vector<MemoryState>& memories, std::int64_t first_lane, const Visit& visit) {
@@ -77,6 +88,8 @@ nlohmann::json to_json(const TrainingState& state) {
           {"optimizer_step", state.optimizer_step},
           {"tokens", state.tokens},
           {"skipped_steps", state.skipped_steps},
+          {"consecutive_skips", state.consecutive_skips},
+          {"loss_window", state.loss_window},
           {"cursor", to_json(state.cursor)},
           {"memory_documents", state.memory_documents},
           {"tokenizer", {{"identity", state.tokenizer_identity}, {"model", to_hexadecimal(state.tokenizer_model)}}},
@@ -93,6 +106,10 @@ TrainingState training_state_of(const Checkpoint& checkpoint) {
     state.optimizer_step = whole_number(json, "optimizer_step");
     state.tokens = whole_number(json, "tokens");
     state.skipped_steps = whole_number(json, "skipped_steps");
+    if (json.contains("consecutive_skips")) {  // not in earlier checkpoints
+      state.consecutive_skips = whole_number(json, "consecutive_skips");
+      state.loss_window = numbers(json, "loss_window");
+    }
     state.cursor = stream_cursor_from_json(json.at("cursor"));
     state.memory_documents = whole_numbers(json, "memory_documents");
     state.tokenizer_identity = json.at("tokenizer").at("identity").get<std::string>();

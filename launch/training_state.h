@@ -22,7 +22,9 @@ struct TrainingState {
   std::int64_t step = 0;                       // done
   std::int64_t optimizer_step = 0;             // updates; fewer than steps where some were skipped
   std::int64_t tokens = 0;                     // predicted
-  std::int64_t skipped_steps = 0;              // because something was not finite
+  std::int64_t skipped_steps = 0;              // because something was not finite, or of a loss spike
+  std::int64_t consecutive_skips = 0;          // the last of these, if the last step was one
+  std::vector<double> loss_window;             // by which the next losses are judged (launch/loss_spike.h)
   StreamCursor cursor;                         // position in the data
   std::vector<std::int64_t> memory_documents;  // per lane of the global batch; empty without carried memory
   std::string tokenizer_identity;

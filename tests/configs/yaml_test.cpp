@@ -104,8 +104,9 @@ TEST(RunConfigYaml, UnknownNames) {
        "run.yaml:2: train.learning_rate is not a key; did you mean optimizer.learning_rate?"},
       {"steps: 1\n", "run.yaml:1: steps is a section: expected indented keys, found `1`"},
   });
-  EXPECT_EQ(refusal("zzz:\n"),
-            "run.yaml:1: zzz is not a section; expected model, data, train, optimizer, evaluation or checkpoint");
+  EXPECT_EQ(
+      refusal("zzz:\n"),
+      "run.yaml:1: zzz is not a section; expected model, data, train, optimizer, loss_spike, evaluation or checkpoint");
 }
 
 TEST(RunConfigYaml, Duplicates) {

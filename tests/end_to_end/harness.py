@@ -1,5 +1,6 @@
 """Runs the real program for the tests of this folder: a tiny corpus, jobs of one or several ranks,
 and what they leave behind."""
+import ctypes
 import json
 import os
 import pathlib
@@ -58,6 +59,18 @@ def text(characters, seed):
     while sum(map(len, words)) + len(words) < characters:
         words.append(generator.choice(["the", "of", "memory", "palimpsest", "written", "over", "é", "again"]))
     return " ".join(words)
+
+
+class XxHash128(ctypes.Structure):
+    _fields_ = (("low", ctypes.c_uint64), ("high", ctypes.c_uint64))
+
+
+def xxh128(content):
+    """XXH3 of 128 bits, in hexadecimal."""
+    function = ctypes.CDLL("libxxhash.so.0").XXH3_128bits
+    function.restype, function.argtypes = XxHash128, (ctypes.c_char_p, ctypes.c_size_t)
+    value = function(content, len(content))
+    return f"{value.high:016x}{value.low:016x}"
 
 
 def environment():
@@ -156,6 +169,26 @@ class EndToEndTest(unittest.TestCase):
 
     def manifest(self, run, step):
         return json.loads((self.checkpoint(run, step) / "manifest.json").read_text(encoding="utf-8"))
+
+    def edit_checkpoint(self, run, step, edit):
+        """Calls edit(name, values) for every data set of a checkpoint and writes the values back, hashes included."""
+        folder = self.checkpoint(run, step)
+        manifest = self.manifest(run, step)
+        for file in manifest["files"]:
+            with h5py.File(folder / file["name"], "r+") as opened:
+                for entry in file["entries"]:
+                    data = opened[entry["name"]]
+                    values = data[...]
+                    edit(entry["name"], values)
+                    data[...] = values
+                    if "xxh128" in entry:
+                        entry["xxh128"] = xxh128(values.tobytes())
+                        data.attrs["xxh128"] = numpy.bytes_(entry["xxh128"]) if isinstance(data.attrs["xxh128"], bytes) else entry["xxh128"]
+            content = (folder / file["name"]).read_bytes()
+            file["bytes"], file["xxh128"] = len(content), xxh128(content)
+        text = json.dumps(manifest).encode()
+        (folder / "manifest.json").write_bytes(text)
+        (folder / "manifest.json.xxh128").write_text(f"{xxh128(text)}  manifest.json\n", encoding="ascii")
 
     def tensors(self, run, step):
         """Every entry of a checkpoint by name, as bytes, its shares put together."""

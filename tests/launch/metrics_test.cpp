@@ -64,7 +64,7 @@ TEST(MetricsLog, AppendsAfterWhatItKept) {
   const TemporaryDirectory directory;
   write(directory / "metrics.jsonl", "{\"step\":1}\n{\"step\":2}\n{\"st");
   {
-    MetricsLog log(directory / "metrics.jsonl", 1);
+    MetricsLog log(directory / "metrics.jsonl", 1, [](const std::string&) {});
     log.append({{"step", 2}});
     log.append({{"step", 3}});
   }
@@ -73,7 +73,7 @@ TEST(MetricsLog, AppendsAfterWhatItKept) {
 
 TEST(MetricsLog, NamesTheFileItCannotWrite) {
   try {
-    MetricsLog log("/no/such/folder/metrics.jsonl", 0);
+    MetricsLog log("/no/such/folder/metrics.jsonl", 0, [](const std::string&) {});
     FAIL() << "expected an error";
   } catch (const WriteError& error) {
     EXPECT_NE(std::string(error.what()).find("/no/such/folder/metrics.jsonl"), std::string::npos);

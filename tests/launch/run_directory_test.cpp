@@ -1,10 +1,7 @@
-// Which changes let a run go on, who may write a run directory, which exit code an error has.
+// Which changes let a run go on, what stops it, which exit code an error has.
 #include "launch/run_directory.h"
 
 #include <csignal>
-
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -64,38 +61,6 @@ TEST(Resumable, WhatChangesBitsIsNoted) {
   ASSERT_EQ(noted.size(), 2u);
   EXPECT_NE(noted[0].find("train.threads: 0 -> 3"), std::string::npos);
   EXPECT_NE(noted[1].find("optimizer.learning_rate"), std::string::npos);
-}
-
-TEST(RunLock, KeepsASecondTrainerOutUntilTheFirstIsGone) {
-  const TemporaryDirectory temporary;
-  const RunDirectory directory(temporary / "run");
-  directory.create();
-  {
-    const RunLock lock(directory);
-    const std::string message = message_of([&] { RunLock second(directory); });
-    EXPECT_NE(message.find("process " + std::to_string(getpid())), std::string::npos) << message;
-  }
-  EXPECT_NO_THROW(RunLock again(directory));
-}
-
-TEST(RunLock, GoesWithAKilledProcess) {
-  const TemporaryDirectory temporary;
-  const RunDirectory directory(temporary.path());
-  int ready[2];
-  ASSERT_EQ(pipe(ready), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    const RunLock lock(directory);
-    [[maybe_unused]] const ssize_t written = write(ready[1], "x", 1);
-    pause();
-    _exit(0);
-  }
-  char byte;
-  ASSERT_EQ(read(ready[0], &byte, 1), 1);
-  EXPECT_THROW(RunLock second(directory), ConfigError);
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
-  EXPECT_NO_THROW(RunLock again(directory));
 }
 
 TEST(RunDirectory, NamesWhatItCannotCreate) {

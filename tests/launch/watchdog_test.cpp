@@ -3,8 +3,11 @@
 
 #include <fstream>
 #include <future>
+#include <memory>
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -168,14 +171,17 @@ TEST(Watchdog, NoticesThisRanksOwnThreadThatHangs) {
 TEST(Watchdog, NoticesAFileSystemThatDoesNotAnswer) {
   const TemporaryDirectory directory;
   // Opening a pipe that nobody writes to takes for ever.
-  ASSERT_EQ(mkfifo(heartbeat_path(directory.path(), 1).c_str(), 0600), 0);
+  const auto pipe = heartbeat_path(directory.path(), 1);
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   RankStatus status;
   std::promise<std::string> alarm;
-  const Watchdog watchdog({directory.path(), 0, 2, "here", 0.3}, status,
-                          [&](const std::string& what) { alarm.set_value(what); });
+  auto watchdog = std::make_unique<Watchdog>(Watchdog::Settings{directory.path(), 0, 2, "here", 0.3}, status,
+                                             [&](const std::string& what) { alarm.set_value(what); });
   const std::string what = alarm.get_future().get();
   EXPECT_NE(what.find("the file system has not answered"), std::string::npos) << what;
-  std::ofstream(heartbeat_path(directory.path(), 1)) << "let it go\n";
+  const int writer = open(pipe.c_str(), O_RDWR | O_NONBLOCK);  // lets it go
+  watchdog.reset();
+  close(writer);
 }
 
 template <class E>
