@@ -116,10 +116,20 @@ Checkpointer::Checkpointer(CheckpointStore store, Communicator& communicator, bo
 
 Checkpointer::~Checkpointer() = default;
 
+void Checkpointer::prepare(std::uint64_t bytes) {
+  if (!asynchronous_ || bytes == 0) return;
+  preparation_.emplace([this, bytes] {
+    constexpr std::uint64_t page = 4096;
+    const std::shared_ptr<std::byte> block = copies_.allocate(bytes);
+    for (std::uint64_t i = 0; i < bytes; i += page) block.get()[i] = std::byte{0};
+  });
+}
+
 void Checkpointer::start(std::int64_t step, const StateDictionary& replicated, const StateDictionary& owned,
                          const nlohmann::json& training_state, const std::string& config_yaml) {
   if (busy()) throw WriteError(fmt::format("the checkpoint of step {} is still being saved", save_->outcome.step));
   const Clock::time_point begin = Clock::now();
+  preparation_.reset();
   save_ = std::make_unique<Save>();
   Save& save = *save_;
   save.outcome.step = step;

@@ -41,6 +41,8 @@ class Checkpointer {
   bool asynchronous() const { return asynchronous_; }
   bool busy() const { return save_ != nullptr; }
 
+  /// Takes the memory for the copies of so many bytes, in the background: the first save would wait for it.
+  void prepare(std::uint64_t bytes);
   /// Collective, when not busy. Begins to save a checkpoint of `step`, replacing one that is there already.
   /// `replicated` has the same entries and values on every rank, whole tensors; the ranks share their bytes so
   /// that their files become equally large. `owned` is what this rank alone has: whole tensors or shares,
@@ -73,6 +75,7 @@ class Checkpointer {
   Communicator& communicator_;
   bool asynchronous_;
   MemoryPool copies_;  // what was copied once leaves its room to the next save
+  std::optional<BackgroundTask> preparation_;
   std::unique_ptr<Save> save_;
 };
 

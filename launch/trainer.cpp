@@ -129,6 +129,7 @@ int Trainer::train(std::int64_t stop_after) {
     log_.note(fmt::format("Nothing to do: step {} of {} is reached", step_, last_step));
     return ExitCode::ok;
   }
+  prepare_checkpoints();
   while (step_ < last_step) {
     const StepOutcome outcome = train_step();
     log_step(outcome);

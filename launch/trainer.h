@@ -79,6 +79,14 @@ class Trainer {
   /// Logs how a save ended, if one has. Throws WriteError when it failed, as checkpoint.on_failure says.
   void report_checkpoint(const std::optional<Checkpointer::Outcome>& outcome, bool required = false);
   // What a checkpoint holds of the model and the optimiser; the tensors are theirs.
+  struct CheckpointTensors {
+    StateDictionary replicated, owned;  // by all ranks, and by this one
+  };
+  CheckpointTensors checkpoint_tensors();
+  /// The memory that this rank saves: of the ranks that share sequences, and have the same one, the first does.
+  std::vector<MemoryState> own_memories() const;
+  /// Has the memory for asynchronous saves made ready.
+  void prepare_checkpoints();
   StateDictionary parameter_entries();
   StateDictionary optimizer_entries();
   TrainingState training_state();

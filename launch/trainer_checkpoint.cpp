@@ -99,19 +99,29 @@ void Trainer::start_checkpoint() {
   if (metrics_) metrics_->synchronize();
   report_checkpoint(checkpointer_.finish());
   TrainingState state = training_state();
-  StateDictionary memory;
-  if (config_.train.carry_memory) {
-    // The ranks that share sequences have the same memory.
-    const std::vector<MemoryState> own = leads_sequence_group() ? memories_ : std::vector<MemoryState>();
-    state.memory_documents = gather_memory_documents(own, communicator_);
-    memory = memory_entries(own, first_lane_);
-  }
-  StateDictionary replicated;
-  replicated.add_all("parameters", parameter_entries());
+  if (config_.train.carry_memory) state.memory_documents = gather_memory_documents(own_memories(), communicator_);
+  const CheckpointTensors tensors = checkpoint_tensors();
+  checkpointer_.start(step_, tensors.replicated, tensors.owned, to_json(state), to_yaml(config_));
+}
+
+void Trainer::prepare_checkpoints() {
+  const CheckpointTensors tensors = checkpoint_tensors();
+  checkpointer_.prepare(tensors.owned.bytes() +
+                        tensors.replicated.bytes() / static_cast<std::uint64_t>(communicator_.size()));
+}
+
+std::vector<MemoryState> Trainer::own_memories() const {
+  return leads_sequence_group() ? memories_ : std::vector<MemoryState>();
+}
+
+Trainer::CheckpointTensors Trainer::checkpoint_tensors() {
+  CheckpointTensors tensors;
+  if (config_.train.carry_memory) tensors.owned = memory_entries(own_memories(), first_lane_);
+  tensors.replicated.add_all("parameters", parameter_entries());
   optimizer_->visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
-    (place.cut ? memory : replicated).add_slice(name, place.whole, place.begin, tensor);
+    (place.cut ? tensors.owned : tensors.replicated).add_slice(name, place.whole, place.begin, tensor);
   });
-  checkpointer_.start(step_, replicated, memory, to_json(state), to_yaml(config_));
+  return tensors;
 }
 
 void Trainer::finish_checkpoint(bool required) {

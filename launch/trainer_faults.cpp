@@ -14,6 +14,7 @@ void Trainer::skip_step(const std::string& reason) {
   ++consecutive_skips_;
   log_.warn(fmt::format("step {}: {}; step skipped ({} in a row)", step_ + 1, reason, consecutive_skips_));
   if (consecutive_skips_ >= config_.train.max_skipped_steps) {
+    checkpointer_.finish();  // one under way is from before the trouble
     throw NumericalError(
         fmt::format("{} steps in a row were skipped (train.max_skipped_steps), the last being step {}: {}",
                     consecutive_skips_, step_ + 1, reason));

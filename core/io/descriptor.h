@@ -24,8 +24,6 @@ class Descriptor {
   std::uint64_t size() const;
   /// Fills `target` from the bytes at `offset`. A file that ends before is an error.
   void read(std::uint64_t offset, std::span<std::byte> target) const;
-  /// Asks the system to have these bytes ready.
-  void read_ahead(std::uint64_t offset, std::uint64_t bytes) const;
 
   /// Appends.
   void write(std::string_view content);

@@ -1,6 +1,9 @@
 #include "core/io/tensor_file.h"
 
 #include <algorithm>
+#include <array>
+#include <semaphore>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
@@ -14,9 +17,9 @@ namespace palimpsest {
 
 namespace {
 
-constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 20;        // stays in the cache between copy and hash
+constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 18;        // stays in the cache between copy and hash
 constexpr std::uint64_t write_back_bytes = std::uint64_t{16} << 20;  // brought to disk while the rest is written
-constexpr std::uint64_t read_ahead_bytes = std::uint64_t{16} << 20;
+constexpr std::size_t parts_in_flight = 8;                           // read, and not yet hashed
 
 std::string hash_of(std::span<const std::byte> bytes) {
   FileHash hash;
@@ -59,6 +62,48 @@ void for_each_part(std::uint64_t size, const Places& places, const Visit& visit)
     }
   }
 }
+
+/// Hashes in a thread of its own what another one reads, a few parts behind it, while they are in the cache.
+class HashingThread {
+ public:
+  explicit HashingThread(FileHash& hash)
+      : thread_([this, &hash] {
+          for (std::size_t i = 0; true; ++i) {
+            added_.acquire();
+            const std::span<const std::byte> part = parts_[i % parts_in_flight];
+            if (part.data() == nullptr) return;
+            hash.update(part);
+            room_.release();
+          }
+        }) {}
+  ~HashingThread() { finish(); }
+
+  /// Waits until the part `parts_in_flight` before the next is no longer needed.
+  void wait_for_room() {
+    if (!has_room_) room_.acquire();
+    has_room_ = true;
+  }
+  void add(std::span<const std::byte> part) {
+    wait_for_room();
+    has_room_ = false;
+    parts_[added_parts_++ % parts_in_flight] = part;
+    added_.release();
+  }
+  /// Waits until everything is hashed.
+  void finish() {
+    if (!thread_.joinable()) return;
+    add({});
+    thread_.join();
+  }
+
+ private:
+  std::array<std::span<const std::byte>, parts_in_flight> parts_;
+  std::size_t added_parts_ = 0;
+  bool has_room_ = false;
+  std::counting_semaphore<> room_{parts_in_flight};
+  std::counting_semaphore<> added_{0};
+  std::thread thread_;  // last: it uses the others
+};
 
 }  // namespace
 
@@ -130,21 +175,20 @@ void read_verified(const std::filesystem::path& path, const FileFingerprint& exp
   }
 
   FileHash hash;
-  std::vector<std::byte> scratch(piece_bytes);
-  std::uint64_t ahead = 0;
+  std::vector<std::byte> unwanted(parts_in_flight * piece_bytes);
+  std::size_t count = 0;
+  HashingThread hashing(hash);
   for_each_part(expected.bytes, places, [&](std::uint64_t offset, std::uint64_t bytes, int place) {
-    if (offset + read_ahead_bytes > ahead) {
-      file.read_ahead(ahead, read_ahead_bytes);
-      ahead += read_ahead_bytes;
-    }
-    std::span<std::byte> target = std::span(scratch).first(bytes);
+    std::span<std::byte> target = std::span(unwanted).subspan(count++ % parts_in_flight * piece_bytes, bytes);
     if (place >= 0) {
       const auto index = static_cast<std::size_t>(place);
       target = destinations[index].target.subspan(offset - places[index].first, bytes);
     }
+    hashing.wait_for_room();
     file.read(offset, target);
-    hash.update(target);
+    hashing.add(target);
   });
+  hashing.finish();
   if (const std::string found = hash.digest(); found != expected.hash) {
     throw FileError(
         fmt::format("{}: damaged: its hash is {}, the manifest says {}", path.string(), found, expected.hash));
