@@ -171,10 +171,11 @@ done
 
 # What mpirun says about a rank that was killed, or a machine that it lost, is worth reading. That a rank has called
 # MPI_Abort or has left with an exit code is not, since the rank has told why; nor that a signal is passed on.
+# Nor, at last, that its messages about all this crossed on their way to it (show_help.c).
 told='MPI_ABORT was invoked\|Primary job  terminated normally\|mpirun detected that one or more processes exited'
 exec 3> >(
   trap '' INT TERM HUP USR1
-  exec sed -u "/^-\{74\}\$/{:more;N;/\n-\{74\}\$/!bmore;/^-*\n\($told\)/d};/^mpirun: Forwarding signal/d" >&2
+  exec sed -u "/^-\{74\}\$/{:more;N;/\n-\{74\}\$/!bmore;/^-*\n\($told\)/d};/^mpirun: Forwarding signal/d;/ORTE_ERROR_LOG: .*show_help\.c/d" >&2
 )
 messages=$!
 
