@@ -17,10 +17,14 @@
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
 #include "launch/placement.h"
+#include "launch/start_guard.h"
 
 namespace palimpsest {
 
 namespace {
+
+// MPI waits for a rank that does not come, for ever.
+constexpr double seconds_to_meet = 600;
 
 /// Prints the error and, when there are several ranks, ends them all.
 int fail(const std::string& error, int exit_code, Communicator* communicator) {
@@ -74,7 +78,10 @@ int main(int argument_count, char** arguments) {
   spdlog::set_pattern("palimpsest: %l: %v");
   std::unique_ptr<Communicator> communicator;
   try {
-    communicator = start_communication(argument_count, arguments);
+    {
+      const StartGuard guard(seconds_to_meet, [] { end_start(seconds_to_meet); });
+      communicator = start_communication(argument_count, arguments);
+    }
     return run(argument_count, arguments, *communicator);
   } catch (const std::bad_alloc&) {
     return fail("out of memory", ExitCode::internal_error, communicator.get());

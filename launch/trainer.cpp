@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <unistd.h>
 
@@ -52,7 +53,9 @@ TokenFile open_train_file(const DataConfig& config) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, Communicator& communicator)
-    : communicator_(communicator),
+    : start_guard_(std::in_place, config.train.watchdog_timeout,
+                   [seconds = config.train.watchdog_timeout] { end_start(seconds); }),
+      communicator_(communicator),
       train_file_(open_train_file(config.data)),
       config_(resolve(config, train_file_, communicator.size())),
       sequence_ranks_(sequence_group(communicator, config_.train.sequence_ranks)),
@@ -79,7 +82,6 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     lock_.emplace(directory_, RunLock::default_patience, [this](const std::string& text) { log_.note(text); });
     log_.add_file(directory_.log());
   }
-  communicator_.barrier();  // heartbeats belong to the run whose lock rank 0 has
   const Watchdog::Settings watchdog = {directory_.heartbeats(), communicator_.rank(), communicator_.size(), host_name(),
                                        config_.train.watchdog_timeout};
   watchdog_.emplace(
@@ -89,6 +91,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
         const std::string lost = lock_->check();
         if (!lost.empty()) end_job(watchdog, lost);
       });
+  communicator_.barrier();
+  start_guard_.reset();
   const ThreadPlan plan = configure_threads(config_.train.threads, communicator_);
   threads_ = plan.threads;
   placements_ = describe_placements(plan.placements);

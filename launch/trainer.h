@@ -18,6 +18,7 @@
 #include "launch/run_directory.h"
 #include "launch/run_lock.h"
 #include "launch/run_log.h"
+#include "launch/start_guard.h"
 #include "launch/stop_request.h"
 #include "launch/time_limit.h"
 #include "launch/training_state.h"
@@ -91,6 +92,7 @@ class Trainer {
   StateDictionary optimizer_entries();
   TrainingState training_state();
 
+  std::optional<StartGuard> start_guard_;  // until the watchdogs of all ranks are there
   Communicator& communicator_;
   TokenFile train_file_;
   std::optional<TokenFile> validation_file_;

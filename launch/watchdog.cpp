@@ -2,18 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <ctime>
 #include <utility>
 #include <vector>
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "launch/exit_codes.h"
+#include "launch/quiet_thread.h"
 
 namespace palimpsest {
 
@@ -32,17 +31,6 @@ double processor_time() {
 bool may_wait(Phase phase) {
   return phase == Phase::starting || phase == Phase::loading || phase == Phase::saving ||
          phase == Phase::communication || phase == Phase::finished;
-}
-
-/// A thread that takes no signals: they are for the thread that trains.
-template <class Body>
-std::thread quiet_thread(Body body) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread(std::move(body));
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
 }
 
 }  // namespace

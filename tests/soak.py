@@ -12,6 +12,7 @@ and ends with 0 when parameters, optimizer, memory and metrics are equal. Python
 """
 import argparse
 import collections
+import json
 import os
 import pathlib
 import random
@@ -29,20 +30,26 @@ STEPS = ("--set", "train.steps=1000000")
 class Soak(EndToEndTest):
     def attempt(self, config, ranks, dice):
         """Resumes the run, disturbs it once; what was done, and the exit code."""
+        resumed, left = self.resumptions(), self.unfinished()
         process = self.start_program("train", config, *STEPS, ranks=ranks)
         try:
             first = self.newest_step()
-            # Most of the time some steps further than the last checkpoint; now and then before it has loaded one.
-            self.wait_until(process, lambda: self.newest_line() >= first + dice.randrange(0, 12))
+            self.wait_until(process, lambda: len(self.ranks_of(config)) == ranks)
+            steps = dice.randrange(-1, 25)  # further than the last checkpoint; -1: before it has been loaded
+            if steps >= 0:
+                self.wait_until(process, lambda: self.resumptions() > resumed)
+                self.wait_until(process, lambda: self.newest_line() >= first + steps)
             kind = dice.choice(["killed during a save"] * 4 + ["killed"] * 3 + ["stopped"] + ["asked"] * 3)
             if kind == "killed during a save":
-                self.wait_until(process, lambda: any(self.folder.glob("soak/checkpoints/.tmp-*")))
+                self.wait_until(process, lambda: self.unfinished() - left)
                 time.sleep(dice.choice([0, 0, 0.002, 0.01]))
             pids = self.ranks_of(config)
             if len(pids) < ranks:
                 return "ended before it was disturbed", process.wait(SECONDS_TO_END)
             one = dice.choice(pids)
             if kind == "stopped":
+                # Earlier than that nobody but a ten minutes' guard of the start would notice.
+                self.wait_until(process, lambda: self.beating() == pids)
                 os.kill(one, signal.SIGSTOP)
                 return "a rank stopped", process.wait(SECONDS_TO_END)
             if kind == "asked":
@@ -57,6 +64,14 @@ class Soak(EndToEndTest):
             process.stdout.close()
             self.gone(config)
 
+    def beating(self):
+        """The processes whose heartbeats there are."""
+        paths = sorted(self.folder.glob("soak/heartbeats/*.json"))
+        try:
+            return [json.loads(path.read_text())["pid"] for path in paths]
+        except ValueError:  # just being written
+            return []
+
     @staticmethod
     def send(number, targets):
         for pid in targets:
@@ -69,13 +84,24 @@ class Soak(EndToEndTest):
         deadline = time.monotonic() + SECONDS_TO_END
         while process.poll() is None and not true():
             self.assertLess(time.monotonic(), deadline, "no progress")
-            time.sleep(0.001)
+            time.sleep(0.002)
 
     def gone(self, config):
         deadline = time.monotonic() + SECONDS_TO_END
         while self.ranks_of(config):
             self.assertLess(time.monotonic(), deadline, "ranks are left")
             time.sleep(0.01)
+
+    def resumptions(self):
+        path = self.folder / "soak" / "train.log"
+        return path.read_text(encoding="utf-8").count("  plan  ") if path.exists() else 0
+
+    def unfinished(self):
+        """Saves under way, and those that were interrupted."""
+        try:
+            return {entry.inode() for entry in os.scandir(self.folder / "soak" / "checkpoints") if entry.name.startswith(".tmp-step-")}
+        except FileNotFoundError:
+            return set()
 
     def newest_step(self):
         names = [path.name.removeprefix("step-") for path in self.folder.glob("soak/checkpoints/step-*")]
@@ -88,7 +114,7 @@ class Soak(EndToEndTest):
 
     def run_soak(self, options):
         dice = random.Random(options.seed)
-        every = {"checkpoint": {"every": 5, "keep_last": 3}, "train": {"watchdog_timeout": 3}}
+        every = {"checkpoint": {"every": 5, "keep_last": 3}, "train": {"watchdog_timeout": 5}}
         config = self.config("soak", **every)
         done, codes, started = collections.Counter(), collections.Counter(), time.monotonic()
         while sum(done.values()) < options.disturbances and time.monotonic() - started < 60 * options.minutes:

@@ -72,7 +72,7 @@ class Communicator {
 std::unique_ptr<Communicator> single_process();
 
 /// MPI when the environment says that a launcher (mpirun, srun) started this process, else a single
-/// process. Call once, before any thread is started; destroying the result ends MPI.
+/// process. Call once, before any thread is started that uses MPI; destroying the result ends MPI.
 std::unique_ptr<Communicator> start_communication(int& argument_count, char**& arguments);
 
 }  // namespace palimpsest

@@ -126,7 +126,7 @@ class LostRanks(FaultTest):
         self.check_resumes_from_checkpoint("killed", config)
 
     def test_stopped(self):
-        config, process = self.start("stopped", "train.watchdog_timeout=2")
+        config, process = self.start("stopped", "train.watchdog_timeout=4")
         rank = self.ranks_of(config)[1]
         os.kill(rank, signal.SIGSTOP)
         output = self.finish(process, 7)
@@ -136,7 +136,7 @@ class LostRanks(FaultTest):
 
     def test_dead_behind_the_launchers_back(self):
         with unittest.mock.patch.dict(os.environ, OMPI_MCA_orte_enable_recovery="1"):
-            config, process = self.start("dead", "train.watchdog_timeout=2")
+            config, process = self.start("dead", "train.watchdog_timeout=4")
         rank = self.ranks_of(config)[0]
         os.kill(rank, signal.SIGKILL)
         output, _ = process.communicate(timeout=TIMEOUT)  # the exit code of a mpirun that tolerates deaths says nothing
@@ -144,7 +144,7 @@ class LostRanks(FaultTest):
         self.check_resumes_from_checkpoint("dead", config)
 
     def test_hanging(self):
-        config, process = self.start("hanging", "train.watchdog_timeout=2")
+        config, process = self.start("hanging", "train.watchdog_timeout=4")
         rank = self.ranks_of(config)[1]
         # Stops the thread that trains and none of the others, as a debugger does.
         attach, libc = 16, ctypes.CDLL(None, use_errno=True)
