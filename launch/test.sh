@@ -22,6 +22,8 @@ install_missing build test
 use_mpi
 # Tests run side by side, so threads that wait must not burn the cores of others.
 export OMP_WAIT_POLICY=passive
+# HDF5 leaks where it fails, and programs that tests start fail on purpose.
+export LSAN_OPTIONS=suppressions=$PWD/tests/leaks.txt:print_suppressions=0
 
 # Debian's Python, which sees Debian's h5py, even where another comes first on the path.
 python=/usr/bin/python3
