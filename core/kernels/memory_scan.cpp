@@ -148,6 +148,26 @@ void memory_sum_backward(const SequenceLayout& layout, MemoryStates<const A> d_r
   });
 }
 
+/// m <- A m + B of one rank (A^T m + B if `transposed`), m + B without a transition, B where the rank forgets.
+template <class A>
+void step_of_rank(const SequenceShare& share, const GatheredStates<A>& gathered, int rank, std::int64_t lane,
+                  std::int64_t entry, std::int64_t d, bool transposed, A* m) {
+  const A* const b = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
+  if (!share.lets_pass(rank, lane)) {
+    std::copy_n(b, d * d, m);
+  } else if (!gathered.transition) {
+    add_scaled(m, A(1), b, d * d);
+  } else {
+    // m moves on in a copy of b, since a product cannot write what it reads.
+    const ConstMatrix a = matrix(gathered.transition + rank * gathered.transition_stride + entry * d * d, d, d, d);
+    thread_local std::vector<A> next;
+    next.assign(b, b + d * d);
+    matmul(transposed ? a.transposed() : a, matrix(static_cast<const A*>(m), d, d, d), matrix(next.data(), d, d, d),
+           Output::accumulate);
+    std::copy_n(next.data(), d * d, m);
+  }
+}
+
 // (M, z) <- rank by rank (A M + B, z + b), or (B, b) where the rank forgets
 template <class A>
 void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<const A> initial,
@@ -169,20 +189,7 @@ void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& ga
       std::copy_n(initial.matrix_at(0, lane, head), d * d, m);
       for (int rank = 0; rank < share.ranks; ++rank) {
         if (rank == share.rank) std::copy_n(m, d * d, own);
-        const A* const b = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
-        if (!share.lets_pass(rank, lane)) {
-          std::copy_n(b, d * d, m);
-        } else if (!gathered.transition) {
-          add_scaled(m, A(1), b, d * d);
-        } else {
-          // m moves on in a copy of b, since a product cannot write what it reads.
-          const A* const a = gathered.transition + rank * gathered.transition_stride + entry * d * d;
-          thread_local std::vector<A> next;
-          next.assign(b, b + d * d);
-          matmul(matrix(a, d, d, d), matrix(static_cast<const A*>(m), d, d, d), matrix(next.data(), d, d, d),
-                 Output::accumulate);
-          std::copy_n(next.data(), d * d, m);
-        }
+        step_of_rank(share, gathered, rank, lane, entry, d, false, m);
       }
     }
   });
@@ -206,19 +213,7 @@ void memory_scan_backward(const SequenceShare& share, const GatheredStates<A>& g
       A* const dm = d_after.matrix_at(0, lane, head);
       std::fill_n(dm, d * d, A(0));
       for (int rank = share.ranks - 1; rank > share.rank; --rank) {
-        const A* const c = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
-        if (!share.lets_pass(rank, lane)) {
-          std::copy_n(c, d * d, dm);
-        } else if (!gathered.transition) {
-          add_scaled(dm, A(1), c, d * d);
-        } else {
-          const A* const a = gathered.transition + rank * gathered.transition_stride + entry * d * d;
-          thread_local std::vector<A> next;
-          next.assign(c, c + d * d);
-          matmul(matrix(a, d, d, d).transposed(), matrix(static_cast<const A*>(dm), d, d, d),
-                 matrix(next.data(), d, d, d), Output::accumulate);
-          std::copy_n(next.data(), d * d, dm);
-        }
+        step_of_rank(share, gathered, rank, lane, entry, d, true, dm);
       }
     }
   });
