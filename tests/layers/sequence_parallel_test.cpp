@@ -11,10 +11,13 @@
 #include "core/random.h"
 #include "layers/language_model.h"
 #include "tests/layers/golden_vectors.h"
+#include "tests/small_config.h"
 #include "tests/thread_ranks.h"
 
 namespace palimpsest {
 namespace {
+
+using testing::small_config;
 
 /// What the ranks have found, their losses and gradients added up.
 struct Outcome {
@@ -84,7 +87,7 @@ std::vector<GoldenCase> golden_cases() {
   return all;
 }
 
-class SequenceParallelGolden : public testing::TestWithParam<GoldenCase> {};
+class SequenceParallelGolden : public ::testing::TestWithParam<GoldenCase> {};
 
 TEST_P(SequenceParallelGolden, LossMemoryAndGradients) {
   const Golden golden(GetParam().name);
@@ -119,25 +122,9 @@ TEST_P(SequenceParallelGolden, LossMemoryAndGradients) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, SequenceParallelGolden, testing::ValuesIn(golden_cases()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Files, SequenceParallelGolden, ::testing::ValuesIn(golden_cases()), [](const auto& info) {
   return fmt::format("{}_{}_ranks", info.param.name, info.param.ranks);
 });
-
-ModelConfig small_config(MemoryUpdate update, std::int64_t segment_length = 5) {
-  ModelConfig config;
-  config.vocab_size = 23;
-  config.hidden_size = 16;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_size = 6;
-  config.ffn_size = 20;
-  config.segment_length = segment_length;
-  config.memory_update = update;
-  config.initializer_range = 0.3;  // large, so that every path matters
-  config.initial_gate = 0.4;
-  return config.resolved();
-}
 
 /// Documents that start at random in every lane, about once in `document_length` tokens.
 TokenBatch random_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t document_length, std::int64_t first,
@@ -197,7 +184,7 @@ Outcome alone(const ModelConfig& config, DataType type, const std::vector<TokenB
   return outcome;
 }
 
-class SequenceParallel : public testing::TestWithParam<MemoryUpdate> {};
+class SequenceParallel : public ::testing::TestWithParam<MemoryUpdate> {};
 
 TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
   double maximum = 0;
@@ -341,7 +328,7 @@ TEST_P(SequenceParallel, RefusesToRecomputeSegments) {
                ConfigError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, SequenceParallel, testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
+INSTANTIATE_TEST_SUITE_P(Rules, SequenceParallel, ::testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
                          [](const auto& info) {
                            return std::string(info.param == MemoryUpdate::delta ? "delta" : "linear");
                          });

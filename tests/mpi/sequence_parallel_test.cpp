@@ -10,24 +10,12 @@
 #include "core/random.h"
 #include "layers/language_model.h"
 #include "tests/mpi/job.h"
+#include "tests/small_config.h"
 
 namespace palimpsest {
 namespace {
 
-ModelConfig small_config(MemoryUpdate update, std::int64_t segment_length) {
-  ModelConfig config;
-  config.vocab_size = 23;
-  config.hidden_size = 16;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_size = 6;
-  config.ffn_size = 20;
-  config.segment_length = segment_length;
-  config.memory_update = update;
-  config.initializer_range = 0.3;
-  return config.resolved();
-}
+using testing::small_config;
 
 /// A document of `long_document` tokens, then another.
 TokenBatch batch_of(std::int64_t tokens, std::int64_t long_document) {
@@ -59,7 +47,7 @@ Outcome pass(MemoryPool& pool, const ModelConfig& config, DataType type, const T
   return outcome;
 }
 
-class MpiSequenceParallel : public testing::TestWithParam<MemoryUpdate> {};
+class MpiSequenceParallel : public ::testing::TestWithParam<MemoryUpdate> {};
 
 TEST_P(MpiSequenceParallel, AgreesWithOneRank) {
   MemoryPool pool;
@@ -109,7 +97,7 @@ TEST_P(MpiSequenceParallel, WireVolumeDoesNotDependOnTheSegmentLength) {
   EXPECT_EQ(bytes, std::vector<std::int64_t>(3, bytes.front()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, MpiSequenceParallel, testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
+INSTANTIATE_TEST_SUITE_P(Rules, MpiSequenceParallel, ::testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
                          [](const auto& info) {
                            return std::string(info.param == MemoryUpdate::delta ? "delta" : "linear");
                          });
