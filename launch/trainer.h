@@ -56,7 +56,8 @@ class Trainer {
   void resume();
   /// Takes parameters, optimiser, memory and position in the data from a checkpoint. Throws FileError when it
   /// is damaged, ConfigError when it is of another run.
-  void restore(const Checkpoint& checkpoint);
+  /// Returns what of the configuration has changed since.
+  std::vector<std::string> restore(const Checkpoint& checkpoint);
   void print_banner();
   void print_placements();
   StepOutcome train_step();

@@ -24,11 +24,10 @@ std::vector<std::string> names_of(const StateDictionary& entries) {
 }  // namespace
 
 void Trainer::resume() {
+  std::vector<std::string> differences;
   const std::optional<Checkpoint> checkpoint =
-      checkpointer_.store().newest(communicator_, [this](const Checkpoint& found) { restore(found); });
+      checkpointer_.store().newest(communicator_, [&](const Checkpoint& found) { differences = restore(found); });
   if (checkpoint) {
-    const std::vector<std::string> differences =
-        check_resumable(parse_run_config(checkpoint->config_yaml(), checkpoint->path().string()), config_);
     log_.note(fmt::format("Resuming from {}", checkpoint->path().string()));
     if (!differences.empty()) {
       log_.warn(fmt::format("changed since the checkpoint, so the run goes on otherwise than it would have: {}",
@@ -52,9 +51,10 @@ void Trainer::resume() {
   }
 }
 
-void Trainer::restore(const Checkpoint& checkpoint) {
+std::vector<std::string> Trainer::restore(const Checkpoint& checkpoint) {
   const TrainingState state = training_state_of(checkpoint);
-  check_resumable(parse_run_config(checkpoint.config_yaml(), checkpoint.path().string()), config_);
+  std::vector<std::string> differences =
+      check_resumable(parse_run_config(checkpoint.config_yaml(), checkpoint.path().string()), config_);
   const StateDictionary parameters = parameter_entries(), optimizer = optimizer_entries();
   checkpoint.require_section("parameters", names_of(parameters));
   checkpoint.require_section("optimizer", names_of(optimizer));
@@ -75,6 +75,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   skipped_steps_ = state.skipped_steps;
   consecutive_skips_ = state.consecutive_skips;
   spikes_.restore(state.loss_window);
+  return differences;
 }
 
 TrainingState Trainer::training_state() {
