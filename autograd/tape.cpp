@@ -1,4 +1,5 @@
 #include "autograd/tape.h"
+#include "core/elapsed.h"
 
 #include <algorithm>
 #include <chrono>
@@ -8,13 +9,7 @@
 
 namespace palimpsest {
 
-namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 OperatorScope::OperatorScope(Tape& tape, std::string_view family)
     : tape_(tape), outer_family_(std::exchange(tape.family_, family)), start_(std::chrono::steady_clock::now()) {}

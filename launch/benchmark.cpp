@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/comm/counting_communicator.h"
+#include "core/elapsed.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "launch/machine_peak.h"
@@ -28,8 +29,6 @@ namespace palimpsest {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::int64_t page_faults() {
   rusage usage{};

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "core/comm/agreement.h"
+#include "core/elapsed.h"
 #include "core/error.h"
 
 namespace palimpsest {
@@ -48,10 +49,6 @@ void write_manifest(const fs::path& directory, const CheckpointManifest& manifes
   write_file_atomically(directory / CheckpointManifest::hash_file_name,
                         fmt::format("{}  {}\n", hash.digest(), CheckpointManifest::file_name));
   write_file_atomically(directory / CheckpointManifest::file_name, text);
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// How many of `replicated_bytes` each rank takes so that the fullest rank has as little as possible.

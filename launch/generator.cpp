@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "core/elapsed.h"
 #include "core/error.h"
 #include "layers/decoder.h"
 
@@ -16,8 +17,6 @@ namespace palimpsest {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// Segments of the prompt that pass between two reports of progress.
 constexpr std::size_t segments_at_once = 16;

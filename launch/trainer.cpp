@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "core/elapsed.h"
 #include "core/error.h"
 #include "core/sequence_share.h"
 #include "launch/evaluator.h"
@@ -27,10 +28,6 @@
 namespace palimpsest {
 
 namespace {
-
-double seconds_since(Pace::Clock::time_point start) {
-  return std::chrono::duration<double>(Pace::Clock::now() - start).count();
-}
 
 /// Lanes [begin, begin + count) of a batch.
 TokenBatch micro_batch(const TokenBatch& batch, std::int64_t begin, std::int64_t count) {

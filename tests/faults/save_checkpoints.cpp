@@ -10,16 +10,13 @@
 
 #include <fmt/format.h>
 
+#include "core/elapsed.h"
 #include "launch/checkpointer.h"
 #include "tests/faults/example_state.h"
 
 using namespace palimpsest;
 
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 int load(const std::filesystem::path& directory, std::int64_t bytes) {
   MemoryPool pool;
