@@ -56,6 +56,14 @@ std::string explain(const CLI::ParseError& error, const CLI::App& program) {
   return fmt::format("{} ({})", error.what(), help);
 }
 
+void add_model_options(CLI::App& command, std::string& model, std::int64_t& step) {
+  command
+      .add_option("MODEL", model, "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
+      ->required();
+  command.add_option("--step", step, "The run's checkpoint of this step (default: the newest that is whole)")
+      ->check(whole_number_from(1));
+}
+
 CLI::Validator whole_number_from(std::int64_t minimum) {
   const auto check = [minimum](const std::string& text) {
     std::int64_t value = 0;

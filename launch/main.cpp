@@ -16,8 +16,8 @@
 #include "launch/command_line.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/placement.h"
-#include "launch/start_guard.h"
+#include "launch/ranks/placement.h"
+#include "launch/ranks/start_guard.h"
 
 namespace palimpsest {
 

@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "launch/progress.h"
+#include "launch/output/progress.h"
 
 namespace palimpsest {
 

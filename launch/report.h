@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/parameter.h"
-#include "launch/evaluator.h"
-#include "launch/metrics.h"
+#include "launch/inference/evaluator.h"
+#include "launch/training/metrics.h"
 
 namespace palimpsest {
 

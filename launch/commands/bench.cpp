@@ -7,10 +7,10 @@
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
-#include "launch/benchmark.h"
+#include "launch/benchmark/benchmark.h"
+#include "launch/benchmark/ranks_report.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/ranks_report.h"
 
 namespace palimpsest {
 

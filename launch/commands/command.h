@@ -32,6 +32,10 @@ Command add_bench_command(CLI::App& program);
 /// Accepts whole numbers of at least `minimum`.
 CLI::Validator whole_number_from(std::int64_t minimum);
 
+/// MODEL and --step: which checkpoint a command reads (launch/training/saved_model.h). Both are written when
+/// the command line is parsed; `step` is left alone without the option.
+void add_model_options(CLI::App& command, std::string& model, std::int64_t& step);
+
 /// What --help of a command ends with: its examples (one command line a line) and the exit codes.
 std::string help_footer(const std::string& examples);
 

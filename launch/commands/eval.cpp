@@ -10,15 +10,15 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
-#include "launch/evaluator.h"
 #include "launch/exit_codes.h"
-#include "launch/progress.h"
+#include "launch/inference/evaluator.h"
+#include "launch/output/progress.h"
+#include "launch/ranks/sequence_groups.h"
+#include "launch/ranks/threads.h"
 #include "launch/report.h"
-#include "launch/run_directory.h"
-#include "launch/run_log.h"
-#include "launch/saved_model.h"
-#include "launch/sequence_groups.h"
-#include "launch/threads.h"
+#include "launch/training/run_directory.h"
+#include "launch/training/run_log.h"
+#include "launch/training/saved_model.h"
 
 namespace palimpsest {
 
@@ -109,12 +109,7 @@ Command add_eval_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand(
       "eval", "Measure a trained model: perplexity per token and word, bits per byte over a split");
-  command
-      ->add_option("MODEL", options->model,
-                   "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
-      ->required();
-  command->add_option("--step", options->step, "The run's checkpoint of this step (default: the newest that is whole)")
-      ->check(whole_number_from(1));
+  add_model_options(*command, options->model, options->step);
   command->add_option("--split", options->split, "Which of the configuration's token files (default: test)")
       ->check(CLI::IsMember({"train", "validation", "test"}));
   command->add_option("--data", options->data, "Another token file instead")->type_name("FILE");

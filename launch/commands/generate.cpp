@@ -15,11 +15,11 @@
 #include "core/error.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/generator.h"
-#include "launch/progress.h"
-#include "launch/run_log.h"
-#include "launch/saved_model.h"
-#include "launch/threads.h"
+#include "launch/inference/generator.h"
+#include "launch/output/progress.h"
+#include "launch/ranks/threads.h"
+#include "launch/training/run_log.h"
+#include "launch/training/saved_model.h"
 
 namespace palimpsest {
 
@@ -87,12 +87,7 @@ Command add_generate_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
   SamplingOptions& sampling = options->generation.sampling;
   CLI::App* command = program.add_subcommand("generate", "Continue a prompt with a trained model");
-  command
-      ->add_option("MODEL", options->model,
-                   "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
-      ->required();
-  command->add_option("--step", options->step, "The run's checkpoint of this step (default: the newest that is whole)")
-      ->check(whole_number_from(1));
+  add_model_options(*command, options->model, options->step);
   CLI::Option* prompt =
       command->add_option("--prompt", options->prompt, "Text to continue (default: start a document)");
   command->add_option("--prompt-file", options->prompt_file, "File with the text to continue; - reads standard input")

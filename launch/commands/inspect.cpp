@@ -7,9 +7,9 @@
 #include "configs/yaml.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/progress.h"
+#include "launch/output/progress.h"
 #include "launch/report.h"
-#include "launch/saved_model.h"
+#include "launch/training/saved_model.h"
 
 namespace palimpsest {
 
@@ -80,12 +80,7 @@ int inspect(const Options& options, Communicator& communicator) {
 Command add_inspect_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand("inspect", "Verify a checkpoint and show what it holds");
-  command
-      ->add_option("MODEL", options->model,
-                   "A checkpoint, a run directory (its newest checkpoint) or the configuration of a run")
-      ->required();
-  command->add_option("--step", options->step, "The run's checkpoint of this step (default: the newest that is whole)")
-      ->check(whole_number_from(1));
+  add_model_options(*command, options->model, options->step);
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
       help_footer("palimpsest inspect runs/quickstart\n"

@@ -19,9 +19,9 @@
 #include "data/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/progress.h"
+#include "launch/output/progress.h"
 #include "launch/report.h"
-#include "launch/run_log.h"
+#include "launch/training/run_log.h"
 
 namespace palimpsest {
 

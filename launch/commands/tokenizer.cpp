@@ -22,7 +22,7 @@
 #include "data/sentencepiece_tokenizer.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/run_log.h"
+#include "launch/training/run_log.h"
 
 namespace palimpsest {
 

@@ -10,8 +10,8 @@
 #include "configs/yaml.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
-#include "launch/run_plan.h"
-#include "launch/trainer.h"
+#include "launch/training/run_plan.h"
+#include "launch/training/trainer.h"
 
 namespace palimpsest {
 

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #include "core/elapsed.h"
-#include "launch/checkpointer.h"
+#include "launch/checkpoint/checkpointer.h"
 #include "tests/faults/example_state.h"
 
 using namespace palimpsest;

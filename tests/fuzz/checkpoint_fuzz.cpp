@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "core/io/file_hash.h"
-#include "launch/checkpoint.h"
+#include "launch/checkpoint/checkpoint.h"
 #include "tests/fuzz/target.h"
 #include "tests/temporary_directory.h"
 

@@ -1,7 +1,7 @@
 // manifest.json of a checkpoint: whatever is accepted names files of its own folder only, and reads back equal.
 #include <cstdlib>
 
-#include "launch/checkpoint_manifest.h"
+#include "launch/checkpoint/checkpoint_manifest.h"
 #include "tests/fuzz/target.h"
 
 namespace palimpsest::fuzz {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -26,6 +27,11 @@ const std::map<std::string, std::set<std::string>> allowed_folders = {
     {"configs", {"core", "autograd", "layers", "optim", "data", "configs"}},
     {"launch", {"core", "autograd", "layers", "optim", "data", "configs", "launch"}},
 };
+
+/// The rooms of launch/, each above those it may include from. The folder's own files stand outside this order:
+/// exit codes below all rooms, reports and the main program above.
+const std::vector<std::string> launch_rooms = {"output",   "ranks",     "checkpoint", "inference",
+                                               "training", "benchmark", "commands"};
 
 struct VendorRule {
   std::regex header;
@@ -49,6 +55,14 @@ std::string governing_folder(const std::string& path) {
   return first_folder(path) == "tests" ? first_folder(path.substr(path.find('/') + 1)) : first_folder(path);
 }
 
+/// How high the room of a path such as launch/training/trainer.h stands; nothing outside the rooms of launch/.
+std::optional<std::ptrdiff_t> launch_floor(const std::string& path) {
+  for (std::size_t floor = 0; floor < launch_rooms.size(); ++floor) {
+    if (path.starts_with("launch/" + launch_rooms[floor] + "/")) return static_cast<std::ptrdiff_t>(floor);
+  }
+  return std::nullopt;
+}
+
 bool starts_with_any(const std::string& path, const std::vector<std::string>& beginnings) {
   for (const std::string& beginning : beginnings) {
     if (path.starts_with(beginning)) return true;
@@ -70,6 +84,8 @@ std::string violation(const std::string& path, bool quoted, const std::string& h
   if (!allowed->second.contains(first_folder(header))) {
     return "\"" + header + "\": " + allowed->first + " must not depend on " + first_folder(header);
   }
+  const auto from = launch_floor(path), to = launch_floor(header);
+  if (from && to && *to > *from) return "\"" + header + "\" stands above " + launch_rooms[*from];
   return "";
 }
 
@@ -117,14 +133,20 @@ TEST(IncludeRules, FindAnIncludeAgainstTheDirection) {
   EXPECT_EQ(check("core/tensor.cpp", "#include \"autograd/tape.h\"\n").size(), 1u);
   EXPECT_EQ(check("layers/linear.h", "#pragma once\n\n  # include \"optim/adamw.h\"  // why\n").size(), 1u);
   EXPECT_EQ(check("data/corpus.cpp", "#include \"autograd/variable.h\"\n").size(), 1u);
-  EXPECT_EQ(check("tests/data/corpus_test.cpp", "#include \"launch/trainer.h\"\n").size(), 1u);
+  EXPECT_EQ(check("tests/data/corpus_test.cpp", "#include \"launch/training/trainer.h\"\n").size(), 1u);
   EXPECT_EQ(check("data/corpus.cpp", "#include \"core/error.h\"\n#include \"data/tokenizer.h\"\n").size(), 0u);
+}
+
+TEST(IncludeRules, FindAnIncludeFromAHigherRoomOfLaunch) {
+  EXPECT_EQ(check("launch/ranks/watchdog.cpp", "#include \"launch/training/trainer.h\"\n").size(), 1u);
+  EXPECT_EQ(check("launch/training/trainer.h", "#include \"launch/ranks/watchdog.h\"\n").size(), 0u);
+  EXPECT_EQ(check("launch/ranks/watchdog.cpp", "#include \"launch/exit_codes.h\"\n").size(), 0u);
 }
 
 TEST(IncludeRules, FindALibraryOutsideItsRoom) {
   EXPECT_EQ(check("core/tensor.cpp", "#include <dnnl.hpp>\n").size(), 1u);
   EXPECT_EQ(check("core/tensor.cpp", "#include \"oneapi/dnnl/dnnl.h\"\n").size(), 1u);
-  EXPECT_EQ(check("launch/trainer.cpp", "#include <mpi.h>\n").size(), 1u);
+  EXPECT_EQ(check("launch/training/trainer.cpp", "#include <mpi.h>\n").size(), 1u);
   EXPECT_EQ(check("data/token_file.cpp", "#include <hdf5.h>\n").size(), 1u);
   EXPECT_EQ(check("core/gemm.cpp", "#include <dnnl.hpp>\n").size(), 0u);
   EXPECT_EQ(check("core/comm/mpi_communicator.cpp", "#include <mpi.h>\n").size(), 0u);

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/comm/agreement.h"
-#include "launch/checkpointer.h"
+#include "launch/checkpoint/checkpointer.h"
 #include "tests/file_damage.h"
 #include "tests/mpi/job.h"
 #include "tests/temporary_directory.h"

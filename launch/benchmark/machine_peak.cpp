@@ -1,0 +1,78 @@
+#include "launch/benchmark/machine_peak.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+
+#include "core/gemm.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// The shortest time of several runs: what the machine does when nobody disturbs it.
+template <class Function>
+double shortest_seconds(int runs, Function function) {
+  double best = 1e30;
+  for (int run = 0; run < runs; ++run) {
+    const auto start = std::chrono::steady_clock::now();
+    function();
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
+}  // namespace
+
+double measure_matmul_peak(MemoryPool& pool, DataType type) {
+  struct Extents {
+    std::int64_t m, n, k;
+  };
+  constexpr std::array<Extents, 4> shapes = {
+      {{1024, 1024, 1024}, {2048, 2048, 2048}, {4096, 1536, 512}, {4096, 512, 1536}}};
+  double peak = 0;
+  for (const auto& [m, n, k] : shapes) {
+    Tensor a(pool, Shape{m, k}, type), b(pool, Shape{n, k}, type), c(pool, Shape{m, n}, type);
+    fill(a, 0.37);
+    fill(b, -0.61);
+    const auto multiply = [&] {
+      matmul(ConstMatrix(matrix_of(a)), ConstMatrix(matrix_of(b)).transposed(), matrix_of(c));
+    };
+    multiply();
+    const double seconds = shortest_seconds(8, multiply);
+    peak =
+        std::max(peak, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / seconds / 1e9);
+  }
+  return peak;
+}
+
+double measure_stream_bandwidth(MemoryPool& pool) {
+  const Tensor data = Tensor::zeros(pool, Shape{std::int64_t{64} << 20}, DataType::float32);
+  const float* const values = data.data<float>();
+  // Four streams a thread, as products of one row read their weights (core/matrix_vector.cpp).
+  constexpr std::int64_t block = 4096, streams = 4, width = 16;
+  const std::int64_t quarter = data.elements() / streams, blocks = quarter / block;
+  float total = 0;
+  const double seconds = shortest_seconds(6, [&] {
+    float sum = 0;
+#pragma omp parallel for schedule(static) reduction(+ : sum)
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      float lanes[streams][width] = {};
+      for (std::int64_t i = 0; i < block; i += width) {
+        for (std::int64_t s = 0; s < streams; ++s) {
+#pragma omp simd
+          for (std::int64_t j = 0; j < width; ++j) lanes[s][j] += values[s * quarter + b * block + i + j];
+        }
+      }
+      for (const auto& stream : lanes) {
+        for (const float lane : stream) sum += lane;
+      }
+    }
+    total += sum;
+  });
+  // The sum is used, so that it has to be computed.
+  return total == 0.0f ? static_cast<double>(data.bytes()) / seconds / 1e9 : 0.0;
+}
+
+}  // namespace palimpsest

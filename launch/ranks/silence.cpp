@@ -1,0 +1,63 @@
+#include "launch/ranks/silence.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "launch/ranks/rank_status.h"
+
+namespace palimpsest {
+
+SilenceJudge::SilenceJudge(int ranks, double timeout, double interval)
+    : timeout_(timeout), interval_(interval), ranks_(static_cast<std::size_t>(ranks)) {}
+
+std::string SilenceJudge::describe(std::size_t rank, double seconds, const std::string& what) const {
+  const std::optional<Heartbeat>& last = ranks_[rank].last;
+  return fmt::format("{} of {} {} for {:.3g} s{}", last ? last->who() : fmt::format("rank {}", rank), ranks_.size(),
+                     what, seconds, last ? fmt::format("; last phase: {}", last->where()) : "");
+}
+
+std::optional<std::string> SilenceJudge::look(Clock::time_point now,
+                                              const std::vector<std::optional<Heartbeat>>& heartbeats) {
+  const double passed =
+      last_look_ ? std::min(std::chrono::duration<double>(now - *last_look_).count(), 2 * interval_) : 0;
+  last_look_ = now;
+  bool all_waiting = ranks_.size() > 1;
+  for (std::size_t i = 0; i < ranks_.size(); ++i) {
+    Rank& rank = ranks_[i];
+    rank.without_beat += passed;
+    rank.without_life += passed;
+    const std::optional<Heartbeat>& heartbeat = heartbeats[i];
+    const bool known = heartbeat && rank.last && heartbeat->process == rank.last->process;
+    if (heartbeat && heartbeat != rank.last) {
+      if (!known || heartbeat->beat != rank.last->beat) rank.without_beat = 0;
+      if (!known || heartbeat->alive != rank.last->alive) rank.without_life = 0;
+    }
+    all_waiting = all_waiting && known && heartbeat->progress == rank.last->progress &&
+                  heartbeat->phase == name_of(Phase::communication);
+    if (heartbeat) rank.last = heartbeat;
+  }
+  all_waiting_ = all_waiting ? all_waiting_ + passed : 0;
+
+  for (std::size_t i = 0; i < ranks_.size(); ++i) {
+    const Rank& rank = ranks_[i];
+    if (rank.without_beat >= timeout_) {
+      const bool left = rank.last && rank.last->phase == name_of(Phase::finished);
+      return describe(i, rank.without_beat, left ? "has left early, and has been gone" : "has given no sign of life");
+    }
+  }
+  for (std::size_t i = 0; i < ranks_.size(); ++i) {
+    if (ranks_[i].without_life >= timeout_) {
+      return describe(i, ranks_[i].without_life, "has neither computed nor come any further");
+    }
+  }
+  if (all_waiting_ >= timeout_) {
+    return fmt::format(
+        "all {} ranks have waited for each other in {} for {:.3g} s: the network between them, or a rank, "
+        "has lost a message",
+        ranks_.size(), ranks_.front().last->where(), all_waiting_);
+  }
+  return std::nullopt;
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,92 @@
+#include "launch/training/metrics.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "launch/output/progress.h"
+#include "launch/training/run_directory.h"
+
+namespace palimpsest {
+
+namespace {
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file && !file.eof()) throw FileError(fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
+  return text;
+}
+
+}  // namespace
+
+nlohmann::ordered_json StepMetrics::to_json() const {
+  return {{"kind", "step"},
+          {"step", step},
+          {"tokens", tokens},
+          {"loss", loss},
+          {"perplexity", std::exp(loss)},
+          {"bits_per_token", loss / std::log(2.0)},
+          {"gradient_norm", gradient_norm},
+          {"learning_rate", learning_rate},
+          {"memory_gate_learning_rate", memory_gate_learning_rate},
+          {"tokens_per_second", tokens_per_second},
+          {"skipped_steps", skipped_steps},
+          {"gates", gates}};
+}
+
+std::vector<std::vector<double>> gate_values(const ParameterList& parameters) {
+  std::vector<std::vector<double>> gates;
+  for (const Parameter& parameter : parameters) {
+    if (parameter.role != ParameterRole::memory_gate) continue;
+    gates.push_back(parameter.master.to_doubles());
+    for (double& beta : gates.back()) beta = 1.0 / (1.0 + std::exp(-beta));
+  }
+  return gates;
+}
+
+std::string lines_until(const std::string& metrics, std::int64_t last_step) {
+  std::string kept;
+  std::size_t begin = 0;
+  for (std::size_t end; (end = metrics.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const std::string line = metrics.substr(begin, end + 1 - begin);
+    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!record.is_object()) continue;
+    const auto step = record.find("step");
+    if (step == record.end() || !step->is_number_integer() || step->get<std::int64_t>() > last_step) continue;
+    kept += line;
+  }
+  return kept;
+}
+
+namespace {
+
+/// The same file, holding the lines up to `last_step` only.
+const std::filesystem::path& shortened(const std::filesystem::path& path, std::int64_t last_step) {
+  if (!std::filesystem::exists(path)) return path;
+  const std::string text = read_text(path);
+  const std::string kept = lines_until(text, last_step);
+  if (kept != text) write_result(path, kept);
+  return path;
+}
+
+}  // namespace
+
+MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t last_step, LineFile::Warn warn)
+    : path_(path), file_(shortened(path, last_step), std::move(warn)) {}
+
+void MetricsLog::finish() {
+  const std::size_t lines = file_.flush();
+  if (lines > 0) {
+    throw WriteError(fmt::format("{}: {} {}; the checkpoints are saved", path_.string(),
+                                 format_plural(static_cast<std::int64_t>(lines), "line"), file_.problem()));
+  }
+}
+
+}  // namespace palimpsest

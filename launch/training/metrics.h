@@ -1,0 +1,58 @@
+// metrics.jsonl in the run directory: one JSON object a line for every logged step and every
+// evaluation, in the order in which they happened. No step appears twice, however often the run was
+// resumed. docs/getting-started.md shows one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "autograd/parameter.h"
+#include "launch/output/line_file.h"
+
+namespace palimpsest {
+
+/// What one training step is remembered by.
+struct StepMetrics {
+  std::int64_t step = 0;     // 1 after the first update
+  std::int64_t tokens = 0;   // predicted since the start of the run
+  double loss = 0;           // mean negative log-likelihood per token of this step, nats
+  double gradient_norm = 0;  // before clipping
+  double learning_rate = 0;
+  double memory_gate_learning_rate = 0;
+  double tokens_per_second = 0;
+  std::int64_t skipped_steps = 0;          // since the start of the run, because something was not finite
+  std::vector<std::vector<double>> gates;  // (layers, heads): sigmoid(beta), the share read from memory
+
+  nlohmann::ordered_json to_json() const;
+};
+
+/// sigmoid of every memory gate, (layers, heads).
+std::vector<std::vector<double>> gate_values(const ParameterList& parameters);
+
+class MetricsLog {
+ public:
+  /// Opens `path`, first dropping the lines of steps after `last_step` and any torn line: a run
+  /// resumed at that step writes them again. Throws FileError or WriteError, naming the file. `warn` hears what
+  /// becomes of it later (launch/output/line_file.h).
+  MetricsLog(const std::filesystem::path& path, std::int64_t last_step, LineFile::Warn warn);
+
+  /// Does not throw: a full disk is no reason to stop training.
+  void append(const nlohmann::ordered_json& line) { file_.append(line.dump() + '\n'); }
+  /// Throws WriteError when there are lines that could not be written in the end.
+  void finish();
+  /// Forces what was written to disk.
+  void synchronize() { file_.synchronize(); }
+
+ private:
+  std::filesystem::path path_;
+  LineFile file_;
+};
+
+/// The lines of a metrics file that belong to steps up to `last_step`, newline included.
+std::string lines_until(const std::string& metrics, std::int64_t last_step);
+
+}  // namespace palimpsest

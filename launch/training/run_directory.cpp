@@ -1,0 +1,70 @@
+#include "launch/training/run_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "configs/yaml.h"
+#include "core/error.h"
+#include "core/io/atomic_directory.h"
+
+namespace palimpsest {
+
+namespace {
+
+// A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
+// data.train: its content counts, not its path.
+constexpr std::array<std::string_view, 6> must_agree = {
+    "model.", "optimizer.kind", "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
+// These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
+constexpr auto may_differ = std::to_array<std::string_view>(
+    {"data.", "evaluation.", "checkpoint.", "optimizer.sharded", "train.run_directory", "train.steps",
+     "train.log_every", "train.recompute", "train.overlap_gradients", "train.gradient_bucket", "train.time_limit",
+     "train.watchdog_timeout", "train.max_skipped_steps"});
+
+template <std::size_t count>
+bool is_one_of(const std::string& difference, const std::array<std::string_view, count>& keys) {
+  return std::ranges::any_of(keys, [&](std::string_view key) {
+    if (!difference.starts_with(key)) return false;
+    return key.ends_with('.') || difference.substr(key.size()).starts_with(':');
+  });
+}
+
+}  // namespace
+
+void RunDirectory::create() const {
+  std::error_code error;
+  std::filesystem::create_directories(path_, error);
+  if (error) throw WriteError(fmt::format("{}: cannot be created: {}", path_.string(), error.message()));
+}
+
+void write_result(const std::filesystem::path& path, const std::string& content) {
+  try {
+    RunDirectory(path.has_parent_path() ? path.parent_path() : ".").create();
+    write_file_atomically(path, content);
+  } catch (const FileError& error) {
+    throw WriteError(error.what());
+  }
+}
+
+std::vector<std::string> check_resumable(const RunConfig& saved, const RunConfig& asked) {
+  std::vector<std::string> refused, noted;
+  for (const std::string& difference : differences(saved, asked)) {
+    if (is_one_of(difference, must_agree)) {
+      refused.push_back(difference);
+    } else if (!is_one_of(difference, may_differ)) {
+      noted.push_back(difference);
+    }
+  }
+  if (!refused.empty()) {
+    throw ConfigError(
+        fmt::format("{}: holds a checkpoint of another configuration (saved -> asked for): {}. Undo the "
+                    "change, or choose another train.run_directory for a new run",
+                    asked.train.run_directory, fmt::join(refused, "; ")));
+  }
+  return noted;
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,39 @@
+// A trained model read back from a checkpoint, for evaluation, generation and inspection.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "configs/run_config.h"
+#include "core/comm/communicator.h"
+#include "core/storage.h"
+#include "data/tokenizer.h"
+#include "launch/checkpoint/checkpoint_store.h"
+#include "launch/training/training_state.h"
+#include "layers/language_model.h"
+
+namespace palimpsest {
+
+struct SavedModel {
+  std::optional<Checkpoint> checkpoint;  // always there
+  RunConfig config;                      // resolved
+  TrainingState state;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<LanguageModel> model;
+
+  const std::filesystem::path& path() const { return checkpoint->path(); }
+};
+
+/// Collective. Reads configuration, training state and parameters, these into `pool`, of the checkpoint
+/// that a user means by a path: a checkpoint's directory; a run directory, or the configuration file of a
+/// run, then its checkpoint of `step`, or for 0 its newest one that is whole. All of its files are verified.
+/// Throws FileError when there is none.
+SavedModel open_model(const std::filesystem::path& path, std::int64_t step, Communicator& communicator,
+                      MemoryPool& pool);
+
+/// The run directory that a checkpoint lies in; empty when it lies elsewhere.
+std::filesystem::path run_directory_of(const Checkpoint& checkpoint);
+
+}  // namespace palimpsest

@@ -1,0 +1,84 @@
+// metrics.jsonl: what a step leaves behind, and what a resumed run finds.
+#include "launch/training/metrics.h"
+
+#include <cmath>
+#include <fstream>
+#include <iterator>
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/temporary_directory.h"
+
+namespace palimpsest {
+namespace {
+
+std::string read(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write(const std::filesystem::path& path, const std::string& text) { std::ofstream(path) << text; }
+
+TEST(Metrics, StepSaysLossThreeWaysAndTheGates) {
+  StepMetrics metrics;
+  metrics.step = 7;
+  metrics.loss = std::log(8.0);
+  metrics.gates = {{0.5, 0.25}};
+  const auto json = metrics.to_json();
+  EXPECT_EQ(json.at("step"), 7);
+  EXPECT_NEAR(json.at("perplexity").get<double>(), 8.0, 1e-12);
+  EXPECT_NEAR(json.at("bits_per_token").get<double>(), 3.0, 1e-12);
+  EXPECT_EQ(json.at("gates").dump(), "[[0.5,0.25]]");
+}
+
+TEST(Metrics, StepThatIsNotFiniteIsStillJson) {
+  StepMetrics metrics;
+  metrics.loss = std::nan("");
+  EXPECT_EQ(nlohmann::json::parse(metrics.to_json().dump()).at("loss"), nullptr);
+}
+
+TEST(Metrics, GatesAreTheSigmoidOfBeta) {
+  MemoryPool pool;
+  ParameterList parameters;
+  const std::vector<double> beta = {0.0, std::log(3.0)};
+  parameters.add(pool, "norm.weight", ParameterRole::norm, Tensor::zeros(pool, Shape{2}, DataType::float32),
+                 DataType::float32);
+  parameters.add(pool, "layers.0.self_attn.memory_gate", ParameterRole::memory_gate,
+                 Tensor::from_values(pool, Shape{2}, DataType::float32, beta), DataType::float32);
+  const auto gates = gate_values(parameters);
+  ASSERT_EQ(gates.size(), 1u);
+  EXPECT_NEAR(gates[0][0], 0.5, 1e-7);
+  EXPECT_NEAR(gates[0][1], 0.75, 1e-7);
+}
+
+TEST(MetricsLog, KeepsLinesUpToTheResumedStepAndDropsTornOnes) {
+  const std::string good = "{\"step\":1}\n{\"step\":2}\n{\"kind\":\"evaluation\",\"step\":2}\n";
+  EXPECT_EQ(lines_until(good + "{\"step\":3}\n", 2), good);
+  EXPECT_EQ(lines_until(good + "{\"step\":2,\"lo", 2), good);
+  EXPECT_EQ(lines_until("not json\n[1]\n{\"loss\":1}\n" + good, 9), good);
+  EXPECT_EQ(lines_until(good, 0), "");
+}
+
+TEST(MetricsLog, AppendsAfterWhatItKept) {
+  const TemporaryDirectory directory;
+  write(directory / "metrics.jsonl", "{\"step\":1}\n{\"step\":2}\n{\"st");
+  {
+    MetricsLog log(directory / "metrics.jsonl", 1, [](const std::string&) {});
+    log.append({{"step", 2}});
+    log.append({{"step", 3}});
+  }
+  EXPECT_EQ(read(directory / "metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n");
+}
+
+TEST(MetricsLog, NamesTheFileItCannotWrite) {
+  try {
+    MetricsLog log("/no/such/folder/metrics.jsonl", 0, [](const std::string&) {});
+    FAIL() << "expected an error";
+  } catch (const WriteError& error) {
+    EXPECT_NE(std::string(error.what()).find("/no/such/folder/metrics.jsonl"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace palimpsest

@@ -1,0 +1,95 @@
+// Which changes let a run go on, what stops it, which exit code an error has.
+#include "launch/training/run_directory.h"
+
+#include <csignal>
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "launch/exit_codes.h"
+#include "launch/training/stop_request.h"
+#include "tests/temporary_directory.h"
+
+namespace palimpsest {
+namespace {
+
+std::string message_of(const auto& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Resumable, NothingChanged) { EXPECT_TRUE(check_resumable({}, {}).empty()); }
+
+TEST(Resumable, LengthAndCadenceAreFree) {
+  RunConfig asked;
+  asked.train.steps = 5000;
+  asked.train.log_every = 1;
+  asked.train.recompute = Recompute::segment;
+  asked.train.run_directory = "moved";
+  asked.evaluation.every = 3;
+  asked.checkpoint.every = 7;
+  asked.data.validation = "other";
+  EXPECT_TRUE(check_resumable({}, asked).empty());
+}
+
+TEST(Resumable, WhatMakesAnotherRunIsRefusedAndShown) {
+  const auto refused = [](auto change) {
+    RunConfig asked;
+    change(asked);
+    return message_of([&] { check_resumable({}, asked); });
+  };
+  EXPECT_NE(refused([](RunConfig& c) { c.model.hidden_size = 64; }).find("model.hidden_size: 512 -> 64"),
+            std::string::npos);
+  EXPECT_NE(refused([](RunConfig& c) { c.train.seed = 9; }).find("train.seed: 1 -> 9"), std::string::npos);
+  EXPECT_NE(refused([](RunConfig& c) { c.train.batch_size = 9; }).find("train.batch_size"), std::string::npos);
+  EXPECT_NE(refused([](RunConfig& c) { c.train.sequence_length = 9; }).find("train.sequence_length"),
+            std::string::npos);
+  EXPECT_NE(refused([](RunConfig& c) { c.train.carry_memory = false; }).find("train.carry_memory"), std::string::npos);
+  EXPECT_NE(refused([](RunConfig& c) { c.optimizer.kind = OptimizerKind::adafactor; }).find("optimizer.kind"),
+            std::string::npos);
+}
+
+TEST(Resumable, WhatChangesBitsIsNoted) {
+  RunConfig asked;
+  asked.optimizer.learning_rate = 0.5;
+  asked.train.threads = 3;
+  const auto noted = check_resumable({}, asked);
+  ASSERT_EQ(noted.size(), 2u);
+  EXPECT_NE(noted[0].find("train.threads: 0 -> 3"), std::string::npos);
+  EXPECT_NE(noted[1].find("optimizer.learning_rate"), std::string::npos);
+}
+
+TEST(RunDirectory, NamesWhatItCannotCreate) {
+  const std::string message = message_of([] { RunDirectory("/proc/no-such-run").create(); });
+  EXPECT_NE(message.find("/proc/no-such-run"), std::string::npos);
+}
+
+TEST(StopRequest, NotesTheFirstSignalAndSurvivesMore) {
+  {
+    const StopRequest request;
+    EXPECT_EQ(request.signal(), 0);
+    raise(SIGTERM);
+    raise(SIGINT);
+    EXPECT_EQ(request.signal(), SIGTERM);
+  }
+  const StopRequest next;
+  EXPECT_EQ(next.signal(), 0);
+}
+
+TEST(ExitCodes, EveryTypedErrorHasItsOwn) {
+  EXPECT_EQ(exit_code_of(ConfigError("")), 2);
+  EXPECT_EQ(exit_code_of(FileError("")), 3);
+  EXPECT_EQ(exit_code_of(DataError("")), 3);
+  EXPECT_EQ(exit_code_of(WriteError("")), 4);
+  EXPECT_EQ(exit_code_of(NumericalError("")), 5);
+  EXPECT_EQ(exit_code_of(CommunicationError("")), 6);
+  EXPECT_EQ(exit_code_of(ShapeError("")), 1);
+  EXPECT_EQ(exit_code_of(std::runtime_error("")), 1);
+}
+
+}  // namespace
+}  // namespace palimpsest

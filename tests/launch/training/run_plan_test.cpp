@@ -1,0 +1,98 @@
+// What follows from a configuration before anything is computed.
+#include "launch/training/run_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/launch/tiny_model.h"
+#include "tests/temporary_directory.h"
+
+namespace palimpsest {
+namespace {
+
+std::string message_of(const auto& action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(LanePlan, SharesLanesOverRanksAndMicroBatches) {
+  TrainConfig config;
+  config.batch_size = 12;
+  EXPECT_EQ(plan_lanes(config, 3).per_rank, 4);
+  EXPECT_EQ(plan_lanes(config, 3).per_micro_batch, 4);
+  config.micro_batch_size = 2;
+  EXPECT_EQ(plan_lanes(config, 3).per_micro_batch, 2);
+  const StreamConfig stream = plan_stream(config, 2, 3);
+  EXPECT_EQ(stream.first_lane, 8);
+  EXPECT_EQ(stream.lane_count, 4);
+}
+
+TEST(LanePlan, PossibleRanksAreThoseThatPlanLanesAccepts) {
+  for (const std::int64_t micro_batch_size : {0, 1, 2, 4, 5}) {
+    TrainConfig config;
+    config.batch_size = 12;
+    config.micro_batch_size = micro_batch_size;
+    std::vector<int> accepted;
+    for (int ranks = 1; ranks <= 13; ++ranks) {
+      if (message_of([&] { plan_lanes(config, ranks); }).empty()) accepted.push_back(ranks);
+    }
+    EXPECT_EQ(possible_ranks(config), accepted) << micro_batch_size;
+  }
+}
+
+TEST(LanePlan, RanksThatShareSequencesHaveTheSameLanes) {
+  TrainConfig config;
+  config.batch_size = 12;
+  config.sequence_ranks = 2;
+  EXPECT_EQ(plan_lanes(config, 6).per_rank, 4);
+  for (const int rank : {2, 3}) {
+    EXPECT_EQ(plan_stream(config, rank, 6).first_lane, 4);
+    EXPECT_EQ(plan_stream(config, rank, 6).lane_count, 4);
+  }
+  EXPECT_EQ(possible_ranks(config), (std::vector<int>{2, 4, 6, 8, 12, 24}));
+  EXPECT_NE(message_of([&] { plan_lanes(config, 9); }).find("use one of 1, 3, 9, or a multiple of 2"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { plan_lanes(config, 10); }).find("one of 2, 4, 6, 8, 12, 24 ranks"), std::string::npos);
+}
+
+TEST(PassPlan, SharedSequencesRunInParallelAndTakeLessMemory) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.train.batch_size = 1;
+  config.train.sequence_length = 64;
+  config.train.memory_budget = 1e-9;
+  EXPECT_EQ(plan_passes(config, 1, 1).schedule, Schedule::sequential);
+  config.train.sequence_ranks = 4;
+  const PassPlan shared = plan_passes(config, 4, 4);
+  EXPECT_EQ(shared.schedule, Schedule::parallel);
+  EXPECT_EQ(shared.recompute, Recompute::block);
+  EXPECT_EQ(shared.bytes, pass_bytes(config.model, 1, 16, DataType::float32, Schedule::parallel, Recompute::block));
+}
+
+TEST(LanePlan, NamesTheValuesThatWouldDo) {
+  TrainConfig config;
+  config.batch_size = 12;
+  EXPECT_NE(message_of([&] { plan_lanes(config, 5); }).find("1, 2, 3, 4, 6, 12"), std::string::npos);
+  config.micro_batch_size = 4;
+  EXPECT_NE(message_of([&] { plan_lanes(config, 2); }).find("1, 2, 3, 6"), std::string::npos);
+}
+
+TEST(Resolve, TakesTheVocabularyOfTheTokenizerAndRefusesASmallerOne) {
+  const TemporaryDirectory directory;
+  write_token_file(directory / "tokens.h5", {50});
+  const TokenFile file(directory / "tokens.h5");
+  RunConfig config;
+  EXPECT_EQ(resolve(config, file, 1).model.vocab_size, 258);
+  EXPECT_EQ(resolve(config, file, 1).model.head_size, 64);
+  config.model.vocab_size = 300;
+  EXPECT_EQ(resolve(config, file, 1).model.vocab_size, 300);
+  config.model.vocab_size = 257;
+  EXPECT_NE(message_of([&] { resolve(config, file, 1); }).find("has 258 tokens"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace palimpsest
