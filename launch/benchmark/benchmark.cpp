@@ -205,6 +205,8 @@ class Bench {
     decoder.advance(prompt.inputs);
     std::int32_t token = 0;
     measure(8, options_.steps, [&](bool) { decoder.advance(token++ % 7); });
+    result_.stream_gigabytes_per_second =
+        std::max(result_.stream_gigabytes_per_second, measure_stream_bandwidth(step_pool_));
   }
 
   const RunConfig& config_;

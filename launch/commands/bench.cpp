@@ -29,9 +29,11 @@ Command add_bench_command(CLI::App& program) {
   command->add_option("CONFIG", options->config, "YAML configuration; model, train and optimizer count")->required();
   command->add_option("--set", options->overrides, "Replaces values of the configuration: section.key=value ...")
       ->type_name("KEY=VALUE");
-  command->add_option("--steps", options->benchmark.steps, "Steps to measure (tokens with --generate)")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  CLI::Option* steps = command
+                           ->add_option("--steps", options->benchmark.steps,
+                                        "Steps to measure; with --generate tokens, 100 unless said otherwise")
+                           ->check(CLI::PositiveNumber)
+                           ->capture_default_str();
   command->add_option("--warm-up", options->benchmark.warm_up, "Steps before them that do not count")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -55,10 +57,13 @@ Command add_bench_command(CLI::App& program) {
                   "palimpsest bench configs/bench/paper.yaml --set train.precision=bfloat16 --steps 3 --json\n"
                   "mpirun -n 2 palimpsest bench configs/bench/small.yaml --ranks-report\n"
                   "palimpsest bench configs/bench/small.yaml --generate --context 100000 --steps 200"));
-  return {command, [options](Communicator& communicator) {
+  return {command, [options, steps](Communicator& communicator) {
             using Subject = BenchmarkOptions::Subject;
             if (options->forward) options->benchmark.subject = Subject::forward;
-            if (options->generate) options->benchmark.subject = Subject::generation;
+            if (options->generate) {
+              options->benchmark.subject = Subject::generation;
+              if (steps->empty()) options->benchmark.steps = 100;
+            }
             RunConfig config = load_run_config(options->config, options->overrides);
             if (options->ranks_report) {
               config.train.batch_size *= std::max<std::int64_t>(1, communicator.size() / config.train.sequence_ranks);
