@@ -30,7 +30,7 @@ struct TrainConfig {
   double memory_budget = 0;         // GiB a rank may use; 0: its share of four fifths of the host's memory
   bool carry_memory = true;         // the memory goes on, detached, while a document continues
   std::int64_t threads = 0;         // per rank; 0: OMP_NUM_THREADS, else its share of the cores
-  bool overlap_gradients = true;    // sums over ranks go on while backward computes
+  bool overlap_gradients = true;    // gradients and shared-out parameters travel behind computation
   double gradient_bucket = 1;       // MiB
   WireType gradient_wire = WireType::float32;
   std::int64_t log_every = 10;

@@ -108,8 +108,8 @@ void describe_train(Config& train, Visitor& visitor) {
                 "Threads per rank. 0: OMP_NUM_THREADS, else the share of a rank in the cores it may use.");
   visitor.field(
       "overlap_gradients", train.overlap_gradients, Boolean{},
-      "Whether gradients are summed over ranks while backward still computes those of earlier layers. The bits "
-      "are the same.");
+      "Whether gradients are summed over ranks while backward still computes those of earlier layers, and what a "
+      "sharded optimizer has updated travels behind the next forward pass. The bits are the same.");
   visitor.field(
       "gradient_bucket", train.gradient_bucket, between(0.0, 1024.0),
       "MiB. Smaller gradients are collected into buckets of about this size to be summed over ranks together; "

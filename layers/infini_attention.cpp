@@ -26,17 +26,18 @@ InfiniAttention::InfiniAttention(const ModelConfig& config, const std::string& p
 InfiniAttention::Result InfiniAttention::forward(const ForwardContext& context, const Variable& x,
                                                  const Variable& residual, const LayerMemory& memory) const {
   Tape& tape = context.tape;
-  const Variable key = linear(tape, x, key_);
+  const Variable key = linear(tape, x, key_, context.deferred);
   std::optional<SharedMemoryWrite> shared;
   if (context.sequence) shared.emplace(tape, context.sequence, key, memory, counts_, rule_);
-  const Variable value = linear(tape, x, value_), query = linear(tape, x, query_);
+  const Variable value = linear(tape, x, value_, context.deferred);
+  const Variable query = linear(tape, x, query_, context.deferred);
   if (shared) shared->start(value);
   const Variable local = local_attention(tape, query, key, value, context.layout, counts_, context.rotary);
   const MemoryWrite written =
       shared ? shared->finish() : memory_write(tape, key, value, memory, context.layout, counts_, rule_);
   const Variable recalled = memory_read(tape, query, written.before, context.layout, counts_, rule_.epsilon);
   const Variable mixed = gate(tape, gate_, recalled, local, context.mixes, counts_);
-  Result result{linear_add(tape, mixed, output_, residual), written.after, key, value};
+  Result result{linear_add(tape, mixed, output_, residual, context.deferred), written.after, key, value};
   context.release(mixed);
   return result;
 }

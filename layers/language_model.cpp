@@ -113,25 +113,54 @@ MemoryState LanguageModel::empty_memory(MemoryPool& pool, std::int64_t lanes) co
   return palimpsest::empty_memory(pool, config_, lanes, accumulate_type(compute_type_));
 }
 
+namespace {
+
+/// How the first block's gradients become final: what it computes for its weights waits until the embedding's gradient
+/// has been told of, which needs the block's input gradient alone. Communication of the embedding, the largest
+/// gradient and the last one to be ready, then has something to hide behind.
+struct FirstBlock {
+  std::shared_ptr<const ParameterEvents> listener;
+  std::shared_ptr<DeferredGradients> deferred;
+};
+
+/// To be called before anything else is recorded.
+FirstBlock defer_first_block(Tape& tape, const std::shared_ptr<const ParameterEvents>& listener) {
+  if (!listener || !listener->gradients_final) return {listener, nullptr};
+  const auto deferred = std::make_shared<DeferredGradients>();
+  tape.when_back_at_this_point([deferred, profile = tape.profile()] { deferred->run(profile); });
+  const auto tell_later = [deferred, listener](std::size_t begin, std::size_t end) {
+    deferred->add({}, [listener, begin, end] { listener->gradients_final(begin, end); });
+  };
+  return {std::make_shared<const ParameterEvents>(ParameterEvents{listener->needed, tell_later}), deferred};
+}
+
+}  // namespace
+
 LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::int32_t> tokens,
                                              const LayoutPointer& layout, std::span<const LayerMemory> memory,
                                              Recompute recompute_grain,
-                                             const std::shared_ptr<const GradientsFinal>& gradients_final,
+                                             const std::shared_ptr<const ParameterEvents>& listener,
                                              const SequenceGroup& sequence) const {
   const bool everywhere = config_.empty_memory == EmptyMemory::gated;
   const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
-  const ForwardContext context{tape,    layout, mixes, rotary_, recompute_grain == Recompute::cheap, gradients_final,
-                               sequence};
+  const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap, listener, sequence};
+  const FirstBlock first = defer_first_block(tape, listener);
   Result result;
   context.announce(0, 1);  // the embedding
   Variable x = embedding(tape, embedding_, tokens, layout->lanes, layout->tokens);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    ForwardContext of_block = context;
+    if (i == 0) {
+      of_block.listener = first.listener;
+      of_block.deferred = first.deferred;
+    }
     InfiniAttention::Result block;
     if (recompute_grain == Recompute::block) {
       const std::vector<Variable> outputs =
           recompute(tape,
-                    [this, i, layout, mixes, gradients_final, sequence](Tape& on, std::span<const Variable> in) {
-                      const ForwardContext inner{on, layout, mixes, rotary_, false, gradients_final, sequence};
+                    [this, i, layout, mixes, listener = of_block.listener, sequence, deferred = of_block.deferred](
+                        Tape& on, std::span<const Variable> in) {
+                      const ForwardContext inner{on, layout, mixes, rotary_, false, listener, sequence, deferred};
                       const InfiniAttention::Result r = blocks_[i].forward(inner, in[0], {in[1], in[2]});
                       return std::vector<Variable>{r.output, r.memory.matrix, r.memory.norm};
                     },
@@ -139,7 +168,7 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
       block.output = outputs[0];
       block.memory = {outputs[1], outputs[2]};
     } else {
-      block = blocks_[i].forward(context, x, memory[i]);
+      block = blocks_[i].forward(of_block, x, memory[i]);
     }
     x = std::move(block.output);
     result.memory.push_back(std::move(block.memory));
@@ -177,13 +206,13 @@ SequenceGroup LanguageModel::share(const TokenBatch& batch, const MemoryState& m
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
 std::vector<Variable> LanguageModel::loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
                                                std::span<const Variable> memory, Recompute grain,
-                                               const std::shared_ptr<const GradientsFinal>& gradients_final,
+                                               const std::shared_ptr<const ParameterEvents>& listener,
                                                const SequenceGroup& sequence) const {
   std::vector<LayerMemory> layers;
   for (std::size_t i = 0; i < memory.size(); i += 2) layers.push_back({memory[i], memory[i + 1]});
-  Result result = forward(tape, chunk.inputs, layout, layers, grain, gradients_final, sequence);
+  Result result = forward(tape, chunk.inputs, layout, layers, grain, listener, sequence);
   result.keys_and_values.clear();
-  if (!config_.tie_embeddings) announce(tape, gradients_final, norm_parameter_ + 1, parameters_.size());
+  if (!config_.tie_embeddings) announce(tape, listener, norm_parameter_ + 1, parameters_.size());
   std::vector<Variable> outputs{linear_cross_entropy(tape, result.hidden, head_, chunk.targets, chunk.loss_weights)};
   for (const LayerMemory& layer : result.memory) {
     outputs.push_back(layer.matrix);
@@ -214,10 +243,9 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
             ? sequence.layout()
             : std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
     const Recompute inside = options.recompute == Recompute::automatic ? Recompute::cheap : options.recompute;
-    // Backward passes the first segments last: only then are gradients final.
-    const auto listener = begin == 0 && options.gradients_final
-                              ? std::make_shared<const GradientsFinal>(options.gradients_final)
-                              : nullptr;
+    // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
+    // only then are gradients final.
+    const auto listener = begin == 0 ? std::make_shared<const ParameterEvents>(options.events) : nullptr;
     const auto pass = [this, chunk, layout, inside, listener, sequence](Tape& on, std::span<const Variable> before) {
       return loss_pass(on, *chunk, layout, before, inside, listener, sequence);
     };

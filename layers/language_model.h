@@ -60,7 +60,7 @@ class LanguageModel {
   /// Recomputes cheap values or blocks if asked to; the keys and values of recomputed blocks are not kept.
   Result forward(Tape& tape, std::span<const std::int32_t> tokens, const LayoutPointer& layout,
                  std::span<const LayerMemory> memory, Recompute recompute = Recompute::none,
-                 const std::shared_ptr<const GradientsFinal>& gradients_final = nullptr,
+                 const std::shared_ptr<const ParameterEvents>& listener = nullptr,
                  const SequenceGroup& sequence = {}) const;
   /// One token; see InfiniAttention::decode. -> (1, 1, hidden_size)
   Variable decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
@@ -73,7 +73,7 @@ class LanguageModel {
   SequenceGroup share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const;
   std::vector<Variable> loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
                                   std::span<const Variable> memory, Recompute recompute,
-                                  const std::shared_ptr<const GradientsFinal>& gradients_final,
+                                  const std::shared_ptr<const ParameterEvents>& listener,
                                   const SequenceGroup& sequence) const;
 
   ModelConfig config_;

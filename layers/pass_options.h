@@ -41,8 +41,19 @@ constexpr std::string_view name_of(Recompute recompute) {
   return "";
 }
 
-/// Hears that the gradients of parameters [begin, end) of a model are final for this pass.
-using GradientsFinal = std::function<void(std::size_t begin, std::size_t end)>;
+/// Told about parameters [begin, end) of a model.
+using ParameterRange = std::function<void(std::size_t begin, std::size_t end)>;
+
+/// What a pass tells whoever moves parameters and gradients between ranks. Each may be empty. The order is the same on
+/// every rank.
+struct ParameterEvents {
+  /// In forward, before the parameters are used, possibly more than once.
+  ParameterRange needed;
+  /// In backward, as soon as their gradients are final, once for every parameter: the head, the last norm, the layers
+  /// from the last to the second, the embedding, the first layer. The first layer's weight gradients are computed when
+  /// the embedding's, which is large, has been told of.
+  ParameterRange gradients_final;
+};
 
 struct PassOptions {
   Schedule schedule = Schedule::automatic;
@@ -51,9 +62,7 @@ struct PassOptions {
   double loss_scale = 1.0;
   /// Receives the time of each operator family, if given.
   OperatorProfile* profile = nullptr;
-  /// Called within backward as soon as gradients are final, if given: runs of parameters that follow each other from
-  /// the last parameter to the first.
-  GradientsFinal gradients_final = {};
+  ParameterEvents events = {};
   /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
   /// on its run of segments, all at once (the parallel schedule).
   Communicator* sequence_ranks = nullptr;

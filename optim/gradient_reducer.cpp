@@ -14,14 +14,18 @@ GradientReducer::GradientReducer(ParameterList& parameters, Communicator& commun
       pool_(pool),
       options_(options),
       shares_(std::move(shares)),
-      left_(parameters.size()) {}
+      left_(parameters.size(), false) {}
 
 void GradientReducer::begin(std::size_t begin, std::size_t end) {
-  if (end != left_ || begin > end) {
-    throw ShapeError(fmt::format("gradients of parameters {} to {} were announced as final, expected some up to {}",
-                                 begin, end, left_));
+  if (begin > end || end > left_.size()) {
+    throw ShapeError(
+        fmt::format("gradients of parameters {} to {} were announced as final, of {}", begin, end, left_.size()));
   }
-  for (; left_ > begin; --left_) send(left_ - 1);
+  for (std::size_t index = end; index-- > begin;) {
+    if (left_[index]) throw ShapeError(fmt::format("the gradient of parameter {} was announced as final twice", index));
+    left_[index] = true;
+    send(index);
+  }
 }
 
 void GradientReducer::send(std::size_t index) {
@@ -59,7 +63,9 @@ void GradientReducer::send_collected() {
 }
 
 void GradientReducer::finish(const std::function<void(std::size_t index)>& arrived) {
-  begin(0, left_);
+  for (std::size_t index = left_.size(); index-- > 0;) {
+    if (!left_[index]) begin(index, index + 1);
+  }
   send_collected();
   for (Bucket& bucket : buckets_) {
     bucket.transfer.wait();
@@ -77,7 +83,7 @@ void GradientReducer::finish(const std::function<void(std::size_t index)>& arriv
     for (std::size_t index = parameters_.size(); index-- > 0;) arrived(index);
   }
   buckets_.clear();
-  left_ = parameters_.size();
+  left_.assign(parameters_.size(), false);
 }
 
 }  // namespace palimpsest

@@ -18,8 +18,7 @@ struct ReductionOptions {
 };
 
 /// Replaces every gradient by its sum over ranks, added in rank order in float32: the same bits on every rank,
-/// whatever the buckets. Gradients leave from the last parameter to the first, as backward finishes them. float64
-/// gradients (tests) are summed at once.
+/// whatever the buckets. Gradients leave as backward finishes them. float64 gradients (tests) are summed at once.
 class GradientReducer {
  public:
   /// `parameters`, `communicator`, which all ranks share, and `pool` must outlive it. Of parameters that are shared out
@@ -27,11 +26,11 @@ class GradientReducer {
   GradientReducer(ParameterList& parameters, Communicator& communicator, MemoryPool& pool,
                   const ReductionOptions& options, ParameterShares shares = {});
 
-  /// The gradients of parameters [begin, end) are final: they leave. `end` is where the call before began, at first
-  /// the number of parameters; throws ShapeError otherwise. A parameter without gradient counts as zero.
+  /// The gradients of parameters [begin, end) are final: they leave, the last one first. A parameter without gradient
+  /// counts as zero. Every rank announces in the same order. Throws ShapeError when one of them has left already.
   void begin(std::size_t begin, std::size_t end);
-  /// Sends what has not left yet and waits for everything. Calls `arrived(index)` for every parameter as soon as its
-  /// sum is there, in the order in which they left. All ranks call it once a step.
+  /// Sends what has not left yet, the last one first, and waits for everything. Calls `arrived(index)` for every
+  /// parameter as soon as its sum is there, in the order in which they left. All ranks call it once a step.
   void finish(const std::function<void(std::size_t index)>& arrived = {});
 
  private:
@@ -51,7 +50,7 @@ class GradientReducer {
   MemoryPool& pool_;
   ReductionOptions options_;
   ParameterShares shares_;
-  std::size_t left_;  // parameters from here on have been sent or collected
+  std::vector<bool> left_;  // which parameters have been sent or collected
   std::vector<std::size_t> collected_;
   std::size_t collected_elements_ = 0;
   std::vector<Bucket> buckets_;

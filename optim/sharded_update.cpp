@@ -1,20 +1,23 @@
 #include "optim/sharded_update.h"
 
 #include <utility>
-#include <vector>
 
 namespace palimpsest {
 
-void update_shared_out(Optimizer& optimizer, ParameterList& parameters, const LearningRates& rates,
-                       double gradient_scale, Communicator& communicator) {
-  std::vector<std::pair<std::size_t, Transfer>> transfers;
-  optimizer.update(parameters, rates, gradient_scale, [&](std::size_t index) {
-    if (!optimizer.shares().cut(index)) return;
-    transfers.emplace_back(index, communicator.begin_all_gather_shares(parameters.all()[index].master.values<float>()));
+void ShardedUpdate::update(const LearningRates& rates, double gradient_scale) {
+  wait_for_all();
+  optimizer_.update(parameters_, rates, gradient_scale, [&](std::size_t index) {
+    if (!optimizer_.shares().cut(index)) return;
+    transfers_[index] = communicator_.begin_all_gather_shares(parameters_.all()[index].master.values<float>());
   });
-  for (auto& [index, transfer] : transfers) {
-    transfer.wait();
-    parameters.all()[index].refresh();
+}
+
+void ShardedUpdate::wait_for(std::size_t begin, std::size_t end) {
+  for (std::size_t index = begin; index < end; ++index) {
+    if (auto transfer = std::exchange(transfers_[index], std::nullopt)) {
+      transfer->wait();
+      parameters_.all()[index].refresh();
+    }
   }
 }
 

@@ -30,27 +30,39 @@ void accumulate_product(MemoryPool& pool, const Variable& variable, const ConstM
 }
 
 /// dx += dy W, dW += dy^T x
-void linear_backward(MemoryPool& pool, const Variable& x, const Variable& weight, const Tensor& y_gradient) {
-  const ConstMatrix dy = matrix_of(y_gradient);
-  if (x.requires_gradient()) accumulate_product(pool, x, dy, matrix_of(weight.value()));
-  if (weight.requires_gradient()) accumulate_product(pool, weight, dy.transposed(), matrix_of(x.value()));
+void linear_backward(MemoryPool& pool, const Variable& x, const Variable& weight, const Tensor& dy,
+                     DeferredGradients* deferred) {
+  if (x.requires_gradient()) accumulate_product(pool, x, matrix_of(dy), matrix_of(weight.value()));
+  if (!weight.requires_gradient()) return;
+  const auto weight_gradient = [&pool, x, weight, dy] {
+    accumulate_product(pool, weight, matrix_of(dy).transposed(), matrix_of(x.value()));
+  };
+  if (deferred) {
+    deferred->add("linear", weight_gradient);
+  } else {
+    weight_gradient();
+  }
 }
 
 }  // namespace
 
-Variable linear(Tape& tape, const Variable& x, const Variable& weight) {
+Variable linear(Tape& tape, const Variable& x, const Variable& weight,
+                const std::shared_ptr<DeferredGradients>& deferred) {
   const OperatorScope scope(tape, "linear");
   Tensor product(tape.pool(), output_shape(x, weight), x.data_type());
   matmul(matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(product));
   const bool records = tape.records({x, weight});
   Variable y = Variable::result(std::move(product), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), x, weight, y] { linear_backward(pool, x, weight, y.gradient()); });
+    tape.record({y}, [&pool = tape.pool(), x, weight, y, deferred] {
+      linear_backward(pool, x, weight, y.gradient(), deferred.get());
+    });
   }
   return y;
 }
 
-Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const Variable& residual) {
+Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const Variable& residual,
+                    const std::shared_ptr<DeferredGradients>& deferred) {
   const OperatorScope scope(tape, "linear");
   const Shape shape = output_shape(x, weight);
   if (!(residual.shape() == shape) || residual.data_type() != x.data_type()) {
@@ -62,8 +74,8 @@ Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const
   const bool records = tape.records({x, weight, residual});
   Variable y = Variable::result(std::move(sum), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), x, weight, residual, y] {
-      linear_backward(pool, x, weight, y.gradient());
+    tape.record({y}, [&pool = tape.pool(), x, weight, residual, y, deferred] {
+      linear_backward(pool, x, weight, y.gradient(), deferred.get());
       if (residual.requires_gradient()) residual.add_gradient(pool, y.gradient());
     });
   }

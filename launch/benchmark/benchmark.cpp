@@ -2,27 +2,22 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 
 #include <sys/resource.h>
 
 #include <fmt/format.h>
 
-#include "core/comm/counting_communicator.h"
 #include "core/elapsed.h"
 #include "core/error.h"
-#include "core/random.h"
 #include "launch/benchmark/machine_peak.h"
+#include "launch/benchmark/training_steps.h"
 #include "launch/ranks/sequence_groups.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_plan.h"
 #include "layers/decoder.h"
 #include "layers/language_model.h"
 #include "layers/model_flops.h"
-#include "optim/gradient_norm.h"
-#include "optim/gradient_reducer.h"
-#include "optim/learning_rate.h"
-#include "optim/optimizer.h"
-#include "optim/sharded_update.h"
 
 namespace palimpsest {
 
@@ -43,20 +38,10 @@ std::int64_t peak_memory() {
   return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
-/// One document of random tokens per lane.
-TokenBatch synthetic_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t vocabulary) {
-  TokenBatch batch;
-  batch.lanes = lanes;
-  batch.tokens = tokens;
-  const Random random(1, RandomPurpose::data);
-  const auto count = static_cast<std::size_t>(lanes * tokens);
-  for (std::size_t i = 0; i < count; ++i) {
-    batch.inputs.push_back(static_cast<std::int32_t>(random.below(2 * i, static_cast<std::uint64_t>(vocabulary))));
-    batch.targets.push_back(static_cast<std::int32_t>(random.below(2 * i + 1, static_cast<std::uint64_t>(vocabulary))));
-  }
-  batch.documents.assign(count, 0);
-  batch.loss_weights.assign(count, 1.0f);
-  return batch;
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 /// The model of a configuration with what measuring it needs.
@@ -66,7 +51,6 @@ class Bench {
       : config_(config),
         options_(options),
         communicator_(communicator),
-        counting_(communicator),
         start_(Clock::now()),
         threads_(configure_threads(config.train.threads, communicator)),
         lanes_(plan_lanes(config.train, communicator.size())),
@@ -114,68 +98,35 @@ class Bench {
     result_.subject = "training";
     result_.tokens_per_step = lanes_.per_rank * config_.train.sequence_length / config_.train.sequence_ranks;
     result_.model_flops_per_token = training_flops_per_token(config_.model, config_.train.sequence_length);
-    const ParameterShares shares = share_parameters(config_.optimizer, model_.parameters(), communicator_);
-    const auto optimizer = make_optimizer(config_.optimizer, model_.parameters(), state_pool_, shares);
-    result_.optimizer_bytes = static_cast<std::int64_t>(optimizer->state_bytes());
-    const TokenBatch batch =
-        synthetic_batch(lanes_.per_micro_batch, config_.train.sequence_length, config_.model.vocab_size);
-    const double scale = 1.0 / static_cast<double>(config_.train.batch_size * config_.train.sequence_length);
-    GradientReducer reducer(model_.parameters(), counting_, step_pool_, reduction_options(config_.train), shares);
-    std::int64_t done = 0;
-    measure(options_.warm_up, options_.steps, [&](bool counts) {
-      counting_.reset();
-      model_.parameters().clear_gradients();
-      for (std::int64_t lane = 0; lane < lanes_.per_rank; lane += lanes_.per_micro_batch) {
-        MemoryState memory = model_.empty_memory(step_pool_, lanes_.per_micro_batch);
-        PassOptions options{.schedule = result_.plan.schedule,
-                            .recompute = result_.plan.recompute,
-                            .loss_scale = scale,
-                            .profile = counts ? &result_.operators : nullptr,
-                            .sequence_ranks = sequence_ranks_.get()};
-        if (config_.train.overlap_gradients && lane + lanes_.per_micro_batch == lanes_.per_rank) {
-          options.gradients_final = [&](std::size_t begin, std::size_t end) { reducer.begin(begin, end); };
-        }
-        model_.accumulate_gradients(step_pool_, batch, memory, options);
-      }
-      // Apart from each other: waiting for ranks that compute longer, and for what still travels once none does.
-      const auto waiting = Clock::now();
-      communicator_.barrier();
-      const auto communicating = Clock::now();
-      GradientNorm norm(model_.parameters(), counting_);
-      reducer.finish([&](std::size_t index) { norm.add(index); });
-      const auto updating = Clock::now();
-      const LearningRates rates = learning_rate_at(config_.optimizer, done++, 1'000'000);
-      const double scale_to_clip = clip_factor(norm.total(), config_.optimizer.clip_norm);
-      update_shared_out(*optimizer, model_.parameters(), rates, scale_to_clip, counting_);
-      if (!counts) return;
-      const auto steps = static_cast<double>(options_.steps);
-      result_.optimizer_seconds += seconds_since(updating) / steps;
-      result_.communication_seconds += std::chrono::duration<double>(updating - communicating).count() / steps;
-      result_.waiting_seconds += std::chrono::duration<double>(communicating - waiting).count() / steps;
-      result_.exposed_seconds += counting_.counts().seconds_waited() / steps;
-      result_.bytes_sent_per_step = counting_.counts().bytes();
-      result_.communication_calls_per_step = counting_.counts().calls();
-    });
-    measure_communication_alone(reducer, shares);
+    const TrainingSteps::Setting setting{config_, result_.plan, lanes_, model_, state_pool_, step_pool_};
+    if (communicator_.size() > 1 && options_.alone_steps > 0) measure_alone(setting);
+    TrainingSteps steps(setting, communicator_, sequence_ranks_.get());
+    measure(options_.warm_up, options_.steps,
+            [&](bool counts) { steps.step(counts ? &result_ : nullptr, options_.steps); });
+    result_.optimizer_bytes = steps.optimizer_bytes();
+    result_.communication_alone_seconds = steps.communication_alone();
   }
 
-  /// The sums of a step's gradients and the gathering of its parameters, the fastest of a few times.
-  void measure_communication_alone(GradientReducer& reducer, const ParameterShares& shares) {
-    if (communicator_.size() == 1) return;
-    for (int i = 0; i < 3; ++i) {
-      communicator_.barrier();
-      const auto start = Clock::now();
-      reducer.finish();
-      std::vector<Transfer> transfers;
-      for (std::size_t index = 0; index < model_.parameters().size(); ++index) {
-        Tensor& master = model_.parameters().all()[index].master;
-        if (shares.cut(index)) transfers.push_back(communicator_.begin_all_gather_shares(master.values<float>()));
+  /// The same lanes, whole sequences of them, on rank 0 while the others sleep.
+  void measure_alone(const TrainingSteps::Setting& setting) {
+    const std::byte mine{};
+    std::vector<std::byte> all(static_cast<std::size_t>(communicator_.size()));
+    if (communicator_.is_root()) {
+      const auto single = single_process();
+      TrainingSteps steps(setting, *single, nullptr);
+      steps.step(nullptr, 1);
+      std::vector<double> seconds;
+      for (std::int64_t i = 0; i < options_.alone_steps; ++i) {
+        const auto start = Clock::now();
+        steps.step(nullptr, 1);
+        seconds.push_back(seconds_since(start));
       }
-      for (Transfer& transfer : transfers) transfer.wait();
-      const double seconds = seconds_since(start);
-      double& fastest = result_.communication_alone_seconds;
-      fastest = i == 0 ? seconds : std::min(fastest, seconds);
+      const std::int64_t tokens = lanes_.per_rank * config_.train.sequence_length;
+      result_.alone_tokens_per_second = static_cast<double>(tokens) / median(seconds);
     }
+    Transfer done = communicator_.begin_all_gather(std::span(&mine, 1), all);
+    while (!done.done()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    model_.initialize(config_.train.seed);
   }
 
   void measure_forward() {
@@ -212,7 +163,6 @@ class Bench {
   const RunConfig& config_;
   const BenchmarkOptions& options_;
   Communicator& communicator_;
-  CountingCommunicator counting_;
   Clock::time_point start_;
   ThreadPlan threads_;
   LanePlan lanes_;
@@ -221,12 +171,6 @@ class Bench {
   LanguageModel model_;
   BenchmarkResult result_;
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 }  // namespace
 

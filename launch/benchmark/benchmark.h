@@ -17,9 +17,10 @@ namespace palimpsest {
 struct BenchmarkOptions {
   enum class Subject { training, forward, generation };
   Subject subject = Subject::training;
-  std::int64_t steps = 5;       // measured
-  std::int64_t warm_up = 2;     // before them
-  std::int64_t context = 1000;  // tokens before the generated ones
+  std::int64_t steps = 5;        // measured
+  std::int64_t warm_up = 2;      // before them
+  std::int64_t context = 1000;   // tokens before the generated ones
+  std::int64_t alone_steps = 0;  // of rank 0 with the others asleep, for comparison, after one that does not count
 };
 
 struct BenchmarkResult {
@@ -37,9 +38,11 @@ struct BenchmarkResult {
   double stream_gigabytes_per_second = 0;
   // These are a step's means.
   double optimizer_seconds = 0;
-  double communication_seconds = 0;        // until all sums of gradients were there, when no rank computed any more
-  double waiting_seconds = 0;              // for ranks that computed longer
-  double exposed_seconds = 0;              // in which nothing but communication of gradients and parameters went on
+  double communication_seconds = 0;  // until all sums of gradients were there, when no rank computed any more
+  double waiting_seconds = 0;        // for ranks that computed longer
+  // In which nothing but communication of gradients and parameters went on: what is left of them after backward, and
+  // waiting for parameters in forward.
+  double exposed_seconds = 0;
   double communication_alone_seconds = 0;  // the same communication afterwards, with nothing to hide behind
   std::int64_t bytes_sent_per_step = 0;    // by this rank to others
   std::int64_t communication_calls_per_step = 0;
@@ -50,6 +53,7 @@ struct BenchmarkResult {
   double weight_bytes_per_token = 0;  // generation: read from memory for each token
   double start_seconds = 0;           // until the first step
   std::int64_t context = 0;
+  double alone_tokens_per_second = 0;  // of rank 0 with the others asleep; 0: not measured, or another rank
 
   /// Tokens of one rank per second: the median step, and the slowest and fastest.
   double tokens_per_second() const;

@@ -34,15 +34,17 @@ std::string format_times(const BenchmarkResult& r) {
 std::string format_benchmark(const BenchmarkResult& r) {
   std::string text = fmt::format(
       "{}: {} parameters, {}, {} ranks of {} threads{}, {} schedule, recomputing {}\n"
-      "  tokens/s         {:.1f} a rank (median of {}; {:.1f} to {:.1f})\n"
+      "  tokens/s         {:.1f} a rank (median of {}; {:.1f} to {:.1f}){}\n"
       "  model            {:.1f} GFLOP/s of a matmul peak of {:.1f}: MFU {:.1f} %\n"
       "  memory           {:.2f} GB resident at most, {:.0f} page faults a step\n"
       "  start            {:.2f} s until the first step, the peak's measurement included\n",
       r.subject, format_count(static_cast<double>(r.parameters)), r.precision, r.ranks, r.threads,
       r.sequence_ranks > 1 ? fmt::format(", sequences over {} ranks each", r.sequence_ranks) : "",
       name_of(r.plan.schedule), name_of(r.plan.recompute), r.tokens_per_second(), r.step_seconds.size(),
-      r.slowest_tokens_per_second(), r.fastest_tokens_per_second(), r.model_gflops(), r.matmul_peak_gflops,
-      100.0 * r.utilization(), static_cast<double>(r.peak_memory_bytes) / 1e9, r.page_faults_per_step, r.start_seconds);
+      r.slowest_tokens_per_second(), r.fastest_tokens_per_second(),
+      r.ranks > 1 ? fmt::format(", {:.1f} on all", r.tokens_per_second() * r.ranks) : "", r.model_gflops(),
+      r.matmul_peak_gflops, 100.0 * r.utilization(), static_cast<double>(r.peak_memory_bytes) / 1e9,
+      r.page_faults_per_step, r.start_seconds);
   if (r.subject == "training") text += format_times(r);
   if (r.subject == "generation") {
     const double rate = r.weight_bytes_per_token * r.tokens_per_second() / 1e9;

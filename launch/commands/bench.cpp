@@ -19,6 +19,7 @@ Command add_bench_command(CLI::App& program) {
     std::string config;
     std::vector<std::string> overrides;
     BenchmarkOptions benchmark;
+    std::int64_t alone_steps = 2;
     bool forward = false, generate = false, ranks_report = false, json = false;
   };
   auto options = std::make_shared<Options>();
@@ -45,12 +46,21 @@ Command add_bench_command(CLI::App& program) {
       ->check(CLI::PositiveNumber)
       ->needs(generate)
       ->capture_default_str();
+  CLI::Option* ranks_report =
+      command
+          ->add_flag(
+              "--ranks-report", options->ranks_report,
+              "Under mpirun: how the ranks get on together. train.batch_size counts for each rank then (weak scaling)")
+          ->excludes(forward)
+          ->excludes(generate);
   command
-      ->add_flag(
-          "--ranks-report", options->ranks_report,
-          "Under mpirun: how the ranks get on together. train.batch_size counts for each rank then (weak scaling)")
-      ->excludes(forward)
-      ->excludes(generate);
+      ->add_option(
+          "--alone-steps", options->alone_steps,
+          "With --ranks-report: steps of one rank before, the others asleep, by which the efficiency of all is "
+          "measured; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(ranks_report)
+      ->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of a table");
   command->footer(
       help_footer("palimpsest bench configs/bench/small.yaml\n"
@@ -66,6 +76,7 @@ Command add_bench_command(CLI::App& program) {
             }
             RunConfig config = load_run_config(options->config, options->overrides);
             if (options->ranks_report) {
+              options->benchmark.alone_steps = options->alone_steps;
               config.train.batch_size *= std::max<std::int64_t>(1, communicator.size() / config.train.sequence_ranks);
             }
             const BenchmarkResult result = run_benchmark(config, options->benchmark, communicator);

@@ -23,7 +23,6 @@
 #include "launch/training/run_plan.h"
 #include "optim/gradient_norm.h"
 #include "optim/learning_rate.h"
-#include "optim/sharded_update.h"
 
 namespace palimpsest {
 
@@ -103,6 +102,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   const ParameterShares shares = share_parameters(config_.optimizer, model_.parameters(), communicator_);
   optimizer_ = make_optimizer(config_.optimizer, model_.parameters(), state_pool_, shares);
   reducer_.emplace(model_.parameters(), communicator_, step_pool_, reduction_options(config_.train), shares);
+  update_.emplace(*optimizer_, model_.parameters(), communicator_);
   const LanePlan lanes = plan_lanes(config_.train, communicator_.size());
   first_lane_ = group_of(communicator_.rank(), config_.train.sequence_ranks) * lanes.per_rank;
   for (std::int64_t lane = 0; lane < lanes.per_rank; lane += lanes.per_micro_batch) {
@@ -197,8 +197,8 @@ Trainer::StepOutcome Trainer::train_step() {
     skip_step(spike->describe());
   } else {
     if (spike) log_.warn(fmt::format("step {}: {}", step_ + 1, spike->describe()));
-    update_shared_out(*optimizer_, model_.parameters(), rates, clip_factor(norm, config_.optimizer.clip_norm),
-                      communicator_);
+    update_->update(rates, clip_factor(norm, config_.optimizer.clip_norm));
+    if (!config_.train.overlap_gradients) update_->wait_for_all();
     consecutive_skips_ = 0;
   }
   ++step_;
@@ -231,8 +231,10 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
                         .sequence_ranks = sequence_ranks_.get()};
     // Gradients are final in the last micro batch only: there they leave while backward goes on.
     if (config_.train.overlap_gradients && i + 1 == memories_.size()) {
-      options.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_->begin(begin, end); };
+      options.events.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_->begin(begin, end); };
     }
+    // What the last update has left under way is there once the first micro batch has used it.
+    if (i == 0) options.events.needed = [this](std::size_t begin, std::size_t end) { update_->wait_for(begin, end); };
     loss += model_.accumulate_gradients(step_pool_, part, memories_[i], options);
   }
   return loss;
@@ -286,6 +288,7 @@ void Trainer::print_placements() {
 
 void Trainer::evaluate_validation() {
   status_.enter(Phase::evaluating);
+  update_->wait_for_all();
   const EvaluationOptions options = {config_.evaluation.batch_size, config_.train.sequence_length,
                                      config_.evaluation.max_documents, sequence_ranks_.get()};
   const EvaluationResult result =

@@ -27,6 +27,7 @@
 #include "layers/pass_plan.h"
 #include "optim/gradient_reducer.h"
 #include "optim/optimizer.h"
+#include "optim/sharded_update.h"
 
 namespace palimpsest {
 
@@ -116,6 +117,7 @@ class Trainer {
   LanguageModel model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<GradientReducer> reducer_;
+  std::optional<ShardedUpdate> update_;
   SegmentStream stream_;
   std::vector<MemoryState> memories_;  // one per micro batch, in the order of the lanes
   Checkpointer checkpointer_;

@@ -99,6 +99,7 @@ void Trainer::start_checkpoint() {
   status_.enter(Phase::saving);
   if (metrics_) metrics_->synchronize();
   report_checkpoint(checkpointer_.finish());
+  update_->wait_for_all();
   TrainingState state = training_state();
   if (config_.train.carry_memory) state.memory_documents = gather_memory_documents(own_memories(), communicator_);
   const CheckpointTensors tensors = checkpoint_tensors();

@@ -21,14 +21,18 @@ struct Trained {
     state_bytes = optimizer->state_bytes();
     CountingCommunicator counting(job());
     GradientReducer reducer(parameters, counting, pool, {}, shares);
+    ShardedUpdate update(*optimizer, parameters, counting);
     for (std::uint64_t step = 1; step <= 3; ++step) {
       parameters.clear_gradients();
       set_random_gradients(parameters, pool, 10 * step + static_cast<std::uint64_t>(job().rank()));
       GradientNorm norm(parameters, counting);
       reducer.finish([&](std::size_t index) { norm.add(index); });
       const double scale = clip_factor(norm.total(), 1.0);
-      update_shared_out(*optimizer, parameters, {.model = 0.01, .memory_gate = 0.1}, scale, counting);
+      update.update({.model = 0.01, .memory_gate = 0.1}, scale);
+      // Asked for one by one, not at all, and all at once.
+      if (step == 1) update.wait_for(2, 3);
     }
+    update.wait_for_all();
     bytes_sent = counting.counts().bytes();
   }
   MemoryPool pool;
