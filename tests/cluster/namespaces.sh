@@ -35,7 +35,8 @@ fail() {
 
 nodes_up() { ip netns list | awk -v prefix="$prefix-" 'index($1, prefix) == 1 { print substr($1, length(prefix) + 1) }' | sort -V; }
 
-core_of() { echo $((($1 - 1) % $(nproc))); }
+# nproc would count the threads that OMP_NUM_THREADS asks for, which mpirun passes on.
+core_of() { echo $((($1 - 1) % $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc))); }
 
 # shape DEVICE [IN COMMAND...]: holds what a device sends to the rate and delays it.
 shape() {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A real Slurm on this machine, with two nodes, and a training job through launch/slurm.sbatch that is pre-empted, queued
-again by hand and stopped as before its time limit; it has to end with the same bits as one that nothing disturbed.
+"""A real Slurm on this machine, with two nodes, and training jobs through launch/slurm.sbatch: one is pre-empted, queued
+again by hand and stopped as before its time limit, one stops by its own train.time_limit; they have to end with the same
+bits as one that nothing disturbed.
 
-  PALIMPSEST=build/release/palimpsest tests/cluster/slurm_test.py        as root; takes about a minute
+  PALIMPSEST=build/release/palimpsest tests/cluster/slurm_test.py        as root; takes two minutes
 
 Needs Debian's slurm-wlm and munge, and installs them where they are missing. Everything that it starts runs in the
 foreground with files in a temporary directory, and is stopped at the end; the system's own Slurm is not touched.
@@ -199,7 +200,10 @@ class SlurmTest(EndToEndTest):
     def test_interrupted_job_ends_with_the_same_bits(self):
         model = {"hidden_size": 64, "num_layers": 4, "ffn_size": 192}
         whole, whole_output = self.train("undisturbed", model=model)
+        self.wait_for_state(whole, "RUNNING", whole_output)
+        start = time.monotonic()
         self.wait_for_state(whole, "COMPLETED", whole_output)
+        seconds = time.monotonic() - start
 
         job, output = self.train("disturbed", model=model)
 
@@ -232,6 +236,19 @@ class SlurmTest(EndToEndTest):
         self.assertEqual([line["step"] for line in self.metrics("disturbed")], list(range(1, STEPS + 1)))
         self.assertEqual(self.losses("undisturbed"), self.losses("disturbed"))
         say(f"parameters, optimizer, memory and {STEPS} losses are equal, bit for bit")
+
+        # Half of the time that the whole run takes: at least one stop with exit code 8, as often as it needs.
+        limited, output = self.train("limited", model=model, train={"time_limit": round(seconds / 2, 1)})
+        self.wait("first restart", lambda: self.slurm.job(limited)[1] >= 1, output)
+        self.wait_for_state(limited, "COMPLETED", output)
+        printed = output.read_text()
+        print(re.sub(r"(?m)^step \d+/.*\n", "", printed), flush=True)
+        self.assertIn("Stopped by train.time_limit", printed)
+        self.assertRegex(printed, rf"slurm.sbatch: stopped with a checkpoint; job {limited} is queued again")
+        self.assertEqual(len(re.findall(r"(?m)^Resuming from", printed)), self.slurm.job(limited)[1])
+        self.assert_same_checkpoint("undisturbed", "limited", STEPS)
+        self.assertEqual(self.losses("undisturbed"), self.losses("limited"))
+        say(f"stopped by its own time limit and queued again {self.slurm.job(limited)[1]} times, the same bits")
 
     def test_mpirun_inside_a_job(self):
         config = self.config("mpirun", train={"steps": 20})

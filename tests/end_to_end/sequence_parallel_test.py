@@ -13,32 +13,41 @@ class SequenceParallel(EndToEndTest):
 
     def test_same_losses_as_one_process(self):
         # Three segments a sequence, four lanes, memory carried from step to step.
-        for rule, recompute, jobs in (("delta", "none", ((3, 3), (4, 2))), ("linear", "block", ((2, 2),))):
-            settings = {"model": {"memory_update": rule}, "train": {"steps": 4}}
-            expected = self.train(f"alone-{rule}", steps=4, **settings)
+        for rule, recompute, jobs in (("delta", "none", ((3, 3),)), ("linear", "block", ((2, 2),))):
+            settings = {"model": {"memory_update": rule}, "train": {"steps": 3}}
+            expected = self.train(f"alone-{rule}", steps=3, **settings)
             perplexity = self.metrics(f"alone-{rule}", "evaluation")[-1]["token_perplexity"]
             for ranks, together in jobs:
                 run = f"{rule}-{ranks}-{together}"
                 settings["train"] |= {"sequence_ranks": together, "recompute": recompute}
-                self.assert_close(expected, self.train(run, ranks, steps=4, **settings), 1e-5)
+                self.assert_close(expected, self.train(run, ranks, steps=3, **settings), 1e-5)
                 self.assert_close([perplexity], [self.metrics(run, "evaluation")[-1]["token_perplexity"]], 1e-4)
 
     def test_resumes_bit_for_bit_and_with_other_ranks(self):
-        settings = {"train": {"sequence_ranks": 2}}
-        self.train("whole", 2, **settings)
-        self.train("halves", 2, steps=4, **settings)
-        self.run_program("train", self.folder / "halves.yaml", ranks=2)
-        self.assert_same_checkpoint("whole", "halves", 8)
+        # Two groups of two ranks, recomputed blocks, the optimiser shared out over all four.
+        settings = {"train": {"sequence_ranks": 2, "recompute": "block", "steps": 6}, "optimizer": {"sharded": "true"}}
+        self.train("whole", 4, steps=6, **settings)
+        self.train("halves", 4, steps=3, **settings)
+        halves = self.tensors("halves", 3)
+        self.run_program("train", self.folder / "halves.yaml", ranks=4)
+        self.assert_same_checkpoint("whole", "halves", 6)
+        # Whether the optimiser is shared out changes no bit.
+        self.train("unsharded", 4, steps=3, **settings | {"optimizer": {"sharded": "false"}})
+        self.assertEqual(self.losses("whole")[:3], self.losses("unsharded"))
+        self.assertEqual(halves, self.tensors("unsharded", 3))
         # Each lane's memory is stored once, as without sequence parallelism.
-        self.train("one", 1)
-        self.assertEqual(self.tensors("whole", 8).keys(), self.tensors("one", 8).keys())
-        run, ranks_before = "other", 4
-        self.train(run, ranks_before, steps=3, **settings)
-        for ranks, together, stop in ((1, 1, 5), (3, 3, 8)):
-            resumed = self.run_program("train", self.folder / f"{run}.yaml", "--set", f"train.sequence_ranks={together}",
-                                       "--stop-after", stop, ranks=ranks)
+        self.train("one", 1, steps=6, train={"steps": 6})
+        self.assertEqual(halves.keys(), self.tensors("one", 6).keys())
+        self.assert_close(self.losses("one"), self.losses("whole"), 1e-5)
+        # With another P and R, alone without sharing anything, and the other way round.
+        self.train("other", 4, steps=2, **settings)
+        for ranks, together, recompute, sharded, stop in ((3, 3, "cheap", "true", 4), (1, 1, "segment", "false", 5),
+                                                          (2, 2, "none", "true", 6)):
+            resumed = self.run_program("train", self.folder / "other.yaml", "--stop-after", stop, "--set",
+                                       f"train.sequence_ranks={together}", f"train.recompute={recompute}",
+                                       f"optimizer.sharded={sharded}", ranks=ranks)
             self.assertIn("not bit for bit", resumed.stdout)
-        self.assert_close(self.losses("one"), self.losses(run), 1e-5)
+        self.assert_close(self.losses("one"), self.losses("other"), 1e-5)
 
     def test_refusals_name_what_would_do(self):
         config = self.config("refused", train={"sequence_ranks": 2})
@@ -63,12 +72,11 @@ class SequenceParallel(EndToEndTest):
             return json.loads(result.read_text(encoding="utf-8"))
 
         expected = evaluate("--batch-size", 1, ranks=1)
-        for ranks, together, lanes in ((3, 3, 3), (4, 2, 2)):
-            shared = evaluate("--sequence-ranks", together, "--batch-size", lanes, ranks=ranks)
-            for a, b in zip(expected["documents"], shared["documents"]):
-                self.assertEqual((a["name"], a["tokens"]), (b["name"], b["tokens"]))
-                self.assert_close([a["negative_log_likelihood"]], [b["negative_log_likelihood"]], 1e-4)
-            self.assert_close([expected["total"]["word_perplexity"]], [shared["total"]["word_perplexity"]], 1e-3)
+        shared = evaluate("--sequence-ranks", 2, "--batch-size", 2, ranks=4)
+        for a, b in zip(expected["documents"], shared["documents"]):
+            self.assertEqual((a["name"], a["tokens"]), (b["name"], b["tokens"]))
+            self.assert_close([a["negative_log_likelihood"]], [b["negative_log_likelihood"]], 1e-4)
+        self.assert_close([expected["total"]["word_perplexity"]], [shared["total"]["word_perplexity"]], 1e-3)
         error = self.run_program("eval", self.folder / "evaluated", "--sequence-ranks", 2, ranks=3, expect=2).stderr
         self.assertIn("--sequence-ranks 2 does not divide the 3 ranks", error)
 
@@ -78,8 +86,7 @@ class SequenceParallel(EndToEndTest):
         result = json.loads(self.run_program("bench", config, "--json", *settings, ranks=2).stdout)
         self.assertEqual((result["ranks"], result["sequence_ranks"]), (2, 2))
         self.assertIn("memory exchange", result["operators"])
-        self.assertIn("sequences over 2 ranks each", self.run_program("bench", config, *settings, ranks=2).stdout)
-        self.run_program("bench", config, "--forward", *settings, ranks=2)
+        self.assertIn("sequences over 2 ranks each", self.run_program("bench", config, "--forward", *settings, ranks=2).stdout)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ struct VendorRule {
 
 const std::vector<VendorRule> vendor_rules = {
     {std::regex("(oneapi/dnnl/)?dnnl.*"), {"core/gemm."}},
-    {std::regex("mpi(-ext)?\\.h"), {"core/comm/", "tests/mpi/"}},
+    {std::regex("mpi(-ext)?\\.h"), {"core/comm/", "tests/mpi/", "tests/bench/"}},
     {std::regex("(hdf5(_hl)?|H5.*)\\.h"), {"core/io/"}},
     {std::regex("xxhash\\.h"), {"core/io/"}},
     {std::regex("yaml-cpp/.*"), {"configs/"}},
