@@ -1,5 +1,5 @@
-// The only file that knows oneDNN. A primitive costs up to a millisecond to make and microseconds to
-// run, so each thread keeps the ones it has used, keyed by everything that shapes their code.
+// Which product goes where, and the only file that knows oneDNN. A primitive costs up to a millisecond to make and
+// microseconds to run, so each thread keeps the ones it has used, keyed by everything that shapes their code.
 #include "core/gemm.h"
 
 #include <algorithm>
@@ -20,6 +20,7 @@
 
 #include "core/error.h"
 #include "core/matrix_vector.h"
+#include "core/products/blocked_product.h"
 
 namespace palimpsest {
 
@@ -226,6 +227,12 @@ void run_row_times_transposed(const ConstMatrix& a, const ConstMatrix& b, const 
   }
 }
 
+/// Our own kernel knows AVX-512 and its bfloat16 products; oneDNN also matrix units.
+bool blocked_product_is_faster(DataType type) {
+  static const bool matrix_units = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
+  return products::has_instructions(type) && !(type == DataType::bfloat16 && matrix_units);
+}
+
 void check(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
   const bool types =
       a.type == b.type && (c.type == a.type || (a.type == DataType::bfloat16 && c.type == DataType::float32));
@@ -260,6 +267,9 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output 
     run_row_times_transposed(a, b, c, output);
   } else if (a.type == DataType::bfloat16 && !bfloat16_instructions()) {
     run_widened(a, b, c, output);
+  } else if (const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
+             blocked_product_is_faster(a.type) && products::suits(a, b, threads)) {
+    products::blocked_product(a, b, c, output, threads);
   } else {
     run_dnnl(a, b, c, output);
   }
@@ -274,12 +284,16 @@ bool has_native_bfloat16() {
     a[static_cast<std::size_t>(i)] = static_cast<float>(i * 7 % 13 - 6);
     b[static_cast<std::size_t>(i)] = static_cast<float>(i * 5 % 11 - 5);
   }
-  std::vector<float> fast(n * n), exact(n * n);
-  run_dnnl(matrix(std::as_const(a).data(), n, n, n), matrix(std::as_const(b).data(), n, n, n).transposed(),
-           matrix(fast.data(), n, n, n), Output::overwrite);
-  run_widened(matrix(std::as_const(a).data(), n, n, n), matrix(std::as_const(b).data(), n, n, n).transposed(),
-              matrix(exact.data(), n, n, n), Output::overwrite);
-  return fast == exact;
+  const ConstMatrix left = matrix(std::as_const(a).data(), n, n, n);
+  const ConstMatrix right = matrix(std::as_const(b).data(), n, n, n).transposed();
+  std::vector<float> exact(n * n), library(n * n);
+  run_widened(left, right, matrix(exact.data(), n, n, n), Output::overwrite);
+  run_dnnl(left, right, matrix(library.data(), n, n, n), Output::overwrite);
+  std::vector<float> own = library;
+  if (blocked_product_is_faster(DataType::bfloat16)) {
+    products::blocked_product(left, right, matrix(own.data(), n, n, n), Output::overwrite, 1);
+  }
+  return library == exact && own == exact;
 }
 
 std::string_view instruction_set() {

@@ -1,4 +1,4 @@
-// Matrix products: oneDNN for float32 and bfloat16, a plain blocked loop for float64 (tests only).
+// Matrix products: our own kernel or oneDNN for float32 and bfloat16, a plain loop for float64 (tests only).
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,142 @@
+// Vectors as wide as the build's target has them, and what matrix products step over in the inner dimension:
+// one float or double, or a pair of bfloat16, which share one 32 bit lane and are summed in float.
+//
+// Written in the compiler's vector extensions, so that every target is right; only the products of bfloat16
+// pairs need an intrinsic, where the target has the instruction.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+#include "core/data_type.h"
+
+namespace palimpsest::products {
+
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr int vector_bytes = 32;
+#else
+inline constexpr int vector_bytes = 16;
+#endif
+
+template <class Element>
+struct VectorOf {
+  typedef Element type __attribute__((vector_size(vector_bytes)));
+};
+template <class Element>
+using Vector = typename VectorOf<Element>::type;
+
+template <class T>
+struct UnitOf {
+  using type = T;
+};
+template <>
+struct UnitOf<bfloat16> {
+  using type = std::uint32_t;
+};
+/// What lies side by side in the inner dimension and is multiplied in one step.
+template <class T>
+using Unit = typename UnitOf<T>::type;
+
+/// Elements of the inner dimension in a unit.
+template <class T>
+inline constexpr std::int64_t group = static_cast<std::int64_t>(sizeof(Unit<T>) / sizeof(T));
+/// Units, and sums, in a vector.
+template <class T>
+inline constexpr std::int64_t lanes = vector_bytes / static_cast<std::int64_t>(sizeof(Unit<T>));
+
+/// Rows and vectors of the sums that a product keeps in registers: 24 of 32, or 12 of 16.
+inline constexpr int tile_rows = vector_bytes == 64 ? 12 : 6;
+inline constexpr int tile_vectors = 2;
+template <class T>
+inline constexpr std::int64_t tile_columns = tile_vectors* lanes<T>;
+
+constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// Loads and stores at any alignment, whatever type the memory has otherwise.
+template <class Value>
+inline Value load(const void* source) {
+  Value value;
+  std::memcpy(&value, source, sizeof value);
+  return value;
+}
+template <class Value>
+inline void store(void* target, const Value& value) {
+  std::memcpy(target, &value, sizeof value);
+}
+
+/// sum <- sum + left * right, lane by lane.
+inline void multiply_add(Vector<float>& sum, float left, const Vector<float>& right) { sum += left * right; }
+inline void multiply_add(Vector<double>& sum, double left, const Vector<double>& right) { sum += left * right; }
+/// Both products of each pair.
+inline void multiply_add(Vector<float>& sum, std::uint32_t left, const Vector<std::uint32_t>& right) {
+#ifdef __AVX512BF16__
+  sum = reinterpret_cast<Vector<float>>(_mm512_dpbf16_ps(
+      reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(left))),
+      reinterpret_cast<__m512bh>(right)));
+#else
+  const Vector<std::uint32_t> low = right << 16, high = right & 0xffff0000u;
+  sum += std::bit_cast<float>(left << 16) * reinterpret_cast<Vector<float>>(low);
+  sum += std::bit_cast<float>(left & 0xffff0000u) * reinterpret_cast<Vector<float>>(high);
+#endif
+}
+
+/// Stores a vector of sums as elements of T, bfloat16 rounded to nearest.
+inline void store_sums(float* target, const Vector<float>& sums) { store(target, sums); }
+inline void store_sums(double* target, const Vector<double>& sums) { store(target, sums); }
+inline void store_sums(bfloat16* target, const Vector<float>& sums) {
+#ifdef __AVX512BF16__
+  store(target, _mm512_cvtneps_pbh(reinterpret_cast<__m512>(sums)));
+#else
+  for (std::int64_t i = 0; i < lanes<float>; ++i) target[i] = bfloat16(sums[i]);
+#endif
+}
+/// Loads elements of T as sums.
+inline Vector<float> load_sums(const float* source) { return load<Vector<float>>(source); }
+inline Vector<double> load_sums(const double* source) { return load<Vector<double>>(source); }
+inline Vector<float> load_sums(const bfloat16* source) {
+  typedef std::uint16_t Halves __attribute__((vector_size(vector_bytes / 2)));
+  const auto wide = __builtin_convertvector(load<Halves>(source), Vector<std::uint32_t>) << 16;
+  return reinterpret_cast<Vector<float>>(wide);
+}
+
+/// Transposes a square of lanes x lanes units; strides in units' bytes.
+template <class U>
+inline void transpose_square(const void* source, std::int64_t source_stride, void* target, std::int64_t target_stride) {
+  constexpr int n = vector_bytes / static_cast<int>(sizeof(U));
+  using Index = std::conditional_t<sizeof(U) == 8, std::int64_t, std::int32_t>;
+  Vector<Index> low, high;  // alternate elements of the first or second halves of two vectors
+  for (int i = 0; i < n; ++i) {
+    low[i] = i / 2 + (i % 2) * n;
+    high[i] = n / 2 + i / 2 + (i % 2) * n;
+  }
+  Vector<U> rows[n], next[n];
+  const auto* const from = static_cast<const std::byte*>(source);
+  auto* const to = static_cast<std::byte*>(target);
+#pragma GCC unroll 16
+  for (int i = 0; i < n; ++i) rows[i] = load<Vector<U>>(from + i * source_stride);
+#pragma GCC unroll 4
+  for (int round = 1; round < n; round *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < n / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(rows[i], rows[i + n / 2], low);
+      next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + n / 2], high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) rows[i] = next[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < n; ++i) store(to + i * target_stride, rows[i]);
+}
+
+}  // namespace palimpsest::products
