@@ -1,0 +1,212 @@
+// What both directions of local_attention.cpp do with a tile of queries and a block of keys.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include <omp.h>
+
+#include "core/kernels/rope.h"
+#include "core/kernels/vector_math.h"
+#include "core/products/micro_kernel.h"
+#include "core/products/packing.h"
+#include "core/sequence_layout.h"
+
+namespace palimpsest::attention_tiles {
+
+using namespace products;
+
+/// Queries of a tile and keys of a block: multiples of the micro-kernel's rows and columns, blocks of tiles.
+constexpr std::int64_t tile = 96, block = 192;
+static_assert(tile % tile_rows == 0 && tile % tile_columns<float> == 0 && block % tile == 0);
+
+inline std::int64_t longest_padded_span(const SequenceLayout& layout) {
+  std::int64_t longest = 0;
+  for (const Span& span : layout.spans) longest = std::max(longest, span.length);
+  return round_up(longest, tile_rows);
+}
+
+/// Elements between the rows of operands that are multiplied along them or transposed, and the columns of
+/// packed operands and sums.
+template <class T>
+std::int64_t row_stride(std::int64_t d) {
+  return round_up(d, lanes<T> * group<T>);
+}
+template <class T>
+std::int64_t padded_columns(std::int64_t d) {
+  return round_up(d, lanes<T>);
+}
+
+/// One stretch of scratch memory per thread, handed out piece by piece.
+class Scratch {
+ public:
+  Scratch(MemoryPool& pool, std::int64_t bytes_per_thread)
+      : bytes_(round_up(bytes_per_thread, 64)),
+        storage_(pool.allocate(static_cast<std::size_t>(bytes_ * omp_get_max_threads()))) {}
+
+  /// Takes pieces for the calling thread from the start of its stretch.
+  class Taker {
+   public:
+    explicit Taker(Scratch& scratch) : next_(scratch.storage_.get() + omp_get_thread_num() * scratch.bytes_) {}
+    template <class T>
+    T* take(std::int64_t elements) {
+      auto* piece = reinterpret_cast<T*>(next_);
+      next_ += round_up(elements * static_cast<std::int64_t>(sizeof(T)), 64);
+      return piece;
+    }
+
+   private:
+    std::byte* next_;
+  };
+
+ private:
+  std::int64_t bytes_;
+  std::shared_ptr<std::byte> storage_;
+};
+
+/// Rows of a head, rotated if there is a table, and zeros up to `padded` rows.
+template <class T>
+void load_rows(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t padded, std::int64_t d,
+               const RotaryTable* table, std::int64_t position, T* target) {
+  const std::int64_t target_stride = row_stride<T>(d);
+  if (table) {
+    rotate(source, stride, target, target_stride, rows, position, *table, false);
+  } else {
+    for (std::int64_t i = 0; i < rows; ++i) std::copy_n(source + i * stride, d, target + i * target_stride);
+  }
+  std::fill(target + rows * target_stride, target + padded * target_stride, T(0));
+}
+
+/// The rows of a tile as panels of columns of a right operand, one panel of queries after the other.
+template <class T>
+void transpose_tile(const T* rows, std::int64_t panels, std::int64_t d, T* target) {
+  constexpr std::int64_t width = tile_columns<T>;
+  const std::int64_t stride = row_stride<T>(d);
+  for (std::int64_t j = 0; j < panels; ++j) {
+    pack_transposed(rows + j * width * stride, stride, stride, width, width, target + j * width * stride,
+                    width * group<T>);
+  }
+}
+
+/// scores (tile_rows, columns of a panel), `stride` apart, <- rows of the left operand times a panel.
+template <class T>
+[[gnu::noinline]] void score_panel(const T* left, const T* right, std::int64_t d, accumulate_t<T>* scores,
+                                   std::int64_t stride) {
+  Vector<accumulate_t<T>> sums[tile_rows][tile_vectors];
+  multiply<T, LeftLayout::rows>(left, row_stride<T>(d), right, tile_columns<T> * group<T>, d / group<T>, sums);
+#pragma GCC unroll 12
+  for (int i = 0; i < tile_rows; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < tile_vectors; ++j) store_sums(scores + i * stride + j * lanes<T>, sums[i][j]);
+  }
+}
+
+template <class T, LeftLayout layout, int vectors>
+[[gnu::noinline]] void add_panel(const T* left, std::int64_t left_stride, const T* right, std::int64_t right_stride,
+                                 std::int64_t units, accumulate_t<T>* target, std::int64_t stride,
+                                 const accumulate_t<T>* factors) {
+  Vector<accumulate_t<T>> sums[tile_rows][vectors];
+  multiply<T, layout>(left, left_stride, right, right_stride, units, sums);
+#pragma GCC unroll 12
+  for (int i = 0; i < tile_rows; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j) {
+      accumulate_t<T>* const to = target + i * stride + j * lanes<T>;
+      store_sums(to, load_sums(to) * factors[i] + sums[i][j]);
+    }
+  }
+}
+
+/// target (tile_rows, columns) <- factors, one a row, times target + left times right, (units, columns) packed.
+template <class T, LeftLayout layout>
+void add_product(const T* left, std::int64_t left_stride, const T* right, std::int64_t units, std::int64_t columns,
+                 accumulate_t<T>* target, const accumulate_t<T>* factors) {
+  std::int64_t j = 0;
+  for (; j + tile_columns<T> <= columns; j += tile_columns<T>) {
+    add_panel<T, layout, tile_vectors>(left, left_stride, right + j * group<T>, columns * group<T>, units, target + j,
+                                       columns, factors);
+  }
+  for (; j < columns; j += lanes<T>) {
+    add_panel<T, layout, 1>(left, left_stride, right + j * group<T>, columns * group<T>, units, target + j, columns,
+                            factors);
+  }
+}
+
+/// Two rows of a panel's probabilities side by side as a row of units (bfloat16), or `rows` rows as they are.
+template <class T, class A>
+inline void interleave(const A* rows, std::int64_t stride, T* target) {
+  constexpr std::int64_t width = tile_columns<T>;
+  if constexpr (group<T> == 1) {
+    std::copy_n(rows, width, target);
+  } else {
+#pragma omp simd
+    for (std::int64_t l = 0; l < width; ++l) {
+      const std::uint32_t pair = bfloat16(rows[l]).bits | static_cast<std::uint32_t>(bfloat16(rows[stride + l]).bits)
+                                                              << 16;
+      store(target + 2 * l, pair);
+    }
+  }
+}
+
+/// The softmax of a tile of queries on its way past the blocks of keys.
+template <class A>
+struct RunningSoftmax {
+  A highest[tile], sum[tile], factor[tile];  // of unscaled scores; what a block makes of the sums before it
+
+  RunningSoftmax() {
+    std::fill_n(highest, tile, -std::numeric_limits<A>::infinity());
+    std::fill_n(sum, tile, A(0));
+    std::fill_n(factor, tile, A(1));
+  }
+};
+
+/// scores (keys, tile) of one panel of queries -> probabilities (keys / group, tile, group), up to their sum.
+/// Query l of the panel sees the keys up to diagonal + l.
+template <class T, class A>
+void softmax_panel(A* scores, std::int64_t keys, std::int64_t diagonal, A scale, A* highest, A* sum, A* factor,
+                   T* probabilities) {
+  constexpr std::int64_t width = tile_columns<T>;
+  A next[width];
+  std::copy_n(highest, width, next);
+  for (std::int64_t key = 0; key < keys; ++key) {
+    A* const row = scores + key * tile;
+    for (std::int64_t l = 0; l < std::min(key - diagonal, width); ++l) row[l] = -std::numeric_limits<A>::infinity();
+#pragma omp simd
+    for (std::int64_t l = 0; l < width; ++l) next[l] = row[l] > next[l] ? row[l] : next[l];
+  }
+#pragma omp simd
+  for (std::int64_t l = 0; l < width; ++l) {
+    factor[l] = vector_exp((highest[l] - next[l]) * scale);
+    sum[l] *= factor[l];
+    highest[l] = next[l];
+  }
+  for (std::int64_t key = 0; key < keys; key += group<T>) {
+    A weights[group<T>][width];
+    for (std::int64_t g = 0; g < group<T>; ++g) {
+      const A* const row = scores + (key + g) * tile;
+#pragma omp simd
+      for (std::int64_t l = 0; l < width; ++l) {
+        weights[g][l] = vector_exp((row[l] - next[l]) * scale);
+        sum[l] += weights[g][l];
+      }
+    }
+    interleave(weights[0], width, probabilities + key * tile);
+  }
+}
+
+/// target (rows, stride) gets source (rows, source_stride), added or written.
+template <class T, class A>
+void store_rows(const A* source, std::int64_t source_stride, std::int64_t rows, std::int64_t d, T* target,
+                std::int64_t stride, bool accumulate) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+#pragma omp simd
+    for (std::int64_t j = 0; j < d; ++j) {
+      const A before = accumulate ? static_cast<A>(target[i * stride + j]) : A(0);
+      target[i * stride + j] = static_cast<T>(before + source[i * source_stride + j]);
+    }
+  }
+}
+
+}  // namespace palimpsest::attention_tiles
