@@ -9,12 +9,12 @@ namespace {
 class Recomputation {
  public:
   Recomputation(MemoryPool& pool, OperatorProfile* profile, RecomputedFunction function, std::vector<Variable> inputs,
-                std::vector<Variable> outputs)
-      : pool_(pool),
-        profile_(profile),
-        function_(std::move(function)),
-        inputs_(std::move(inputs)),
-        outputs_(std::move(outputs)) {}
+                std::span<const Variable> outputs)
+      : pool_(pool), profile_(profile), function_(std::move(function)), inputs_(std::move(inputs)) {
+    for (const Variable& output : outputs) {
+      outputs_.push_back({output.gradient_slot(), is_scalar(output) ? output.value() : Tensor()});
+    }
+  }
 
   void operator()() {
     std::vector<Variable> leaves;
@@ -22,14 +22,15 @@ class Recomputation {
     Tape tape(pool_, Tape::Mode::record, profile_);
     std::vector<Variable> results = function_(tape, leaves);
     for (std::size_t i = 0; i < results.size(); ++i) {
-      if (outputs_[i].has_gradient() && results[i].requires_gradient()) {
-        results[i].add_gradient(pool_, outputs_[i].take_gradient());
+      if (outputs_[i].gradient.filled() && results[i].requires_gradient()) {
+        results[i].add_gradient(pool_, outputs_[i].gradient.take());
       }
+      if (!outputs_[i].scalar.defined()) results[i] = Variable();  // nobody needs the value any more
     }
     tape.backward_from_gradients();
     for (std::size_t i = 0; i < results.size(); ++i) {
       // A loss learns its value in backward only.
-      if (results[i].value().elements() == 1) copy(results[i].value(), outputs_[i].value());
+      if (outputs_[i].scalar.defined()) copy(results[i].value(), outputs_[i].scalar);
     }
     for (std::size_t i = 0; i < leaves.size(); ++i) {
       if (leaves[i].has_gradient()) inputs_[i].add_gradient(pool_, leaves[i].take_gradient());
@@ -37,6 +38,13 @@ class Recomputation {
   }
 
  private:
+  struct Output {
+    GradientSlot gradient;
+    Tensor scalar;  // the value of an output of one element, else undefined
+  };
+
+  static bool is_scalar(const Variable& variable) { return variable.shape().elements() == 1; }
+
   /// A leaf with the input's value. It takes the input's gradient over, so that contributions add up
   /// in the order they would have without recomputation.
   Variable leaf_of(Variable& input) {
@@ -49,7 +57,8 @@ class Recomputation {
   MemoryPool& pool_;
   OperatorProfile* profile_;
   RecomputedFunction function_;
-  std::vector<Variable> inputs_, outputs_;
+  std::vector<Variable> inputs_;
+  std::vector<Output> outputs_;
 };
 
 }  // namespace
@@ -62,7 +71,10 @@ std::vector<Variable> recompute(Tape& tape, RecomputedFunction function, std::ve
   std::vector<Variable> outputs;
   for (const Variable& output : function(preview, constants)) outputs.push_back(Variable::result(output.value(), true));
   constants.clear();
-  tape.record(outputs, Recomputation(tape.pool(), tape.profile(), std::move(function), std::move(inputs), outputs));
+  std::vector<GradientSlot> slots;
+  for (const Variable& output : outputs) slots.push_back(output.gradient_slot());
+  tape.record(std::move(slots),
+              Recomputation(tape.pool(), tape.profile(), std::move(function), std::move(inputs), outputs));
   return outputs;
 }
 

@@ -9,8 +9,6 @@
 
 namespace palimpsest {
 
-namespace {}  // namespace
-
 OperatorScope::OperatorScope(Tape& tape, std::string_view family)
     : tape_(tape), outer_family_(std::exchange(tape.family_, family)), start_(std::chrono::steady_clock::now()) {}
 
@@ -23,7 +21,13 @@ bool Tape::records(std::initializer_list<Variable> inputs) const {
   return mode_ == Mode::record && std::ranges::any_of(inputs, [](const Variable& v) { return v.requires_gradient(); });
 }
 
-void Tape::record(std::vector<Variable> outputs, std::function<void()> backward) {
+void Tape::record(std::initializer_list<Variable> outputs, std::function<void()> backward) {
+  std::vector<GradientSlot> slots;
+  for (const Variable& output : outputs) slots.push_back(output.gradient_slot());
+  record(std::move(slots), std::move(backward));
+}
+
+void Tape::record(std::vector<GradientSlot> outputs, std::function<void()> backward) {
   entries_.push_back({std::move(outputs), std::move(backward), family_});
 }
 
@@ -42,7 +46,7 @@ void Tape::backward(std::span<const Variable> roots) {
   backward_from_gradients();
 }
 
-void Tape::run(const Entry& entry) {
+void Tape::run(Entry& entry) {
   const auto start = std::chrono::steady_clock::now();
   entry.backward();
   if (profile_ && !entry.family.empty()) profile_->add_backward(entry.family, seconds_since(start));
@@ -53,9 +57,9 @@ void Tape::backward_from_gradients() {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
     const bool reached =
-        entry.always || std::ranges::any_of(entry.outputs, [](const Variable& v) { return v.has_gradient(); });
+        entry.always || std::ranges::any_of(entry.outputs, [](const GradientSlot& slot) { return slot.filled(); });
     if (reached) run(entry);
-    for (Variable& output : entry.outputs) output.clear_gradient();
+    for (const GradientSlot& output : entry.outputs) output.clear();
   }
 }
 

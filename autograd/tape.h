@@ -38,9 +38,10 @@ class Tape {
   bool records(std::initializer_list<Variable> inputs) const;
 
   /// Appends the backward of an operation. It runs if any of `outputs` has received a gradient, may
-  /// read those gradients and adds to those of its inputs; whatever it holds is freed afterwards,
-  /// and so are the outputs' gradients.
-  void record(std::vector<Variable> outputs, std::function<void()> backward);
+  /// read or take those gradients and adds to those of its inputs; whatever it holds is freed afterwards,
+  /// and so are the outputs' gradients. The tape keeps no output's value: a backward that needs one holds it.
+  void record(std::initializer_list<Variable> outputs, std::function<void()> backward);
+  void record(std::vector<GradientSlot> outputs, std::function<void()> backward);
 
   /// On a recording tape: backward calls `callback` once it has come back to this point, when everything recorded
   /// later has run.
@@ -56,14 +57,14 @@ class Tape {
 
  private:
   struct Entry {
-    std::vector<Variable> outputs;
+    std::vector<GradientSlot> outputs;
     std::function<void()> backward;
     std::string_view family;
     bool always = false;  // whether or not a gradient reaches it
   };
   friend class OperatorScope;
 
-  void run(const Entry& entry);
+  void run(Entry& entry);
 
   MemoryPool& pool_;
   Mode mode_;

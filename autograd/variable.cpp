@@ -6,21 +6,59 @@
 
 namespace palimpsest {
 
-struct Variable::Node {
-  Tensor value;  // undefined while discarded
+struct GradientSlot::Gradient {
   Shape shape;
   DataType type;
-  DataType gradient_type;
+  Tensor tensor;
+};
+
+GradientSlot::GradientSlot(Shape shape, DataType type)
+    : gradient_(std::make_shared<Gradient>(Gradient{shape, type, {}})) {}
+
+const Shape& GradientSlot::shape() const { return gradient_->shape; }
+DataType GradientSlot::type() const { return gradient_->type; }
+bool GradientSlot::filled() const { return gradient_->tensor.defined(); }
+const Tensor& GradientSlot::tensor() const { return gradient_->tensor; }
+Tensor& GradientSlot::tensor() { return gradient_->tensor; }
+void GradientSlot::clear() const { gradient_->tensor = Tensor(); }
+Tensor GradientSlot::take() const { return std::exchange(gradient_->tensor, Tensor()); }
+
+GradientSlot::Target GradientSlot::target(MemoryPool& pool) const {
+  auto& [shape, type, tensor] = *gradient_;
+  if (!tensor.defined()) {
+    tensor = Tensor(pool, shape, type);
+    return {tensor, false};
+  }
+  if (!tensor.unique()) tensor = converted(pool, tensor, type);
+  return {tensor, true};
+}
+
+void GradientSlot::add(MemoryPool& pool, const Tensor& contribution) const {
+  if (!(contribution.shape() == shape())) {
+    throw ShapeError(fmt::format("gradient of shape {} for a value of shape {}", contribution.shape().to_string(),
+                                 shape().to_string()));
+  }
+  if (!filled() && contribution.data_type() == type()) {
+    gradient_->tensor = contribution;
+    return;
+  }
+  auto [tensor, accumulate] = target(pool);
+  if (accumulate) {
+    add_into(tensor, contribution);
+  } else {
+    copy(contribution, tensor);
+  }
+}
+
+struct Variable::Node {
+  Tensor value;  // undefined while discarded
+  DataType type;
   bool requires_gradient;
-  Tensor gradient = {};
+  GradientSlot gradient;  // knows the shape
   std::function<Tensor()> rebuild = {};
 
   Node(Tensor v, DataType gradients, bool required)
-      : value(std::move(v)),
-        shape(value.shape()),
-        type(value.data_type()),
-        gradient_type(gradients),
-        requires_gradient(required) {}
+      : value(std::move(v)), type(value.data_type()), requires_gradient(required), gradient(value.shape(), gradients) {}
 };
 
 Variable::Variable(Tensor value) : Variable(result(std::move(value), false)) {}
@@ -56,7 +94,7 @@ Tensor& Variable::value() {
 
 const Tensor& Variable::value() const { return const_cast<Variable*>(this)->value(); }
 
-const Shape& Variable::shape() const { return node().shape; }
+const Shape& Variable::shape() const { return node().gradient.shape(); }
 
 DataType Variable::data_type() const { return node().type; }
 
@@ -68,42 +106,11 @@ void Variable::discard() const {
 
 bool Variable::requires_gradient() const { return node_ && node_->requires_gradient; }
 
-DataType Variable::gradient_type() const { return node().gradient_type; }
+DataType Variable::gradient_type() const { return node().gradient.type(); }
 
 Variable Variable::detached() const { return Variable(value()); }
 
-bool Variable::has_gradient() const { return node_ && node_->gradient.defined(); }
-
-const Tensor& Variable::gradient() const { return node_->gradient; }
-Tensor& Variable::gradient() { return node_->gradient; }
-void Variable::clear_gradient() const { node_->gradient = Tensor(); }
-Tensor Variable::take_gradient() const { return std::exchange(node_->gradient, Tensor()); }
-
-Variable::GradientTarget Variable::gradient_target(MemoryPool& pool) const {
-  Tensor& gradient = node_->gradient;
-  if (!gradient.defined()) {
-    gradient = Tensor(pool, node_->shape, node_->gradient_type);
-    return {gradient, false};
-  }
-  if (!gradient.unique()) gradient = converted(pool, gradient, node_->gradient_type);
-  return {gradient, true};
-}
-
-void Variable::add_gradient(MemoryPool& pool, const Tensor& contribution) const {
-  if (!(contribution.shape() == node_->shape)) {
-    throw ShapeError(fmt::format("gradient of shape {} for a value of shape {}", contribution.shape().to_string(),
-                                 node_->shape.to_string()));
-  }
-  if (!node_->gradient.defined() && contribution.data_type() == node_->gradient_type) {
-    node_->gradient = contribution;
-    return;
-  }
-  auto [tensor, accumulate] = gradient_target(pool);
-  if (accumulate) {
-    add_into(tensor, contribution);
-  } else {
-    copy(contribution, tensor);
-  }
-}
+const GradientSlot& Variable::gradient_slot() const { return node().gradient; }
+Tensor& Variable::gradient() { return node().gradient.tensor(); }
 
 }  // namespace palimpsest

@@ -9,6 +9,41 @@
 
 namespace palimpsest {
 
+/// Where the gradient of a variable accumulates: a handle that does not keep the variable's value alive, for a backward
+/// that needs no more than the gradient of its result.
+class GradientSlot {
+ public:
+  const Shape& shape() const;
+  /// The element type in which the gradient accumulates.
+  DataType type() const;
+
+  /// False until something has been accumulated; `tensor` is undefined then.
+  bool filled() const;
+  const Tensor& tensor() const;
+  Tensor& tensor();
+  void clear() const;
+  /// Moves the gradient out, leaving none.
+  Tensor take() const;
+
+  /// Where an operation's backward writes an input's gradient: a tensor of its own storage, and
+  /// whether it holds earlier contributions to be added to (else it is unspecified and must be
+  /// overwritten whole).
+  struct Target {
+    Tensor tensor;
+    bool accumulate;
+  };
+  Target target(MemoryPool& pool) const;
+  /// Adds a whole tensor; the first contribution is kept as it is, sharing its storage.
+  void add(MemoryPool& pool, const Tensor& contribution) const;
+
+ private:
+  friend class Variable;
+  struct Gradient;
+  GradientSlot(Shape shape, DataType type);
+
+  std::shared_ptr<Gradient> gradient_;
+};
+
 class Variable {
  public:
   /// Undefined: `defined()` is false.
@@ -40,24 +75,17 @@ class Variable {
   /// The same value as a constant: gradients stop here.
   Variable detached() const;
 
-  bool has_gradient() const;
-  /// Undefined until something has been accumulated.
-  const Tensor& gradient() const;
-  Tensor& gradient();
-  void clear_gradient() const;
-  /// Moves the gradient out, leaving none.
-  Tensor take_gradient() const;
+  const GradientSlot& gradient_slot() const;
 
-  /// Where an operation's backward writes this input's gradient: a tensor of its own storage, and
-  /// whether it holds earlier contributions to be added to (else it is unspecified and must be
-  /// overwritten whole).
-  struct GradientTarget {
-    Tensor tensor;
-    bool accumulate;
-  };
-  GradientTarget gradient_target(MemoryPool& pool) const;
-  /// Adds a whole tensor; the first contribution is kept as it is, sharing its storage.
-  void add_gradient(MemoryPool& pool, const Tensor& contribution) const;
+  // The slot's, in short.
+  using GradientTarget = GradientSlot::Target;
+  bool has_gradient() const { return defined() && gradient_slot().filled(); }
+  const Tensor& gradient() const { return gradient_slot().tensor(); }
+  Tensor& gradient();
+  void clear_gradient() const { gradient_slot().clear(); }
+  Tensor take_gradient() const { return gradient_slot().take(); }
+  GradientTarget gradient_target(MemoryPool& pool) const { return gradient_slot().target(pool); }
+  void add_gradient(MemoryPool& pool, const Tensor& contribution) const { gradient_slot().add(pool, contribution); }
 
  private:
   struct Node;

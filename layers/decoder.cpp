@@ -50,15 +50,17 @@ Tensor Decoder::advance_batch(std::span<const std::int32_t> tokens) {
   const auto count = static_cast<std::int64_t>(tokens.size());
   const ModelConfig& config = model_.config();
   Tape tape(pool_, Tape::Mode::inference);
+  LanguageModel::KeysAndValues keys_and_values;
   LanguageModel::Result result =
-      model_.forward(tape, tokens, single_document(count, holds_document_, config.segment_length), memory_);
+      model_.forward(tape, tokens, single_document(count, holds_document_, config.segment_length), memory_,
+                     Recompute::none, nullptr, {}, &keys_and_values);
   tokens_ += count;
   if (count == config.segment_length) {
     memory_ = std::move(result.memory);
     holds_document_ = true;
   } else {  // unfinished: its keys and values wait in the cache
     for (std::size_t i = 0; i < caches_.size(); ++i) {
-      const auto& [key, value] = result.keys_and_values[i];
+      const auto& [key, value] = keys_and_values[i];
       const Shape rows{count, config.num_kv_heads * config.head_size};
       Tensor keys = caches_[i].key.rows(0, count), values = caches_[i].value.rows(0, count);
       copy(key.value().reshaped(rows), keys);

@@ -140,7 +140,7 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
                                              const LayoutPointer& layout, std::span<const LayerMemory> memory,
                                              Recompute recompute_grain,
                                              const std::shared_ptr<const ParameterEvents>& listener,
-                                             const SequenceGroup& sequence) const {
+                                             const SequenceGroup& sequence, KeysAndValues* keys_and_values) const {
   const bool everywhere = config_.empty_memory == EmptyMemory::gated;
   const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
   const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap, listener, sequence};
@@ -160,7 +160,7 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
           recompute(tape,
                     [this, i, layout, mixes, listener = of_block.listener, sequence, deferred = of_block.deferred](
                         Tape& on, std::span<const Variable> in) {
-                      const ForwardContext inner{on, layout, mixes, rotary_, false, listener, sequence, deferred};
+                      const ForwardContext inner{on, layout, mixes, rotary_, true, listener, sequence, deferred};
                       const InfiniAttention::Result r = blocks_[i].forward(inner, in[0], {in[1], in[2]});
                       return std::vector<Variable>{r.output, r.memory.matrix, r.memory.norm};
                     },
@@ -172,7 +172,7 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
     }
     x = std::move(block.output);
     result.memory.push_back(std::move(block.memory));
-    result.keys_and_values.emplace_back(std::move(block.key), std::move(block.value));
+    if (keys_and_values != nullptr) keys_and_values->emplace_back(std::move(block.key), std::move(block.value));
   }
   context.announce(norm_parameter_, norm_parameter_ + 1);
   result.hidden = rms_norm(tape, x, norm_, config_.norm_epsilon);
@@ -211,7 +211,6 @@ std::vector<Variable> LanguageModel::loss_pass(Tape& tape, const TokenBatch& chu
   std::vector<LayerMemory> layers;
   for (std::size_t i = 0; i < memory.size(); i += 2) layers.push_back({memory[i], memory[i + 1]});
   Result result = forward(tape, chunk.inputs, layout, layers, grain, listener, sequence);
-  result.keys_and_values.clear();
   if (!config_.tie_embeddings) announce(tape, listener, norm_parameter_ + 1, parameters_.size());
   std::vector<Variable> outputs{linear_cross_entropy(tape, result.hidden, head_, chunk.targets, chunk.loss_weights)};
   for (const LayerMemory& layer : result.memory) {

@@ -55,13 +55,14 @@ class LanguageModel {
   struct Result {
     Variable hidden;  // (lanes, tokens, hidden_size) after the final norm
     std::vector<LayerMemory> memory;
-    std::vector<std::pair<Variable, Variable>> keys_and_values;  // of every layer, without position
   };
-  /// Recomputes cheap values or blocks if asked to; the keys and values of recomputed blocks are not kept.
+  using KeysAndValues = std::vector<std::pair<Variable, Variable>>;
+  /// Recomputes cheap values or blocks if asked to. Appends the keys and values of every layer, without position, to
+  /// `keys_and_values` if there is one; those of recomputed blocks are undefined.
   Result forward(Tape& tape, std::span<const std::int32_t> tokens, const LayoutPointer& layout,
                  std::span<const LayerMemory> memory, Recompute recompute = Recompute::none,
-                 const std::shared_ptr<const ParameterEvents>& listener = nullptr,
-                 const SequenceGroup& sequence = {}) const;
+                 const std::shared_ptr<const ParameterEvents>& listener = nullptr, const SequenceGroup& sequence = {},
+                 KeysAndValues* keys_and_values = nullptr) const;
   /// One token; see InfiniAttention::decode. -> (1, 1, hidden_size)
   Variable decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
                   std::span<SegmentCache> caches, std::int64_t position) const;

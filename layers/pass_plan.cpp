@@ -3,42 +3,54 @@
 #include <algorithm>
 #include <array>
 #include <utility>
+
+#include "autograd/ops/cross_entropy.h"
+
 namespace palimpsest {
 
-namespace {
-
-/// Bytes one layer keeps for a token.
-std::int64_t kept_per_token(const ModelConfig& c, DataType type, bool cheap) {
-  const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
-  const std::int64_t statistics = 4 * (c.num_heads + 2);  // log-sum-exp and the norms' inverse roots
-  std::int64_t elements = 2 * c.hidden_size + queries * 3 + keys * 2 + 2 * c.ffn_size;
-  if (!cheap) elements += 2 * c.hidden_size + queries + c.ffn_size;
-  return elements * static_cast<std::int64_t>(size_of(type)) + statistics;
-}
-
-/// Bytes of one layer's memory after each segment of a lane.
-std::int64_t states_per_lane(const ModelConfig& c, std::int64_t segments) {
-  return (segments + 1) * c.num_kv_heads * c.head_size * (c.head_size + 1) * 4;
-}
-
-}  // namespace
-
+// Backward holds most either at its start, when the head has logits, or in the last layer's feed-forward or attention,
+// when the layers before still keep everything.
 std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,
                         Recompute recompute) {
+  const std::int64_t element = static_cast<std::int64_t>(size_of(type)), layers = c.num_layers;
+  const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size;
+  const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
-  const std::int64_t element = static_cast<std::int64_t>(size_of(type));
-  const bool sequential = schedule == Schedule::sequential || recompute == Recompute::segment;
-  // Rows that a pass holds at once, and those whose gradients are under way.
-  const std::int64_t held_rows = lanes * (recompute == Recompute::segment ? c.segment_length : tokens);
-  const std::int64_t moving_rows = lanes * (sequential ? c.segment_length : tokens);
-  const std::int64_t states = lanes * c.num_layers * states_per_lane(c, segments);
-  const std::int64_t gradients = moving_rows * element * (3 * c.ffn_size + 4 * c.hidden_size);
-  const std::int64_t logits = 2 * 4 * (std::int64_t{8} << 20);
-  std::int64_t kept = c.num_layers * held_rows * kept_per_token(c, type, recompute == Recompute::cheap);
-  if (recompute == Recompute::block) {
-    kept = c.num_layers * held_rows * c.hidden_size * element + moving_rows * kept_per_token(c, type, false);
-  }
-  return kept + states + gradients + logits;
+  const bool by_segments = recompute == Recompute::segment, by_blocks = recompute == Recompute::block;
+  const bool sequential = schedule == Schedule::sequential || by_segments;
+  // Rows that go through the layers together, and rows whose values are kept.
+  const std::int64_t moving_rows = lanes * std::min(tokens, sequential ? c.segment_length : tokens);
+  const std::int64_t kept_rows = by_segments ? moving_rows : lanes * tokens;
+
+  // Of a token in a layer: what is cheap to compute again (norms, mix, product of the feed-forward's gate) and the
+  // rest.
+  const bool discards = recompute == Recompute::cheap || by_blocks;
+  const std::int64_t cheap = discards ? 0 : element * (2 * hidden + queries + ffn);
+  const std::int64_t feed_forward = element * (2 * ffn + hidden);
+  const std::int64_t statistics = 4 * (c.num_heads + 2);  // log-sum-exp and the norms' inverse roots
+  const std::int64_t attention = element * (3 * queries + 2 * keys + hidden) + statistics;
+  const std::int64_t layer = attention + feed_forward + cheap;
+  const std::int64_t stream = element * hidden;
+  // Of the segments that have gone before, the head keeps what it read.
+  const std::int64_t kept =
+      kept_rows * (stream + layers * (by_blocks ? stream : layer)) + (kept_rows - moving_rows) * stream;
+
+  // What comes on top for a token: of the head, and of the last layer, whose output has gone by then.
+  const std::int64_t recomputed = by_blocks ? layer - stream : 0;
+  const std::int64_t in_feed_forward = recomputed + element * (discards ? 2 * ffn : ffn);
+  const std::int64_t in_attention =
+      recomputed + element * std::max(3 * queries, 2 * queries + 2 * keys) - (feed_forward - stream);
+  const std::int64_t logits = std::min(moving_rows, head_block_rows(c.vocab_size)) * c.vocab_size *
+                              static_cast<std::int64_t>(sizeof(float) + (type == DataType::bfloat16 ? element : 0));
+  const std::int64_t moving =
+      std::max(moving_rows * 2 * stream + logits, moving_rows * std::max(in_feed_forward, in_attention));
+
+  // The memory before each segment and after the last, of all layers or of the one at work; gradients of one layer's,
+  // or of all layers' around a segment.
+  const std::int64_t state = lanes * keys * (c.head_size + 1) * static_cast<std::int64_t>(sizeof(float));
+  std::int64_t states = layers * (segments + 1) + (sequential ? 3 * layers : segments);
+  if (by_blocks && !sequential) states = 2 * layers + 2 * segments;
+  return kept + moving + states * state;
 }
 
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,

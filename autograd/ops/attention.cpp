@@ -83,7 +83,7 @@ Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, con
   if (!records) return result;
   result.set_rebuild(mix);
 
-  tape.record({result}, [&pool = tape.pool(), beta, from_memory, local, mixes, counts, result] {
+  tape.record({result}, [&pool = tape.pool(), beta, from_memory, local, mixes, counts, dy = result.gradient_slot()] {
     dispatch(local.data_type(), [&]<class T>() {
       using A = accumulate_t<T>;
       auto d_beta = beta.gradient_target(pool), d_memory = from_memory.gradient_target(pool);
@@ -91,7 +91,7 @@ Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, con
       gate_backward<T>(pool, beta.value().template data<A>(), *mixes,
                        head_rows<T>(from_memory.value(), counts.heads, counts.head_size),
                        head_rows<T>(local.value(), counts.heads, counts.head_size),
-                       head_rows<T>(result.gradient(), counts.heads, counts.head_size),
+                       head_rows<T>(dy.tensor(), counts.heads, counts.head_size),
                        head_rows<T>(d_memory.tensor, counts.heads, counts.head_size), d_memory.accumulate,
                        head_rows<T>(d_local.tensor, counts.heads, counts.head_size), d_local.accumulate,
                        d_beta.tensor.template data<A>(), d_beta.accumulate);

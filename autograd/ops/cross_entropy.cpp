@@ -14,13 +14,6 @@ namespace palimpsest {
 
 namespace {
 
-/// Rows of logits that exist at a time: a few megabytes of them, but enough rows for full-speed
-/// products. It depends on the vocabulary only.
-std::int64_t block_rows(std::int64_t vocab) {
-  constexpr std::int64_t most_logits = std::int64_t{32} << 20;
-  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 1024);
-}
-
 void check(const Tensor& hidden, const Tensor& weight, std::span<const std::int32_t> targets) {
   if (hidden.shape().rank() < 1 || weight.shape().rank() != 2 || hidden.shape()[-1] != weight.shape()[1] ||
       hidden.data_type() != weight.data_type()) {
@@ -73,7 +66,7 @@ std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor
                             std::span<const std::int32_t> targets) {
   using A = accumulate_t<T>;
   const std::int64_t rows = hidden.shape().rows(), vocab = weight.shape()[0];
-  const std::int64_t most_rows = std::min(rows, block_rows(vocab));
+  const std::int64_t most_rows = std::min(rows, head_block_rows(vocab));
   Tensor logits(pool, {most_rows, vocab}, data_type_of<A>);
   std::vector<double> nll(targets.size());
   for (std::int64_t begin = 0; begin < rows; begin += most_rows) {
@@ -93,7 +86,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
                         std::span<const std::int32_t> targets, std::span<const float> loss_weights, double upstream) {
   using A = accumulate_t<T>;
   const ConstMatrix x = matrix_of(hidden.value()), w = matrix_of(weight.value());
-  const std::int64_t most_rows = std::min(x.rows, block_rows(w.rows));
+  const std::int64_t most_rows = std::min(x.rows, head_block_rows(w.rows));
   Tensor logits(pool, {most_rows, w.rows}, data_type_of<A>);
   Tensor dlogits = std::is_same_v<T, A> ? logits : Tensor(pool, logits.shape(), data_type_of<T>);
   std::vector<double> nll(static_cast<std::size_t>(most_rows));
@@ -133,6 +126,11 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
 
 }  // namespace
 
+std::int64_t head_block_rows(std::int64_t vocab) {
+  constexpr std::int64_t most_logits = std::int64_t{32} << 20;
+  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 1024);
+}
+
 Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
                               std::vector<std::int32_t> targets, std::vector<float> loss_weights) {
   const OperatorScope scope(tape, "head and loss");
@@ -146,8 +144,8 @@ Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable
   Variable y = Variable::result(loss, records);
   if (records) {
     tape.record({y}, [&pool = tape.pool(), hidden, weight, targets = std::move(targets),
-                      loss_weights = std::move(loss_weights), y, loss]() mutable {
-      const double upstream = y.gradient().data<double>()[0];
+                      loss_weights = std::move(loss_weights), dy = y.gradient_slot(), loss]() mutable {
+      const double upstream = dy.tensor().data<double>()[0];
       loss.data<double>()[0] = dispatch(hidden.data_type(), [&]<class T>() {
         return forward_backward<T>(pool, hidden, weight, targets, loss_weights, upstream);
       });

@@ -21,6 +21,9 @@ namespace palimpsest {
 Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
                               std::vector<std::int32_t> targets, std::vector<float> loss_weights);
 
+/// Rows of logits that exist at a time: many enough for full-speed products. It depends on the vocabulary only.
+std::int64_t head_block_rows(std::int64_t vocab);
+
 /// The nll of every row, without gradients.
 std::vector<double> token_losses(MemoryPool& pool, const Tensor& hidden, const Tensor& weight,
                                  std::span<const std::int32_t> targets);

@@ -18,9 +18,12 @@ Variable add(Tape& tape, const Variable& a, const Variable& b) {
   const bool records = tape.records({a, b});
   Variable y = Variable::result(std::move(sum), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), a, b, y] {
-      if (a.requires_gradient()) a.add_gradient(pool, y.gradient());
-      if (b.requires_gradient()) b.add_gradient(pool, y.gradient());
+    std::vector<GradientSlot> terms;
+    for (const Variable& term : {a, b}) {
+      if (term.requires_gradient()) terms.push_back(term.gradient_slot());
+    }
+    tape.record({y}, [&pool = tape.pool(), terms = std::move(terms), dy = y.gradient_slot()] {
+      for (const GradientSlot& term : terms) term.add(pool, dy.tensor());
     });
   }
   return y;

@@ -40,11 +40,12 @@ Variable embedding(Tape& tape, const Variable& weight, std::span<const std::int3
   const bool records = tape.records({weight});
   Variable y = Variable::result(std::move(rows), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), weight, kept = std::vector(tokens.begin(), tokens.end()), columns, y] {
+    tape.record({y}, [&pool = tape.pool(), weight, kept = std::vector(tokens.begin(), tokens.end()), columns,
+                      dy = y.gradient_slot()] {
       auto [gradient, accumulate] = weight.gradient_target(pool);
       if (!accumulate) fill(gradient, 0.0);
-      dispatch(y.data_type(), [&, &gradient = gradient]<class T>() {
-        embedding_backward(y.gradient().data<T>(), kept, columns, gradient.data<accumulate_t<T>>());
+      dispatch(dy.type(), [&, &gradient = gradient]<class T>() {
+        embedding_backward(dy.tensor().data<T>(), kept, columns, gradient.data<accumulate_t<T>>());
       });
     });
   }

@@ -17,7 +17,9 @@ Tensor gated(MemoryPool& pool, const Variable& gate, const Variable& up) {
 }
 
 void swiglu_gradients(MemoryPool& pool, const Variable& gate, const Variable& up, const Tensor& dy) {
-  Tensor dgate(pool, gate.shape(), gate.data_type()), dup(pool, up.shape(), up.data_type());
+  Tensor dgate(pool, gate.shape(), gate.data_type());
+  // The gradient of the product has had its day and makes room for one of the factors', element by element.
+  Tensor dup = dy.unique() ? dy : Tensor(pool, up.shape(), up.data_type());
   dispatch(dy.data_type(), [&]<class T>() {
     swiglu_backward(gate.value().data<T>(), up.value().data<T>(), dy.data<T>(), dy.elements(), dgate.data<T>(),
                     dup.data<T>());
@@ -38,7 +40,9 @@ Variable swiglu(Tape& tape, const Variable& gate, const Variable& up) {
   Variable y = Variable::result(gated(tape.pool(), gate, up), records);
   if (records) {
     y.set_rebuild([&pool = tape.pool(), gate, up] { return gated(pool, gate, up); });
-    tape.record({y}, [&pool = tape.pool(), gate, up, y] { swiglu_gradients(pool, gate, up, y.gradient()); });
+    tape.record({y}, [&pool = tape.pool(), gate, up, dy = y.gradient_slot()] {
+      swiglu_gradients(pool, gate, up, dy.tensor());
+    });
   }
   return y;
 }

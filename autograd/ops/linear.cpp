@@ -1,5 +1,6 @@
 #include "autograd/ops/linear.h"
 
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -23,25 +24,29 @@ Shape output_shape(const Variable& x, const Variable& weight) {
   return Shape(extents);
 }
 
-/// a b added to the variable's gradient.
-void accumulate_product(MemoryPool& pool, const Variable& variable, const ConstMatrix& a, const ConstMatrix& b) {
-  auto [gradient, accumulate] = variable.gradient_target(pool);
+/// a b added to the gradient.
+void accumulate_product(MemoryPool& pool, const GradientSlot& slot, const ConstMatrix& a, const ConstMatrix& b) {
+  auto [gradient, accumulate] = slot.target(pool);
   matmul(a, b, matrix_of(gradient), accumulate ? Output::accumulate : Output::overwrite);
 }
 
-/// dx += dy W, dW += dy^T x
-void linear_backward(MemoryPool& pool, const Variable& x, const Variable& weight, const Tensor& dy,
+/// dW += dy^T x, or later if there is `deferred`, and dx += dy W. Lets go of x in between, so that its value may make
+/// room for its gradient.
+void linear_backward(MemoryPool& pool, Variable& x, const Variable& weight, const Tensor& dy,
                      DeferredGradients* deferred) {
-  if (x.requires_gradient()) accumulate_product(pool, x, matrix_of(dy), matrix_of(weight.value()));
-  if (!weight.requires_gradient()) return;
-  const auto weight_gradient = [&pool, x, weight, dy] {
-    accumulate_product(pool, weight, matrix_of(dy).transposed(), matrix_of(x.value()));
-  };
-  if (deferred) {
-    deferred->add("linear", weight_gradient);
-  } else {
-    weight_gradient();
+  const bool continues = x.requires_gradient();
+  const GradientSlot dx = x.gradient_slot();
+  if (weight.requires_gradient()) {
+    std::function<void()> weight_gradient = [&pool, x = std::exchange(x, Variable()), dw = weight.gradient_slot(), dy] {
+      accumulate_product(pool, dw, matrix_of(dy).transposed(), matrix_of(x.value()));
+    };
+    if (deferred) {
+      deferred->add("linear", std::move(weight_gradient));
+    } else {
+      weight_gradient();
+    }
   }
+  if (continues) accumulate_product(pool, dx, matrix_of(dy), matrix_of(weight.value()));
 }
 
 }  // namespace
@@ -54,8 +59,8 @@ Variable linear(Tape& tape, const Variable& x, const Variable& weight,
   const bool records = tape.records({x, weight});
   Variable y = Variable::result(std::move(product), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), x, weight, y, deferred] {
-      linear_backward(pool, x, weight, y.gradient(), deferred.get());
+    tape.record({y}, [&pool = tape.pool(), x = Variable(x), weight, dy = y.gradient_slot(), deferred]() mutable {
+      linear_backward(pool, x, weight, dy.tensor(), deferred.get());
     });
   }
   return y;
@@ -74,9 +79,11 @@ Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const
   const bool records = tape.records({x, weight, residual});
   Variable y = Variable::result(std::move(sum), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), x, weight, residual, y, deferred] {
-      linear_backward(pool, x, weight, y.gradient(), deferred.get());
-      if (residual.requires_gradient()) residual.add_gradient(pool, y.gradient());
+    const bool continues = residual.requires_gradient();
+    tape.record({y}, [&pool = tape.pool(), x = Variable(x), weight, continues, d_residual = residual.gradient_slot(),
+                      dy = y.gradient_slot(), deferred]() mutable {
+      linear_backward(pool, x, weight, dy.tensor(), deferred.get());
+      if (continues) d_residual.add(pool, dy.tensor());
     });
   }
   return y;

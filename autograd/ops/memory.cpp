@@ -1,5 +1,8 @@
 #include "autograd/ops/memory.h"
 
+#include <array>
+#include <utility>
+
 #include "autograd/ops/head_views.h"
 
 namespace palimpsest {
@@ -18,6 +21,20 @@ Shape norm_shape(std::int64_t slots, const SequenceLayout& layout, const HeadCou
   return {slots, layout.lanes, c.kv_heads, c.head_size};
 }
 
+/// Room for the states before all segments, of which the first is `initial`: itself, if it is the only one, since
+/// nothing writes to it.
+Tensor before_segments(MemoryPool& pool, const Tensor& initial, const Shape& slots) {
+  if (slots[0] == 1) return initial.reshaped(slots);
+  Tensor states(pool, slots, initial.data_type());
+  Tensor first = states.rows(0, 1).reshaped(initial.shape());
+  copy(initial, first);
+  return states;
+}
+
+std::array<GradientSlot, 2> slots_of(const LayerMemory& memory) {
+  return {memory.matrix.gradient_slot(), memory.norm.gradient_slot()};
+}
+
 Shape without_slots(const Shape& shape) { return Shape(shape.extents().subspan(1)); }
 
 }  // namespace
@@ -34,40 +51,36 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   require_tensor("memory_write", "initial matrix", initial.matrix.value(), one_matrix, state_type);
   require_tensor("memory_write", "initial norm", initial.norm.value(), one_norm, state_type);
 
-  Tensor matrices(tape.pool(), matrix_shape(segments + 1, *layout, counts), state_type);
-  Tensor norms(tape.pool(), norm_shape(segments + 1, *layout, counts), state_type);
-  Tensor first_matrix = matrices.rows(0, 1).reshaped(one_matrix), first_norm = norms.rows(0, 1).reshaped(one_norm);
-  copy(initial.matrix.value(), first_matrix);
-  copy(initial.norm.value(), first_norm);
+  Tensor matrices = before_segments(tape.pool(), initial.matrix.value(), matrix_shape(segments, *layout, counts));
+  Tensor norms = before_segments(tape.pool(), initial.norm.value(), norm_shape(segments, *layout, counts));
+  Tensor last_matrix(tape.pool(), one_matrix, state_type), last_norm(tape.pool(), one_norm, state_type);
   dispatch(type, [&]<class T>() {
     memory_write_forward<T>(tape.pool(), *layout, head_rows<T>(key.value(), counts.kv_heads, counts.head_size),
                             head_rows<T>(value.value(), counts.kv_heads, counts.head_size), rule,
-                            memory_states<accumulate_t<T>>(matrices, norms, lanes, counts));
+                            memory_states<accumulate_t<T>>(matrices, norms, lanes, counts),
+                            memory_states<accumulate_t<T>>(last_matrix, last_norm, lanes, counts));
   });
 
   const bool records = tape.records({key, value, initial.matrix, initial.norm});
   const MemoryWrite result{
-      {Variable::result(matrices.rows(0, segments), records), Variable::result(norms.rows(0, segments), records)},
-      {Variable::result(matrices.rows(segments, segments + 1).reshaped(one_matrix), records),
-       Variable::result(norms.rows(segments, segments + 1).reshaped(one_norm), records)}};
+      {Variable::result(matrices, records), Variable::result(norms, records)},
+      {Variable::result(std::move(last_matrix), records), Variable::result(std::move(last_norm), records)}};
   if (!records) return result;
 
   tape.record({result.before.matrix, result.before.norm, result.after.matrix, result.after.norm},
-              [&pool = tape.pool(), key, value, initial, layout, counts, rule, matrices, norms, result] {
+              [&pool = tape.pool(), key, value, initial, layout, counts, rule, matrices, norms,
+               d_before = slots_of(result.before), d_after = slots_of(result.after)] {
                 dispatch(key.data_type(), [&]<class T>() {
                   using A = accumulate_t<T>;
                   const std::int64_t lanes = layout->lanes;
-                  const auto gradient = [](const Variable& v) { return v.has_gradient() ? v.gradient() : Tensor(); };
-                  const Tensor read_matrix = gradient(result.before.matrix), read_norm = gradient(result.before.norm);
-                  const Tensor final_matrix = gradient(result.after.matrix), final_norm = gradient(result.after.norm);
                   auto d_key = key.gradient_target(pool), d_value = value.gradient_target(pool);
                   Tensor d_matrix(pool, initial.matrix.shape(), data_type_of<A>),
                       d_norm(pool, initial.norm.shape(), data_type_of<A>);
                   memory_write_backward<T>(pool, *layout, head_rows<T>(key.value(), counts.kv_heads, counts.head_size),
                                            head_rows<T>(value.value(), counts.kv_heads, counts.head_size), rule,
                                            memory_states<A>(matrices, norms, lanes, counts),
-                                           memory_states<A>(read_matrix, read_norm, lanes, counts),
-                                           memory_states<A>(final_matrix, final_norm, lanes, counts),
+                                           memory_states<A>(d_before[0].tensor(), d_before[1].tensor(), lanes, counts),
+                                           memory_states<A>(d_after[0].tensor(), d_after[1].tensor(), lanes, counts),
                                            head_rows<T>(d_key.tensor, counts.kv_heads, counts.head_size),
                                            d_key.accumulate,
                                            head_rows<T>(d_value.tensor, counts.kv_heads, counts.head_size),

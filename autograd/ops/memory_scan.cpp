@@ -96,7 +96,9 @@ class SharedMemoryWrite::Pass {
       } else {
         fill(first_norm, 0.0);
       }
-      memory_write_forward<T>(pool_, layout_, keys<T>(), values<T>(), rule_, states<A>(matrices_, norms_));
+      Tensor last_matrix = matrices_.rows(segments_, segments_ + 1), last_norm = norms_.rows(segments_, segments_ + 1);
+      memory_write_forward<T>(pool_, layout_, keys<T>(), values<T>(), rule_, states<A>(matrices_, norms_),
+                              states<A>(last_matrix, last_norm));
       mine_ = Tensor(pool_, Shape{matrix_size_ + (delta() ? matrix_size_ : norm_size_)}, state_type_);
       A* const message = mine_.data<A>();
       std::copy_n(last_slot<A>(matrices_, matrix_size_), matrix_size_, message);

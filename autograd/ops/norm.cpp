@@ -56,8 +56,8 @@ Variable rms_norm(Tape& tape, const Variable& x, const Variable& weight, double 
       Tensor again = inverse_rms;  // overwritten with the same values
       return normalise(pool, x, weight, epsilon, again);
     });
-    tape.record({y}, [&pool = tape.pool(), x, weight, inverse_rms, y] {
-      dispatch(x.data_type(), [&]<class T>() { rms_norm_gradients<T>(pool, x, weight, inverse_rms, y.gradient()); });
+    tape.record({y}, [&pool = tape.pool(), x, weight, inverse_rms, dy = y.gradient_slot()] {
+      dispatch(x.data_type(), [&]<class T>() { rms_norm_gradients<T>(pool, x, weight, inverse_rms, dy.tensor()); });
     });
   }
   return y;

@@ -8,7 +8,7 @@
 //           both:   z' = z + sum over tokens of sigma(K)
 //
 // Keys and queries come without position. Slot s of a MemoryStates is the memory before segment s:
-// a segment reads its slot and writes the next, so nothing is read that the segment itself wrote.
+// a segment reads its slot and writes what the next one finds, so nothing is read that the segment itself wrote.
 #pragma once
 
 #include <cstdint>
@@ -52,10 +52,12 @@ void memory_read_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRo
                           HeadRows<const T> d_output, HeadRows<T> d_query, bool accumulate_query,
                           MemoryStates<accumulate_t<T>> d_states, bool accumulate_states);
 
-/// Fills slots 1 ... segments from slot 0.
+/// From slot 0 of `states`, the memory before the first segment: the slots 1 ... segments - 1, and `after` (one slot),
+/// the memory after the last segment.
 template <class T>
 void memory_write_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key,
-                          HeadRows<const T> value, MemoryRule rule, MemoryStates<accumulate_t<T>> states);
+                          HeadRows<const T> value, MemoryRule rule, MemoryStates<accumulate_t<T>> states,
+                          MemoryStates<accumulate_t<T>> after);
 
 /// Runs the recurrence backwards. `d_read` holds one slot per segment (what the reads contributed)
 /// and `d_final` one slot; either may be empty. `d_initial` (one slot) is overwritten if given.

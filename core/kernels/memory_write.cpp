@@ -30,7 +30,8 @@ void subtract_prediction(const A* sk, const A* m, const A* z, double epsilon, st
 // M' = M + sigma(K)^T U, U = V (linear) or V - N / D (delta); z' = z + sum sigma(K)
 template <class T>
 void memory_write_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key,
-                          HeadRows<const T> value, MemoryRule rule, MemoryStates<accumulate_t<T>> states) {
+                          HeadRows<const T> value, MemoryRule rule, MemoryStates<accumulate_t<T>> states,
+                          MemoryStates<accumulate_t<T>> after) {
   using A = accumulate_t<T>;
   const std::int64_t d = key.head_size, stride = key.stride(), heads = key.heads;
   const std::int64_t tile = tile_for(layout);
@@ -42,7 +43,9 @@ void memory_write_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRo
     for (std::int64_t slot = 0; slot < layout.segments_per_lane; ++slot) {
       const Segment& segment = layout.segment(lane, slot);
       const A *const m = states.matrix_at(slot, lane, head), *const z = states.norm_at(slot, lane, head);
-      A *const next_m = states.matrix_at(slot + 1, lane, head), *const next_z = states.norm_at(slot + 1, lane, head);
+      const bool last = slot + 1 == layout.segments_per_lane;
+      A* const next_m = last ? after.matrix_at(0, lane, head) : states.matrix_at(slot + 1, lane, head);
+      A* const next_z = last ? after.norm_at(0, lane, head) : states.norm_at(slot + 1, lane, head);
       if (segment.keeps_memory) {
         std::copy(m, m + d * d, next_m);
         std::copy(z, z + d, next_z);
@@ -145,7 +148,7 @@ void memory_write_backward(MemoryPool& pool, const SequenceLayout& layout, HeadR
 
 #define PALIMPSEST_INSTANTIATE(T)                                                                                  \
   template void memory_write_forward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>, HeadRows<const T>,  \
-                                        MemoryRule, MemoryStates<accumulate_t<T>>);                                \
+                                        MemoryRule, MemoryStates<accumulate_t<T>>, MemoryStates<accumulate_t<T>>); \
   template void memory_write_backward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>, HeadRows<const T>, \
                                          MemoryRule, MemoryStates<const accumulate_t<T>>,                          \
                                          MemoryStates<const accumulate_t<T>>, MemoryStates<const accumulate_t<T>>, \

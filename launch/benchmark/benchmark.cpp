@@ -61,6 +61,7 @@ class Bench {
     result_.threads = threads_.threads;
     result_.ranks = communicator.size();
     result_.parameters = model_.parameters().elements();
+    result_.parameter_bytes = static_cast<std::int64_t>(state_pool_.statistics().bytes_in_use);
     result_.plan = plan_passes(config, communicator.size(), threads_.ranks_on_host);
     result_.sequence_ranks = static_cast<int>(config.train.sequence_ranks);
   }
@@ -68,18 +69,28 @@ class Bench {
   BenchmarkResult run() {
     using Subject = BenchmarkOptions::Subject;
     // Before and after, since the speed of shared machines drifts.
-    const double peak_before = measure_matmul_peak(step_pool_, model_.compute_type());
+    const double peak_before = measure_peak();
     switch (options_.subject) {
       case Subject::training: measure_training(); break;
       case Subject::forward: measure_forward(); break;
       case Subject::generation: measure_generation(); break;
     }
     result_.peak_memory_bytes = peak_memory();
-    result_.matmul_peak_gflops = std::max(peak_before, measure_matmul_peak(step_pool_, model_.compute_type()));
+    const MemoryPool::Statistics step = step_pool_.statistics();
+    result_.step_bytes = static_cast<std::int64_t>(step.peak_bytes_in_use);
+    result_.committed_bytes =
+        static_cast<std::int64_t>(step.committed_bytes + state_pool_.statistics().committed_bytes);
+    result_.matmul_peak_gflops = std::max(peak_before, measure_peak());
     return result_;
   }
 
  private:
+  /// In memory of its own, so that it counts in no step's.
+  double measure_peak() const {
+    MemoryPool pool;
+    return measure_matmul_peak(pool, model_.compute_type());
+  }
+
   /// Times `step` and counts its page faults, after the warm-up.
   template <class Step>
   void measure(std::int64_t warm_up, std::int64_t steps, Step step) {
@@ -103,6 +114,9 @@ class Bench {
     TrainingSteps steps(setting, communicator_, sequence_ranks_.get());
     measure(options_.warm_up, options_.steps,
             [&](bool counts) { steps.step(counts ? &result_ : nullptr, options_.steps); });
+    for (const Parameter& parameter : model_.parameters()) {
+      result_.gradient_bytes += static_cast<std::int64_t>(parameter.variable.gradient().bytes());
+    }
     result_.optimizer_bytes = steps.optimizer_bytes();
     result_.communication_alone_seconds = steps.communication_alone();
   }

@@ -49,7 +49,12 @@ struct BenchmarkResult {
   std::int64_t optimizer_bytes = 0;  // state of this rank
   OperatorProfile operators;         // seconds of all measured steps
   double page_faults_per_step = 0;
+  // Largest amounts of memory: of the process, and what of it tensors account for.
   std::int64_t peak_memory_bytes = 0;
+  std::int64_t parameter_bytes = 0;   // with bfloat16 copies
+  std::int64_t gradient_bytes = 0;    // of parameters
+  std::int64_t step_bytes = 0;        // all that a step used at once, gradients included
+  std::int64_t committed_bytes = 0;   // by the pools, for all of these
   double weight_bytes_per_token = 0;  // generation: read from memory for each token
   double start_seconds = 0;           // until the first step
   std::int64_t context = 0;

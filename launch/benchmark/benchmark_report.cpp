@@ -11,6 +11,16 @@ namespace {
 
 std::string milliseconds(double seconds) { return fmt::format("{:.1f}", seconds * 1e3); }
 
+std::string gigabytes(std::int64_t bytes) { return fmt::format("{:.2f}", static_cast<double>(bytes) / 1e9); }
+
+/// What the resident memory of a training step is made of.
+std::string format_memory(const BenchmarkResult& r) {
+  return fmt::format(
+      "  of these         parameters {}, optimizer {}, gradients and pass {} at once (estimated: {}); {} committed\n",
+      gigabytes(r.parameter_bytes), gigabytes(r.optimizer_bytes), gigabytes(r.step_bytes),
+      gigabytes(r.gradient_bytes + r.plan.bytes), gigabytes(r.committed_bytes));
+}
+
 /// Time by phase and operator family, in milliseconds a step.
 std::string format_times(const BenchmarkResult& r) {
   const auto steps = static_cast<double>(r.step_seconds.size());
@@ -45,7 +55,7 @@ std::string format_benchmark(const BenchmarkResult& r) {
       r.ranks > 1 ? fmt::format(", {:.1f} on all", r.tokens_per_second() * r.ranks) : "", r.model_gflops(),
       r.matmul_peak_gflops, 100.0 * r.utilization(), static_cast<double>(r.peak_memory_bytes) / 1e9,
       r.page_faults_per_step, r.start_seconds);
-  if (r.subject == "training") text += format_times(r);
+  if (r.subject == "training") text += format_memory(r) + format_times(r);
   if (r.subject == "generation") {
     const double rate = r.weight_bytes_per_token * r.tokens_per_second() / 1e9;
     text += fmt::format("  weights          {:.1f} GB/s of a stream bandwidth of {:.1f}: {:.1f} %, after {} tokens\n",
@@ -74,6 +84,9 @@ nlohmann::ordered_json to_json(const BenchmarkResult& r) {
                                  {"sequence_ranks", r.sequence_ranks},
                                  {"step_seconds", r.step_seconds}};
   if (r.subject == "training") {
+    json["memory"] = {{"parameter_bytes", r.parameter_bytes}, {"optimizer_bytes", r.optimizer_bytes},
+                      {"gradient_bytes", r.gradient_bytes},   {"step_bytes", r.step_bytes},
+                      {"pass_bytes_estimated", r.plan.bytes}, {"committed_bytes", r.committed_bytes}};
     json["optimizer_seconds"] = r.optimizer_seconds;
     json["communication_seconds"] = r.communication_seconds;
     const auto steps = static_cast<double>(r.step_seconds.size());

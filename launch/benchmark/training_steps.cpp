@@ -19,6 +19,8 @@ TokenBatch synthetic_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t
   batch.tokens = tokens;
   const Random random(1, RandomPurpose::data);
   const auto count = static_cast<std::size_t>(lanes * tokens);
+  batch.inputs.reserve(count);
+  batch.targets.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     batch.inputs.push_back(static_cast<std::int32_t>(random.below(2 * i, static_cast<std::uint64_t>(vocabulary))));
     batch.targets.push_back(static_cast<std::int32_t>(random.below(2 * i + 1, static_cast<std::uint64_t>(vocabulary))));

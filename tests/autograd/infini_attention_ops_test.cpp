@@ -244,6 +244,20 @@ TEST_P(InfiniAttentionOps, Gate) {
 INSTANTIATE_TEST_SUITE_P(Layouts, InfiniAttentionOps, testing::ValuesIn(settings()),
                          [](const auto& info) { return info.param.name; });
 
+TEST(MemoryWrite, KeepsTheStateBeforeASingleSegmentOnce) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const std::vector<std::int64_t> documents(4, 0), carried{0};
+  const auto layout = std::make_shared<const SequenceLayout>(make_layout(documents, carried, 4));
+  const Variable keys = Variable::leaf(Tensor::zeros(pool, Shape{1, 4, 8}, DataType::float32));
+  const LayerMemory initial{Variable(Tensor::zeros(pool, Shape{1, 2, 4, 4}, DataType::float32)),
+                            Variable(Tensor::zeros(pool, Shape{1, 2, 4}, DataType::float32))};
+  const std::size_t before = pool.statistics().bytes_in_use;
+  const MemoryWrite written = memory_write(tape, keys, keys, initial, layout, {2, 2, 4}, {});
+  EXPECT_EQ(pool.statistics().bytes_in_use - before, 128u + 64u);  // the state after it
+  EXPECT_EQ(written.before.matrix.value().raw().data(), initial.matrix.value().raw().data());
+}
+
 TEST(InfiniAttentionOpsErrors, NamesOperationAndShapes) {
   MemoryPool pool;
   Tape tape(pool);

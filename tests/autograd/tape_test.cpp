@@ -99,6 +99,19 @@ TEST_F(TapeTest, FreesWhatItHasUsed) {
   EXPECT_TRUE(x.has_gradient());
 }
 
+TEST_F(TapeTest, KeepsNoValueThatNobodyNeeds) {
+  Tape tape(pool_);
+  const Variable x = leaf({1, 2});
+  const std::size_t before = pool_.statistics().bytes_in_use;
+  Variable sum = add(tape, add(tape, x, x), x);              // whose derivative needs no value
+  EXPECT_EQ(pool_.statistics().bytes_in_use - before, 64u);  // of the sum alone
+  sum.add_gradient(pool_, Tensor::from_values(pool_, {2}, DataType::float64, Values{1, 10}));
+  sum = Variable();
+  EXPECT_EQ(pool_.statistics().bytes_in_use - before, 64u);  // of its gradient
+  tape.backward_from_gradients();
+  EXPECT_EQ(x.gradient().to_doubles(), (Values{3, 30}));
+}
+
 TEST_F(TapeTest, StartsFromGivenGradients) {
   Tape tape(pool_);
   const Variable x = leaf({1, 2, 3});

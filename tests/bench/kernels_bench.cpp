@@ -126,10 +126,12 @@ void memory_pass(benchmark::State& state) {
   fill(norms, 1.0);
   const HeadRows<const T> rows{k.data<T>(), heads, head_size};
   const MemoryStates<A> states{matrices.data<A>(), norms.data<A>(), 1, heads, head_size};
+  const std::int64_t last = layout.segments_per_lane;
+  const MemoryStates<A> after{states.matrix_at(last, 0, 0), states.norm_at(last, 0, 0), 1, heads, head_size};
   const MemoryStates<const A> read{states.matrix, states.norm, 1, heads, head_size};
   const bool delta = state.range(2) != 0;
   for (auto _ : state) {
-    memory_write_forward<T>(pool, layout, rows, rows, {delta, 1e-6}, states);
+    memory_write_forward<T>(pool, layout, rows, rows, {delta, 1e-6}, states, after);
     memory_read_forward<T>(pool, layout, rows, read, 1e-6, {out.data<T>(), heads, head_size});
   }
   report_flops(state, (delta ? 6.0 : 4.0) * head_size * head_size * heads * tokens);

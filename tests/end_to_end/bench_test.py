@@ -26,6 +26,11 @@ class Bench(EndToEndTest):
         self.assertEqual(result["schedule"], "parallel")
         self.assertEqual(result["precision"], "float32")
         self.assertIn("local attention", result["operators"])
+        memory = result["memory"]
+        self.assertEqual(memory["optimizer_bytes"], 2 * memory["gradient_bytes"])
+        self.assertGreater(memory["step_bytes"], memory["gradient_bytes"])
+        self.assertGreaterEqual(memory["committed_bytes"],
+                                memory["step_bytes"] + memory["parameter_bytes"] + memory["optimizer_bytes"])
         self.assertEqual(result["parameters"], 2 * 64 * 32 + 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2))
 
     def test_what_is_asked_for_is_what_is_measured(self):

@@ -1,6 +1,11 @@
 #include "layers/pass_plan.h"
 
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
+
+#include <omp.h>
 
 #include "core/random.h"
 #include "layers/language_model.h"
@@ -45,32 +50,58 @@ TEST(PassPlan, ChoosesTheFastestThatFits) {
   EXPECT_EQ(plan(0, Schedule::automatic, Recompute::none).recompute, Recompute::none);
 }
 
-/// The estimate is what the pool really hands out, within a third, for every way.
+struct EstimatedPass {
+  std::string name;
+  ModelConfig config;
+  std::int64_t lanes, tokens;
+};
+
+std::vector<EstimatedPass> estimated_passes() {
+  EstimatedPass many_segments{"many_segments", config_of(128, 4, 128), 1, 1024};
+  EstimatedPass large_vocabulary{"large_vocabulary", config_of(64, 2, 256), 2, 512};
+  large_vocabulary.config.vocab_size = 20000;
+  EstimatedPass grouped_heads{"grouped_heads", config_of(128, 3, 512), 2, 1024};
+  grouped_heads.config.num_kv_heads = 2;
+  EstimatedPass narrow_feed_forward{"narrow_feed_forward", config_of(128, 4, 256), 1, 1024};
+  narrow_feed_forward.config.ffn_size = 64;
+  return {many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
+}
+
+/// The estimate is what the pool really hands out over and above the gradients, within a tenth and the threads' scratch
+/// memory, for every shape, precision and way.
 TEST(PassPlan, EstimatesWhatAPassUses) {
-  const ModelConfig config = config_of(128, 4, 128);
-  MemoryPool parameters;
-  LanguageModel model(parameters, config, DataType::float32);
-  model.initialize(1);
-  TokenBatch batch{1, 2048, {}, {}, std::vector<std::int64_t>(2048, 0), std::vector<float>(2048, 1.0f)};
-  const Random random(3, RandomPurpose::test);
-  for (std::uint64_t i = 0; i < 2048; ++i) {
-    batch.inputs.push_back(static_cast<std::int32_t>(random.below(i, 256)));
-    batch.targets.push_back(static_cast<std::int32_t>(random.below(i + 5000, 256)));
-  }
-  const auto logits = std::int64_t{2} * 4 * (8 << 20);  // of a large vocabulary, which this one is not
-  for (const auto& [schedule, recompute] :
-       {std::pair{Schedule::parallel, Recompute::none}, std::pair{Schedule::parallel, Recompute::cheap},
-        std::pair{Schedule::parallel, Recompute::block}, std::pair{Schedule::sequential, Recompute::segment}}) {
-    MemoryPool pool;
-    MemoryState memory = model.empty_memory(pool, 1);
-    model.parameters().clear_gradients();
-    model.accumulate_gradients(pool, batch, memory, {schedule, recompute, 1.0});
-    const auto gradients = model.parameters().elements() * 4;
-    const auto used = static_cast<double>(static_cast<std::int64_t>(pool.statistics().peak_bytes_in_use) - gradients);
-    const auto estimate =
-        static_cast<double>(pass_bytes(config, 1, 2048, DataType::float32, schedule, recompute) - logits);
-    EXPECT_LT(used, 1.33 * estimate + 4e6) << name_of(recompute);
-    EXPECT_GT(used, 0.67 * estimate - 4e6) << name_of(recompute);
+  const double scratch = 0.3e6 * omp_get_max_threads();
+  for (const auto& [name, config, lanes, tokens] : estimated_passes()) {
+    for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+      MemoryPool parameters, gradients;
+      LanguageModel model(parameters, config, type);
+      model.initialize(1);
+      for (Parameter& parameter : model.parameters()) {
+        auto target = parameter.variable.gradient_target(gradients);
+        fill(target.tensor, 0.0);
+      }
+      const auto count = static_cast<std::size_t>(lanes * tokens);
+      TokenBatch batch{lanes, tokens, {}, {}, std::vector<std::int64_t>(count, 0), std::vector<float>(count, 1.0f)};
+      const Random random(3, RandomPurpose::test);
+      for (std::size_t i = 0; i < count; ++i) {
+        batch.inputs.push_back(static_cast<std::int32_t>(random.below(i, 256)));
+        batch.targets.push_back(static_cast<std::int32_t>(random.below(i + 5000, 256)));
+      }
+      for (const auto& [schedule, recompute] :
+           {std::pair{Schedule::parallel, Recompute::none}, std::pair{Schedule::parallel, Recompute::cheap},
+            std::pair{Schedule::parallel, Recompute::block}, std::pair{Schedule::sequential, Recompute::none},
+            std::pair{Schedule::sequential, Recompute::block}, std::pair{Schedule::sequential, Recompute::segment}}) {
+        MemoryPool pool;
+        MemoryState memory = model.empty_memory(pool, lanes);
+        model.accumulate_gradients(pool, batch, memory, {schedule, recompute, 1.0});
+        const auto used = static_cast<double>(pool.statistics().peak_bytes_in_use);
+        const auto estimate = static_cast<double>(pass_bytes(config, lanes, tokens, type, schedule, recompute));
+        const std::string which = std::string(name) + " " + std::string(name_of(type)) + " " +
+                                  std::string(name_of(schedule)) + " " + std::string(name_of(recompute));
+        EXPECT_LT(used, 1.1 * estimate + scratch) << which;
+        EXPECT_GT(used, 0.9 * estimate - scratch) << which;
+      }
+    }
   }
 }
 
