@@ -18,7 +18,7 @@ struct RankPlacement {
   std::string host;
   std::vector<int> cores;  // of the affinity mask, ascending
   std::int64_t host_cores = 1;
-  std::int64_t threads = 1;
+  std::int64_t threads = 1;  // 0: not chosen yet
 };
 
 /// The name by which this host calls itself.

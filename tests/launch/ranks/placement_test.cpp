@@ -2,6 +2,8 @@
 #include "launch/ranks/placement.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <numeric>
 
 #include <omp.h>
 #include <sched.h>
@@ -15,15 +17,30 @@ namespace {
 
 using Ranks = std::vector<RankPlacement>;
 
+/// A rank of a host with so many cores, `usable` of them its own.
+RankPlacement rank_with(int usable, int host_cores, int threads = 0) {
+  std::vector<int> cores(static_cast<std::size_t>(usable));
+  std::iota(cores.begin(), cores.end(), 0);
+  return {"host", cores, host_cores, threads};
+}
+
 TEST(Threads, RanksThatMayUseTheWholeHostShareIt) {
-  EXPECT_EQ(choose_threads({.usable_cores = 8, .host_cores = 8, .ranks_on_host = 2}), 4);
-  EXPECT_EQ(choose_threads({.usable_cores = 2, .host_cores = 8, .ranks_on_host = 4}), 2);
-  EXPECT_EQ(choose_threads({.usable_cores = 2, .host_cores = 2, .ranks_on_host = 4}), 1);
+  EXPECT_EQ(choose_threads(rank_with(8, 8), 2), 4);
+  EXPECT_EQ(choose_threads(rank_with(2, 8), 4), 2);
+  EXPECT_EQ(choose_threads(rank_with(2, 2), 4), 1);
 }
 
 TEST(Threads, WhatIsAskedForWins) {
-  EXPECT_EQ(choose_threads({.requested = 3, .environment = 2, .usable_cores = 4, .host_cores = 4}), 3);
-  EXPECT_EQ(choose_threads({.environment = 2, .usable_cores = 4, .host_cores = 4}), 2);
+  EXPECT_EQ(choose_threads(rank_with(4, 4, 3), 1), 3);
+  const auto alone = single_process();
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(3);
+  ASSERT_EQ(setenv("OMP_NUM_THREADS", "3", 1), 0);
+  EXPECT_EQ(configure_threads(0, *alone).threads, 3);
+  EXPECT_EQ(configure_threads(1, *alone).threads, 1);
+  ASSERT_EQ(unsetenv("OMP_NUM_THREADS"), 0);
+  EXPECT_EQ(configure_threads(0, *alone).threads, static_cast<int>(usable_cores().size()));
+  omp_set_num_threads(before);
 }
 
 TEST(Threads, OneProcessKnowsItsPlace) {
