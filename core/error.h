@@ -12,6 +12,11 @@ namespace palimpsest {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+
+  /// Adds " (CONTEXT)" to the message; the type stays, when it is thrown on by a bare `throw`.
+  void add_context(const std::string& context) {
+    std::runtime_error::operator=(std::runtime_error(what() + (" (" + context + ")")));
+  }
 };
 
 /// Operands that an operation cannot combine: wrong shapes, types or bounds.

@@ -26,27 +26,15 @@ const char* name_of(Phase phase) {
 std::string RankStatus::describe() const { return fmt::format("step {}, {}", step(), name_of(phase())); }
 
 void rethrow_with_context(const std::string& context) {
-  const auto with_context = [&](const std::exception& error) { return fmt::format("{} ({})", error.what(), context); };
   try {
     throw;
-  } catch (const ShapeError& error) {
-    throw ShapeError(with_context(error));
-  } catch (const ConfigError& error) {
-    throw ConfigError(with_context(error));
-  } catch (const WriteError& error) {
-    throw WriteError(with_context(error));
-  } catch (const FileError& error) {
-    throw FileError(with_context(error));
-  } catch (const DataError& error) {
-    throw DataError(with_context(error));
-  } catch (const NumericalError& error) {
-    throw NumericalError(with_context(error));
-  } catch (const CommunicationError& error) {
-    throw CommunicationError(with_context(error));
+  } catch (Error& error) {
+    error.add_context(context);
+    throw;
   } catch (const std::bad_alloc&) {
     throw Error(fmt::format("out of memory ({})", context));
   } catch (const std::exception& error) {
-    throw Error(with_context(error));
+    throw Error(fmt::format("{} ({})", error.what(), context));
   }
 }
 

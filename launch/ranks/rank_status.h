@@ -35,7 +35,7 @@ class RankStatus {
   std::atomic<std::int64_t> progress_{0};
 };
 
-/// Throws the exception in flight anew, with its type of core/error.h and " (CONTEXT)" after its message.
+/// Throws the exception in flight anew, with " (CONTEXT)" after its message; one that is no Error becomes one.
 /// Call from a handler.
 [[noreturn]] void rethrow_with_context(const std::string& context);
 
