@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "data/utf8.h"
@@ -55,6 +55,7 @@ std::string name_of(CorpusProblem::Kind kind) {
     case CorpusProblem::Kind::unreadable: return "unreadable";
     case CorpusProblem::Kind::empty: return "empty";
     case CorpusProblem::Kind::not_utf8: return "not UTF-8";
+    case CorpusProblem::Kind::too_long: return "too long";
   }
   return "unknown";
 }
@@ -78,7 +79,21 @@ CorpusListing list_corpus(const fs::path& folder) {
   return listing;
 }
 
-std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& path) {
+std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit) {
+  constexpr std::size_t block = std::size_t{1} << 20;
+  std::string text;
+  std::size_t size = 0;
+  while (stream && size <= limit) {
+    text.resize(size + block);
+    stream.read(text.data() + size, block);
+    size += static_cast<std::size_t>(stream.gcount());
+  }
+  if (size > limit) return std::nullopt;
+  text.resize(size);
+  return text;
+}
+
+std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& path, std::uint64_t limit) {
   using Kind = CorpusProblem::Kind;
   const auto problem = [&](Kind kind, std::string reason) {
     return CorpusProblem{kind, path.string(), std::move(reason)};
@@ -89,10 +104,12 @@ std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& pat
   if (!fs::is_regular_file(status)) return problem(Kind::unreadable, "is not a regular file");
   errno = 0;
   std::ifstream stream(path, std::ios::binary);
-  CorpusDocument document;
-  if (stream) document.text.assign(std::istreambuf_iterator<char>(stream), {});
-  if (!stream || stream.bad())
-    return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
+  if (!stream) return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
+  std::optional<std::string> text = read_text(stream, limit);
+  if (stream.bad()) return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
+  if (!text)
+    return problem(Kind::too_long, fmt::format("has more than {} bytes: cut it into several documents", limit));
+  CorpusDocument document{std::move(*text)};
   if (document.text.empty()) return problem(Kind::empty, "is empty");
   if (const auto offset = find_invalid_utf8(document.text)) {
     const auto line =

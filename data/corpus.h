@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <istream>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,14 +15,14 @@ namespace palimpsest {
 
 /// Why a file gives no document.
 struct CorpusProblem {
-  enum class Kind { unreadable, empty, not_utf8 };
+  enum class Kind { unreadable, empty, not_utf8, too_long };
 
   Kind kind = Kind::unreadable;
   std::string path;
   std::string reason;  // "not UTF-8: byte 0xE9 at offset 1234 (line 5)"
 };
 
-/// "unreadable", "empty", "not UTF-8".
+/// "unreadable", "empty", "not UTF-8", "too long".
 std::string name_of(CorpusProblem::Kind kind);
 
 struct CorpusFile {
@@ -46,7 +48,14 @@ std::vector<std::string> corpus_splits(const std::filesystem::path& folder);
 /// that can be read.
 CorpusListing list_corpus(const std::filesystem::path& folder);
 
-/// A file's text, or why it has none: not a regular file, not readable, without a single word, not UTF-8.
-std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const std::filesystem::path& path);
+/// So many bytes may a document or a prompt have: text and tokens are held in memory as a whole.
+inline constexpr std::uint64_t longest_text = std::uint64_t{1} << 30;
+
+/// What is left of a stream; nothing when it is longer than `limit` bytes, of which hardly more are read.
+std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit = longest_text);
+
+/// A file's text, or why it has none: not a regular file, not readable, too long, without a single word, not UTF-8.
+std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const std::filesystem::path& path,
+                                                             std::uint64_t limit = longest_text);
 
 }  // namespace palimpsest

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <unistd.h>
@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "data/corpus.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
 #include "launch/inference/generator.h"
@@ -35,16 +36,24 @@ struct Options {
   bool quiet = false;
 };
 
+std::string read_prompt(std::istream& stream, const std::string& name) {
+  errno = 0;
+  std::optional<std::string> prompt = read_text(stream);
+  if (stream.bad()) throw FileError(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
+  if (!prompt) throw FileError(fmt::format("{}: has more than {} bytes, too many for a prompt", name, longest_text));
+  return std::move(*prompt);
+}
+
 std::string read_prompt(const Options& options) {
   if (options.prompt_file.empty()) return options.prompt;
-  if (options.prompt_file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  if (options.prompt_file == "-") return read_prompt(std::cin, "standard input");
   std::error_code error;
   if (std::filesystem::is_directory(options.prompt_file, error)) {
     throw FileError(fmt::format("{}: is a directory: expected a text file", options.prompt_file));
   }
   std::ifstream file(options.prompt_file, std::ios::binary);
   if (!file) throw FileError(fmt::format("{}: cannot be read: {}", options.prompt_file, std::strerror(errno)));
-  return {std::istreambuf_iterator<char>(file), {}};
+  return read_prompt(file, options.prompt_file);
 }
 
 void write_to_stdout(std::string_view text) {
@@ -90,7 +99,9 @@ Command add_generate_command(CLI::App& program) {
   add_model_options(*command, options->model, options->step);
   CLI::Option* prompt =
       command->add_option("--prompt", options->prompt, "Text to continue (default: start a document)");
-  command->add_option("--prompt-file", options->prompt_file, "File with the text to continue; - reads standard input")
+  command
+      ->add_option("--prompt-file", options->prompt_file,
+                   "File with the text to continue, 1 GiB at most; - reads standard input")
       ->type_name("FILE")
       ->excludes(prompt);
   command->add_option("--max-tokens", options->generation.max_tokens, "Stop after so many tokens (default: 200)")

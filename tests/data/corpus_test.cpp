@@ -1,5 +1,7 @@
 #include "data/corpus.h"
 
+#include <fstream>
+
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -88,6 +90,18 @@ TEST(Corpus, SaysWhyAFileHasNoText) {
   EXPECT_EQ(problem_of(directory / "latin.txt").kind, CorpusProblem::Kind::not_utf8);
   EXPECT_EQ(problem_of(directory / "latin.txt").path, (directory / "latin.txt").string());
   EXPECT_EQ(problem_of(directory / "pipe.txt").reason, "is not a regular file");
+}
+
+TEST(Corpus, PassesOverATextThatIsTooLong) {
+  const TemporaryDirectory directory;
+  overwrite_file(directory / "long.txt", std::string(3'000'000, 'a'));
+  const auto result = read_corpus_file(directory / "long.txt", 2'999'999);
+  const auto& problem = std::get<CorpusProblem>(result);
+  EXPECT_EQ(problem.kind, CorpusProblem::Kind::too_long);
+  EXPECT_EQ(problem.reason, "has more than 2999999 bytes: cut it into several documents");
+  EXPECT_EQ(std::get<CorpusDocument>(read_corpus_file(directory / "long.txt", 3'000'000)).text.size(), 3'000'000u);
+  std::ifstream endless("/dev/zero", std::ios::binary);
+  EXPECT_FALSE(read_text(endless, 100));
 }
 
 }  // namespace
