@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -30,6 +31,16 @@ inline void flip_byte(const std::filesystem::path& path, std::size_t offset) {
   ASSERT_LT(offset, content.size());
   content[offset] = static_cast<char>(content[offset] ^ 0x10);
   overwrite_file(path, content);
+}
+
+/// Twice is as good as never.
+inline void flip_bit(const std::filesystem::path& path, std::uintmax_t offset, int bit) {
+  std::fstream stream(path, std::ios::binary | std::ios::in | std::ios::out);
+  stream.seekg(static_cast<std::streamoff>(offset));
+  const int byte = stream.get() ^ (1 << bit);
+  stream.seekp(static_cast<std::streamoff>(offset));
+  stream.put(static_cast<char>(byte));
+  ASSERT_TRUE(stream.flush()) << path;
 }
 
 /// The message of the `Failure` that `action` throws; a test failure when it throws nothing.

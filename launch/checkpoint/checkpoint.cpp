@@ -20,12 +20,11 @@ namespace fs = std::filesystem;
 std::string read_manifest(const fs::path& directory) {
   const fs::path path = directory / CheckpointManifest::file_name;
   std::string text = read_text_file(path);
-  FileHash hash;
-  hash.update(std::as_bytes(std::span(text)));
   const std::string stated = read_text_file(directory / CheckpointManifest::hash_file_name, 4096);
-  if (stated.substr(0, stated.find(' ')) != hash.digest()) {
-    throw FileError(fmt::format("{}: damaged: its hash is {}, {} says '{}'", path.string(), hash.digest(),
-                                CheckpointManifest::hash_file_name, stated.substr(0, stated.find('\n'))));
+  if (const std::string found = CheckpointManifest::hash_line(text); stated != found) {
+    throw FileError(fmt::format("{}: damaged: its hash is {}, {} says '{}'", path.string(),
+                                found.substr(0, found.find(' ')), CheckpointManifest::hash_file_name,
+                                stated.substr(0, stated.find('\n'))));
   }
   return text;
 }

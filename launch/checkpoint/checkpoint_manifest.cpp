@@ -68,6 +68,12 @@ std::string CheckpointManifest::to_text() const {
   return manifest.dump(1) + "\n";
 }
 
+std::string CheckpointManifest::hash_line(const std::string& text) {
+  FileHash hash;
+  hash.update(std::as_bytes(std::span(text)));
+  return fmt::format("{}  {}\n", hash.digest(), file_name);
+}
+
 CheckpointManifest CheckpointManifest::from_text(const std::string& text, const std::filesystem::path& path) {
   const json manifest = parse_json(text, path.string());
   try {

@@ -32,6 +32,8 @@ struct CheckpointManifest {
   std::string config_yaml;
 
   std::string to_text() const;
+  /// What hash_file_name holds for a manifest's text.
+  static std::string hash_line(const std::string& text);
   /// Throws FileError, starting with `path`, on text that is not a manifest of this version.
   static CheckpointManifest from_text(const std::string& text, const std::filesystem::path& path);
 

@@ -44,10 +44,7 @@ void check_complete(const fs::path& directory, const CheckpointManifest& manifes
 
 void write_manifest(const fs::path& directory, const CheckpointManifest& manifest) {
   const std::string text = manifest.to_text();
-  FileHash hash;
-  hash.update(std::as_bytes(std::span(text)));
-  write_file_atomically(directory / CheckpointManifest::hash_file_name,
-                        fmt::format("{}  {}\n", hash.digest(), CheckpointManifest::file_name));
+  write_file_atomically(directory / CheckpointManifest::hash_file_name, CheckpointManifest::hash_line(text));
   write_file_atomically(directory / CheckpointManifest::file_name, text);
 }
 

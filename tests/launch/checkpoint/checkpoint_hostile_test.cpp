@@ -42,10 +42,8 @@ class CheckpointHostileTest : public testing::Test {
 
   /// With the right hash beside it.
   void write_manifest(const std::string& text) {
-    FileHash hash;
-    hash.update(std::as_bytes(std::span(text)));
     overwrite_file(directory_ / std::string(CheckpointManifest::file_name), text);
-    overwrite_file(directory_ / std::string(CheckpointManifest::hash_file_name), hash.digest() + "  manifest.json\n");
+    overwrite_file(directory_ / std::string(CheckpointManifest::hash_file_name), CheckpointManifest::hash_line(text));
   }
 
   /// What the checkpoint says the two tensors are.
