@@ -1,5 +1,6 @@
 // The program: reads the command line, runs the chosen subcommand on every rank and turns failures
 // into one line on stderr and an exit code.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -23,9 +24,6 @@ namespace palimpsest {
 
 namespace {
 
-// MPI waits for a rank that does not come, for ever.
-constexpr double seconds_to_meet = 600;
-
 /// Prints the error and, when there are several ranks, ends them all.
 int fail(const std::string& error, int exit_code, Communicator* communicator) {
   constexpr std::size_t longest_message = 1 << 14;  // it may quote a file that someone made to flood a terminal
@@ -42,30 +40,46 @@ int fail(const std::string& error, int exit_code, Communicator* communicator) {
   return exit_code;
 }
 
-int run(int argument_count, char** arguments, Communicator& communicator) {
-  CLI::App program{"Palimpsest trains transformers with Infini-attention on clusters of CPU machines.", "palimpsest"};
-  program.set_version_flag("--version", std::string("palimpsest ") + PALIMPSEST_VERSION, "Print the version and exit");
-  program.require_subcommand(1);
-  program.footer(help_footer("palimpsest train configs/quickstart.yaml\npalimpsest COMMAND --help"));
-  const std::vector<Command> commands = {
-      add_train_command(program),   add_eval_command(program), add_generate_command(program),
-      add_inspect_command(program), add_pack_command(program), add_tokenizer_command(program),
-      add_bench_command(program),
+/// The command line, parsed before the ranks have met.
+class Program {
+ public:
+  Program(int argument_count, char** arguments) {
+    app_.set_version_flag("--version", std::string("palimpsest ") + PALIMPSEST_VERSION, "Print the version and exit");
+    app_.require_subcommand(1);
+    app_.footer(help_footer("palimpsest train configs/quickstart.yaml\npalimpsest COMMAND --help"));
+    try {
+      app_.parse(argument_count, arguments);
+    } catch (const CLI::ParseError&) {
+      unparsed_ = std::current_exception();
+      return;
+    }
+    chosen_ = std::ranges::find_if(commands_, [](const Command& command) { return command.options->parsed(); });
+  }
+
+  double seconds_to_meet() const { return unparsed_ ? Command().seconds_to_meet() : chosen_->seconds_to_meet(); }
+
+  int run(Communicator& communicator) {
+    if (!unparsed_) return chosen_->run(communicator);
+    try {
+      std::rethrow_exception(unparsed_);
+    } catch (const CLI::Success& asked_for_text) {  // --help or --version
+      if (communicator.is_root()) app_.exit(asked_for_text);
+      return ExitCode::ok;
+    } catch (const CLI::ParseError& error) {
+      if (communicator.is_root()) fmt::print(stderr, "palimpsest: error: {}\n", explain(error, app_));
+      return ExitCode::configuration;
+    }
+  }
+
+ private:
+  CLI::App app_{"Palimpsest trains transformers with Infini-attention on clusters of CPU machines.", "palimpsest"};
+  std::vector<Command> commands_ = {
+      add_train_command(app_), add_eval_command(app_),      add_generate_command(app_), add_inspect_command(app_),
+      add_pack_command(app_),  add_tokenizer_command(app_), add_bench_command(app_),
   };
-  try {
-    program.parse(argument_count, arguments);
-  } catch (const CLI::Success& asked_for_text) {  // --help or --version
-    if (communicator.is_root()) program.exit(asked_for_text);
-    return ExitCode::ok;
-  } catch (const CLI::ParseError& error) {
-    if (communicator.is_root()) fmt::print(stderr, "palimpsest: error: {}\n", explain(error, program));
-    return ExitCode::configuration;
-  }
-  for (const Command& command : commands) {
-    if (command.options->parsed()) return command.run(communicator);
-  }
-  return ExitCode::internal_error;
-}
+  std::vector<Command>::const_iterator chosen_ = commands_.end();
+  std::exception_ptr unparsed_;
+};
 
 }  // namespace
 
@@ -78,11 +92,14 @@ int main(int argument_count, char** arguments) {
   spdlog::set_pattern("palimpsest: %l: %v");
   std::unique_ptr<Communicator> communicator;
   try {
+    Program program(argument_count, arguments);
     {
-      const StartGuard guard(seconds_to_meet, [] { end_start(seconds_to_meet); });
+      // MPI waits for a rank that does not come, for ever.
+      const double seconds = program.seconds_to_meet();
+      const StartGuard guard(seconds, [seconds] { end_start(seconds); });
       communicator = start_communication(argument_count, arguments);
     }
-    return run(argument_count, arguments, *communicator);
+    return program.run(*communicator);
   } catch (const std::bad_alloc&) {
     return fail("out of memory", ExitCode::internal_error, communicator.get());
   } catch (const std::exception& error) {

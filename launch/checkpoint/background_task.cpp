@@ -41,12 +41,14 @@ BackgroundTask::BackgroundTask(std::function<void()> work)
         done_ = true;
       })) {}
 
-BackgroundTask::~BackgroundTask() {
+BackgroundTask::~BackgroundTask() { wait(); }
+
+void BackgroundTask::wait() {
   if (thread_.joinable()) thread_.join();
 }
 
 void BackgroundTask::get() {
-  if (thread_.joinable()) thread_.join();
+  wait();
   if (failure_) std::rethrow_exception(failure_);
 }
 

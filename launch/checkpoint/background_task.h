@@ -19,6 +19,7 @@ class BackgroundTask {
   BackgroundTask& operator=(const BackgroundTask&) = delete;
 
   bool done() const { return done_; }
+  void wait();
   /// Waits, and throws what the work threw.
   void get();
 

@@ -105,8 +105,8 @@ struct Checkpointer::Save {
   std::optional<BackgroundTask> task;  // last: it uses the others
 };
 
-Checkpointer::Checkpointer(CheckpointStore store, Communicator& communicator, bool asynchronous)
-    : store_(std::move(store)), communicator_(communicator), asynchronous_(asynchronous) {}
+Checkpointer::Checkpointer(CheckpointStore store, Communicator& communicator, bool asynchronous, Enter enter)
+    : store_(std::move(store)), communicator_(communicator), asynchronous_(asynchronous), enter_(std::move(enter)) {}
 
 Checkpointer::~Checkpointer() = default;
 
@@ -133,6 +133,7 @@ void Checkpointer::start(std::int64_t step, const StateDictionary& replicated, c
   const fs::path destination = store_.directory() / checkpoint_directory_name(step);
   save.temporary = AtomicDirectory::temporary_for(destination);
 
+  enter_(Phase::communication);
   const std::uint64_t own = owned.bytes();
   std::vector<std::uint64_t> owned_bytes;
   for (const auto& bytes : communicator_.all_gather(std::as_bytes(std::span(&own, 1)))) {
@@ -198,6 +199,9 @@ Checkpointer::Outcome Checkpointer::end(std::optional<std::string> error) {
 
 std::optional<Checkpointer::Outcome> Checkpointer::advance() {
   if (save_->stage == Save::Stage::failed) return end(save_->outcome.error);
+  enter_(Phase::saving);
+  if (save_->task) save_->task->wait();
+  enter_(Phase::communication);
   auto failure = failure_of_any(communicator_, [&] {
     if (save_->task) save_->task->get();
   });
@@ -215,6 +219,7 @@ std::optional<Checkpointer::Outcome> Checkpointer::advance() {
 
 std::optional<Checkpointer::Outcome> Checkpointer::poll() {
   if (!busy()) return std::nullopt;
+  enter_(Phase::communication);
   std::int64_t working = save_->task && !save_->task->done();
   communicator_.all_reduce_max({&working, 1});
   if (working != 0) return std::nullopt;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "core/storage.h"
 #include "launch/checkpoint/background_task.h"
 #include "launch/checkpoint/checkpoint_store.h"
+#include "launch/ranks/rank_status.h"
 
 namespace palimpsest {
 
@@ -32,8 +34,12 @@ class Checkpointer {
     double seconds = 0;                 // these, and those of this rank's work in the background
   };
 
+  /// Told, by the thread that calls, whether it goes on with this rank's own work or waits for other ranks.
+  using Enter = std::function<void(Phase)>;
+
   /// All ranks see the same directory, and only one job writes to it.
-  Checkpointer(CheckpointStore store, Communicator& communicator, bool asynchronous);
+  Checkpointer(
+      CheckpointStore store, Communicator& communicator, bool asynchronous, Enter enter = [](Phase) {});
   /// Waits for the work in the background. A save that needed more than that stays unfinished.
   ~Checkpointer();
 
@@ -74,6 +80,7 @@ class Checkpointer {
   CheckpointStore store_;
   Communicator& communicator_;
   bool asynchronous_;
+  Enter enter_;
   MemoryPool copies_;  // what was copied once leaves its room to the next save
   std::optional<BackgroundTask> preparation_;
   std::unique_ptr<Save> save_;

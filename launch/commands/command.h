@@ -18,6 +18,8 @@ struct Command {
   /// Runs after the command line has been parsed, on every rank. Returns an exit code
   /// (launch/exit_codes.h); failures throw the typed exceptions of core/error.h.
   std::function<int(Communicator&)> run;
+  /// How many seconds the ranks may take to come together before it; 0: any time.
+  std::function<double()> seconds_to_meet = [] { return 600.0; };
 };
 
 /// Each adds a subcommand to `program`. Values parsed are kept alive by the returned `run`.

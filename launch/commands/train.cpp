@@ -1,5 +1,6 @@
 // palimpsest train: trains from a configuration, or goes on where the run directory's newest
 // checkpoint stands.
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
+#include "core/error.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
 #include "launch/training/run_plan.h"
@@ -42,16 +44,26 @@ Command add_train_command(CLI::App& program) {
       help_footer("palimpsest train configs/quickstart.yaml\n"
                   "palimpsest train configs/quickstart.yaml --set train.steps=200 train.run_directory=runs/short\n"
                   "launch/run.sh --ranks-per-node 4 --threads 8 -- train run.yaml"));
-  return {command, [options](Communicator& communicator) {
-            const RunConfig config = load_run_config(options->config, options->overrides);
-            if (options->plan) {
-              if (communicator.is_root())
-                fmt::print("{}\n", describe_plan(config.train, last_step(config.train, options->stop_after)).dump());
-              return ExitCode::ok;
-            }
-            Trainer trainer(config, communicator);
-            return trainer.run(options->stop_after);
-          }};
+  const auto run = [options](Communicator& communicator) {
+    const RunConfig config = load_run_config(options->config, options->overrides);
+    if (options->plan) {
+      if (communicator.is_root())
+        fmt::print("{}\n", describe_plan(config.train, last_step(config.train, options->stop_after)).dump());
+      return ExitCode::ok;
+    }
+    Trainer trainer(config, communicator);
+    return trainer.run(options->stop_after);
+  };
+  const auto seconds_to_meet = [options] {
+    constexpr double least = 10;  // starting a program and MPI takes some seconds on a busy host
+    try {
+      const double timeout = load_run_config(options->config, options->overrides).train.watchdog_timeout;
+      return timeout > 0 ? std::max(timeout, least) : 0;
+    } catch (const Error&) {
+      return least;  // a configuration that `run` will refuse
+    }
+  };
+  return {command, run, seconds_to_meet};
 }
 
 }  // namespace palimpsest

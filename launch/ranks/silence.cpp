@@ -52,10 +52,15 @@ std::optional<std::string> SilenceJudge::look(Clock::time_point now,
     }
   }
   if (all_waiting_ >= timeout_) {
+    const auto [first, last] = std::ranges::minmax(ranks_, {}, [](const Rank& rank) { return rank.last->step; });
+    const std::string where = first.last->step == last.last->step
+                                  ? fmt::format(" in {}", first.last->where())
+                                  : fmt::format(", {} in {}, and {} in {},", first.last->who(), first.last->where(),
+                                                last.last->who(), last.last->where());
     return fmt::format(
-        "all {} ranks have waited for each other in {} for {:.3g} s: the network between them, or a rank, "
+        "all {} ranks have waited for each other{} for {:.3g} s: the network between them, or a rank, "
         "has lost a message",
-        ranks_.size(), ranks_.front().last->where(), all_waiting_);
+        ranks_.size(), where, all_waiting_);
   }
   return std::nullopt;
 }

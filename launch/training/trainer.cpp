@@ -63,7 +63,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
       checkpointer_(
           CheckpointStore(directory_.checkpoints(), {config_.checkpoint.keep_last, config_.checkpoint.keep_every},
                           [this](const std::string& text) { log_.warn(text); }),
-          communicator, config_.checkpoint.asynchronous) {
+          communicator, config_.checkpoint.asynchronous, [this](Phase phase) { status_.enter(phase); }) {
   if (!config_.data.validation.empty()) {
     validation_file_.emplace(config_.data.validation);
     if (validation_file_->tokenizer_identity() != train_file_.tokenizer_identity()) {
@@ -293,7 +293,7 @@ void Trainer::evaluate_validation() {
                                      config_.evaluation.max_documents, sequence_ranks_.get()};
   const EvaluationResult result =
       evaluate(model_, *validation_file_, communicator_, options, [&](std::int64_t done, std::int64_t all) {
-        status_.enter(Phase::evaluating);
+        status_.enter(done < all ? Phase::evaluating : Phase::communication);
         log_.progress(fmt::format("evaluating the validation split: {:.0f} %",
                                   100.0 * static_cast<double>(done) / static_cast<double>(all)),
                       /*lasting=*/false);

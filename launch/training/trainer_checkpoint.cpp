@@ -101,6 +101,7 @@ void Trainer::start_checkpoint() {
   report_checkpoint(checkpointer_.finish());
   update_->wait_for_all();
   TrainingState state = training_state();
+  status_.enter(Phase::communication);
   if (config_.train.carry_memory) state.memory_documents = gather_memory_documents(own_memories(), communicator_);
   const CheckpointTensors tensors = checkpoint_tensors();
   checkpointer_.start(step_, tensors.replicated, tensors.owned, to_json(state), to_yaml(config_));
@@ -126,10 +127,7 @@ Trainer::CheckpointTensors Trainer::checkpoint_tensors() {
   return tensors;
 }
 
-void Trainer::finish_checkpoint(bool required) {
-  status_.enter(Phase::saving);
-  report_checkpoint(checkpointer_.finish(), required);
-}
+void Trainer::finish_checkpoint(bool required) { report_checkpoint(checkpointer_.finish(), required); }
 
 void Trainer::report_checkpoint(const std::optional<Checkpointer::Outcome>& outcome, bool required) {
   if (!outcome) return;

@@ -1,18 +1,19 @@
 """Checkpoints of real training runs: other ranks, full disks, kills in the middle of a save."""
+import concurrent.futures
 import os
+import re
+import shutil
 import signal
+import subprocess
 import unittest
 import unittest.mock
 
-from harness import EndToEndTest
-
-INTERPOSER = os.environ["PALIMPSEST_INTERPOSER"]
+import harness
+from harness import PROGRAM, EndToEndTest
 
 
 def faults(path, action, at=1):
-    return unittest.mock.patch.dict(os.environ, {
-        "LD_PRELOAD": INTERPOSER, "PALIMPSEST_FAULT_PATH": str(path), "PALIMPSEST_FAULT_ACTION": action,
-        "PALIMPSEST_FAULT_AT": str(at), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    return unittest.mock.patch.dict(os.environ, harness.faults(path, action, at))
 
 
 class Elastic(EndToEndTest):
@@ -53,6 +54,51 @@ class Resume(EndToEndTest):
             self.assertTrue(any(document >= 0 for document in self.manifest("parts", stop)["training_state"]["memory_documents"]))
         self.assert_same_checkpoint("whole", "parts", 24)
         self.assertEqual(self.losses("whole"), self.losses("parts"))
+
+
+class KilledAtEveryChange(EndToEndTest):
+    """Two ranks save, and one of them dies at a change to the checkpoints' directory: of each rank, at every one but
+    for those in the midst of a file's content (tests/launch/checkpoint_faults_test.cpp has them all, for one process)."""
+    SECTIONS = {"checkpoint": {"every": 2, "keep_last": 1}}
+
+    def resume(self, name, victim, action, at=1):
+        """From step 2 to 4, with `action` for rank `victim`; the exit code and the changes that it made."""
+        shutil.copytree(self.folder / "start", self.folder / name)
+        train = [PROGRAM, "train", self.config(name, **self.SECTIONS), "--stop-after", 4]
+        log = self.folder / f"{name}.changes"
+        variables = harness.faults(f"{name}/checkpoints", action, at) | {"PALIMPSEST_FAULT_LOG": log}
+        lines = [train, train]
+        lines[victim] = ["env", *(f"{key}={value}" for key, value in variables.items()), *train]
+        result = subprocess.run(harness.job(*lines), capture_output=True, text=True, env=harness.environment(),
+                                timeout=harness.TIMEOUT, check=False)
+        return result.returncode, log.read_text(encoding="utf-8").splitlines()
+
+    def newest_after_a_kill(self, victim, at):
+        name = f"killed-{victim}-{at}"
+        code, changes = self.resume(name, victim, "kill", at)
+        self.assertEqual((code, len(changes)), (137, at))
+        inspected = self.run_program("inspect", self.folder / name).stdout
+        step = int(re.search(r"step-0*(\d+)", inspected)[1])
+        self.assertEqual(self.tensors(name, step), self.whole[step], changes[-1])
+        latest = (self.folder / name / "checkpoints" / "latest").read_text(encoding="utf-8")
+        self.assertIn(latest, ("step-00000002\n", f"step-{step:08}\n"))
+        return step
+
+    def test_by_two_ranks(self):
+        self.run_program("train", self.config("start", **self.SECTIONS), "--stop-after", 2, ranks=2)
+        self.whole = {2: self.tensors("start", 2)}
+        for victim, at_least in ((0, 15), (1, 4)):
+            code, changes = self.resume(f"undisturbed-{victim}", victim, "none")
+            self.assertEqual(code, 0)
+            self.whole[4] = self.tensors(f"undisturbed-{victim}", 4)
+            kinds = [change.split()[1] for change in changes]
+            chosen = [at for at in range(1, len(kinds) + 1) if kinds[max(at - 2, 0):at + 1] != ["pwrite"] * 3]
+            self.assertGreaterEqual(len(chosen), at_least, changes)
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                newest = list(pool.map(lambda at, victim=victim: self.newest_after_a_kill(victim, at), chosen))
+            self.assertEqual(newest, sorted(newest), "what was complete is so later on")
+            self.assertEqual(newest[0], 2)
+            self.assertEqual(newest[-1], 4 if victim == 0 else 2)
 
 
 class Faults(EndToEndTest):

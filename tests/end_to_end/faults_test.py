@@ -13,7 +13,7 @@ import unittest
 import unittest.mock
 
 import numpy
-from harness import PROGRAM, TIMEOUT, EndToEndTest, environment
+from harness import INTERPOSER, PROGRAM, TIMEOUT, EndToEndTest, environment, faults, job
 
 ENDLESS = ("--set", "train.steps=100000")
 HOST = re.escape(socket.gethostname())
@@ -116,17 +116,17 @@ class LostRanks(FaultTest):
         self.assert_same_checkpoint(name, f"{name}-reference", 30)
         self.assertEqual(self.losses(name), self.losses(f"{name}-reference"))
 
-    def start(self, name, *arguments):
+    def start_for_loss(self, name, *arguments):
         return self.start_run(name, *arguments, step=12, checkpoint={"every": 10})
 
     def test_killed(self):
-        config, process = self.start("killed")
+        config, process = self.start_for_loss("killed")
         os.kill(self.ranks_of(config)[1], signal.SIGKILL)
         self.finish(process, 137)
         self.check_resumes_from_checkpoint("killed", config)
 
     def test_stopped(self):
-        config, process = self.start("stopped", "train.watchdog_timeout=4")
+        config, process = self.start_for_loss("stopped", "train.watchdog_timeout=4")
         rank = self.ranks_of(config)[1]
         os.kill(rank, signal.SIGSTOP)
         output = self.finish(process, 7)
@@ -136,7 +136,7 @@ class LostRanks(FaultTest):
 
     def test_dead_behind_the_launchers_back(self):
         with unittest.mock.patch.dict(os.environ, OMPI_MCA_orte_enable_recovery="1"):
-            config, process = self.start("dead", "train.watchdog_timeout=4")
+            config, process = self.start_for_loss("dead", "train.watchdog_timeout=4")
         rank = self.ranks_of(config)[0]
         os.kill(rank, signal.SIGKILL)
         output, _ = process.communicate(timeout=TIMEOUT)  # the exit code of a mpirun that tolerates deaths says nothing
@@ -144,7 +144,7 @@ class LostRanks(FaultTest):
         self.check_resumes_from_checkpoint("dead", config)
 
     def test_hanging(self):
-        config, process = self.start("hanging", "train.watchdog_timeout=4")
+        config, process = self.start_for_loss("hanging", "train.watchdog_timeout=4")
         rank = self.ranks_of(config)[1]
         # Stops the thread that trains and none of the others, as a debugger does.
         attach, libc = 16, ctypes.CDLL(None, use_errno=True)
@@ -155,12 +155,79 @@ class LostRanks(FaultTest):
                                  r"|all 2 ranks have waited for each other)")
         self.check_resumes_from_checkpoint("hanging", config)
 
+    def start_with_one_that_leaves(self, name):
+        """Rank 1 ends with exit code 0, without a word to MPI, while it saves its part of step 20."""
+        config = self.config(name, checkpoint={"every": 10}, train={"watchdog_timeout": 4, "steps": 100000})
+        leaving = [f"{key}={value}" for key, value in faults("step-00000020/state-00001", "leave", at=2).items()]
+        train = [PROGRAM, "train", config]
+        return config, self.start(job(train, ["env", *leaving, *train]))
+
+    def test_gone_early(self):
+        with unittest.mock.patch.dict(os.environ, OMPI_MCA_orte_enable_recovery="1"):  # mpirun does not care
+            config, process = self.start_with_one_that_leaves("gone")
+        output, _ = process.communicate(timeout=TIMEOUT)
+        self.assertRegex(output, rf"watchdog: rank 1 on {HOST} \(process \d+\) of 2 has given no sign of life for .* s; "
+                                 r"last phase: step \d+, [a-z ]+; ending the job")
+        self.check_resumes_from_checkpoint("gone", config)
+
+    def test_gone_early_and_mpirun_notices(self):
+        config, process = self.start_with_one_that_leaves("noticed")
+        output = self.finish(process, 1)
+        self.assertRegex(output, r'process rank 1 with PID \d+ on\s+node \S+ exiting improperly')
+        self.check_resumes_from_checkpoint("noticed", config)
+
+    def test_a_rank_that_ends_its_training_before_the_others(self):
+        config = self.config("sooner", checkpoint={"every": 10}, train={"watchdog_timeout": 4, "steps": 100000})
+        train = [PROGRAM, "train", config]
+        output = self.finish(self.start(job(train, train + ["--stop-after", 13])), 7)
+        self.assertRegex(output, rf"watchdog: all 2 ranks have waited for each other, rank 1 on {HOST} \(process \d+\) in step 13, "
+                                 rf"communication, and rank 0 on {HOST} \(process \d+\) in step 14, communication, for")
+        self.check_resumes_from_checkpoint("sooner", config)
+
+    def test_gone_before_the_ranks_have_met(self):
+        config = self.config("never-met", train={"watchdog_timeout": 4})
+        train = [PROGRAM, "train", config]
+        for other, seconds in ((["true"], 10), ([PROGRAM, "--version"], 4)):  # without a word to MPI; with it
+            output = self.finish(self.start(job(train, other)), 7)
+            self.assertRegex(output, rf"process \d+ on {HOST}: the ranks have not come together within {seconds} s of their start")
+            self.assertFalse(self.ranks_of(config), "ranks are left")
+
     def test_a_run_of_one_process_leaves_its_last_phase(self):
         config, process = self.start_run("alone", ranks=1)
         os.kill(process.pid, signal.SIGINT)
         self.finish(process, 130)
         heartbeat = (self.folder / "alone" / "heartbeats" / "rank-00000.json").read_text()
         self.assertIn('"phase":"finished"', heartbeat)
+
+
+class Clock(FaultTest):
+    def test_jumps_ahead_and_back(self):
+        file = self.folder / "seconds-wrong"
+        file.write_text("0", encoding="ascii")
+        settings = ("train.watchdog_timeout=4", "train.time_limit=0:30:00")
+        with unittest.mock.patch.dict(os.environ, LD_PRELOAD=INTERPOSER, PALIMPSEST_FAULT_CLOCK=str(file),
+                                      ASAN_OPTIONS="verify_asan_link_order=0"):
+            config, process = self.start_run("clock", *settings, checkpoint={"every": 20})
+        for seconds in (10 * 86400, -10 * 86400, 0):
+            file.write_text(str(seconds), encoding="ascii")
+            self.wait_for_step("clock", self.metrics("clock")[-1]["step"] + 40)
+        os.kill(self.ranks_of(config)[0], signal.SIGTERM)
+        output = self.finish(process, 143)  # neither the watchdog nor the time limit
+        self.assertNotIn("warning", output)
+        lines = self.metrics("clock")
+        self.assertEqual([line["step"] for line in lines], list(range(1, len(lines) + 1)))
+        for line in lines:
+            self.assertTrue(1 < line["tokens_per_second"] < 1e8, line)
+        log = (self.folder / "clock" / "train.log").read_text(encoding="utf-8")
+        steps = [int(step) for step in re.findall(r"step (\d+)/100000  loss", log)]
+        self.assertEqual(steps, list(range(1, len(lines) + 1)))  # in the order in which it happened
+        dates = {line[:10] for line in log.splitlines()}
+        self.assertGreaterEqual(len(dates), 3, "the clock has not jumped")
+        self.assertNotRegex(log, r"ETA (-|\d+ d)")
+        saved = [float(seconds) for seconds in re.findall(r"checkpoint saved in ([-\d.]+) s", log)]
+        self.assertGreaterEqual(len(saved), 6)
+        self.assertTrue(all(0 <= seconds < 60 for seconds in saved), saved)
+        self.check_resumes("clock", config, checkpoint={"every": 20})
 
 
 class NotFinite(FaultTest):

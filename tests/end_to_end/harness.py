@@ -17,6 +17,7 @@ import h5py
 import numpy
 
 PROGRAM = os.environ["PALIMPSEST"]
+INTERPOSER = os.environ.get("PALIMPSEST_INTERPOSER")
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 TIMEOUT = 120
 
@@ -91,6 +92,20 @@ def command(arguments, ranks):
     return launcher + [PROGRAM] + [str(argument) for argument in arguments]
 
 
+def job(*commands):
+    """mpirun with a rank for each command line, which need not be the same."""
+    words = ["mpirun"]
+    for index, line in enumerate(commands):
+        words += [":"] * (index > 0) + ["-n", "1", *map(str, line)]
+    return words
+
+
+def faults(path, action, at=1):
+    """Environment in which the `at`-th change to a file with `path` in its name meets with `action` (tests/faults/interposer.cpp)."""
+    return {"LD_PRELOAD": INTERPOSER, "PALIMPSEST_FAULT_PATH": str(path), "PALIMPSEST_FAULT_ACTION": action,
+            "PALIMPSEST_FAULT_AT": str(at), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+
 class EndToEndTest(unittest.TestCase):
     """Packs the corpus once for all tests of a class; each test gets run directories of its own."""
 
@@ -128,8 +143,10 @@ class EndToEndTest(unittest.TestCase):
         return result
 
     def start_program(self, *arguments, ranks=1):
-        process = subprocess.Popen(command(arguments, ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True, env=environment())
+        return self.start(command(arguments, ranks))
+
+    def start(self, words):
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
         self.addCleanup(lambda: (process.kill(), process.wait(), process.stdout.close()))
         return process
 

@@ -2,12 +2,14 @@
 // contains PALIMPSEST_FAULT_PATH, and lets something happen at the one that PALIMPSEST_FAULT_AT says
 // (counted from 1).
 //   PALIMPSEST_FAULT_ACTION=kill     SIGKILL instead of the call
+//   PALIMPSEST_FAULT_ACTION=leave    the process ends instead of the call, with exit code 0
 //   PALIMPSEST_FAULT_ACTION=ENOSPC   from then on, everything that needs room fails as on a full disk
 //   PALIMPSEST_FAULT_ACTION=EIO      from then on, forcing to disk fails
 //   PALIMPSEST_FAULT_ACTION=EACCES   from then on, renaming and removing fail
 //   PALIMPSEST_FAULT_ACTION=noexchange  renameat2 is missing, as on some network file systems; with it
 //                                       `kill` happens at PALIMPSEST_FAULT_AT, too
 // PALIMPSEST_FAULT_LOG names a file to which the calls are written, one a line.
+// PALIMPSEST_FAULT_CLOCK names a file with the seconds by which the clock of the day is wrong; it may change.
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -15,10 +17,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -67,12 +71,23 @@ bool fails(Kind kind, const char* call, const char* path) {
     if (number == std::atol(at)) raise(SIGKILL);
     return false;
   }
+  if (std::strcmp(action, "leave") == 0) _exit(0);
   const auto is = [&](const char* name, Kind concerned) { return std::strcmp(action, name) == 0 && kind == concerned; };
   errno = is("ENOSPC", Kind::needs_room)    ? ENOSPC
           : is("EIO", Kind::forces_to_disk) ? EIO
           : is("EACCES", Kind::names)       ? EACCES
                                             : 0;
   return errno != 0;
+}
+
+long seconds_wrong() {
+  const char* file = std::getenv("PALIMPSEST_FAULT_CLOCK");
+  if (file == nullptr) return 0;
+  const int descriptor = real<int(const char*, int, ...)>("open")(file, O_RDONLY | O_CLOEXEC);
+  char text[32] = "";
+  const ssize_t length = descriptor < 0 ? 0 : read(descriptor, text, sizeof(text) - 1);
+  if (descriptor >= 0) close(descriptor);
+  return length > 0 ? std::atol(text) : 0;
 }
 
 }  // namespace
@@ -156,6 +171,25 @@ int unlinkat(int directory, const char* name, int flags) noexcept {
 int remove(const char* path) noexcept {
   if (is_watched(path) && fails(Kind::names, "remove", path)) return -1;
   return real<int(const char*)>("remove")(path);
+}
+
+int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  const int result = real<int(clockid_t, timespec*)>("clock_gettime")(clock, time);
+  if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) time->tv_sec += seconds_wrong();
+  return result;
+}
+
+int gettimeofday(timeval* time, void* zone) noexcept {
+  const int result = real<int(timeval*, void*)>("gettimeofday")(time, zone);
+  time->tv_sec += seconds_wrong();
+  return result;
+}
+
+time_t time(time_t* result) noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (result != nullptr) *result = now.tv_sec;
+  return now.tv_sec;
 }
 
 }  // extern "C"

@@ -112,6 +112,17 @@ TEST(Silence, WaitingForEachOther) {
     return Heartbeats{waiting(0, t, Phase::communication), waiting(1, t, Phase::communication)};
   });
   EXPECT_NE(found.find("all 2 ranks have waited for each other in step 12, communication"), std::string::npos) << found;
+  // One has left by another door.
+  const std::string apart = verdict(SilenceJudge(2, 10, 1), 100, [&](int t) {
+    Heartbeats beats = {waiting(0, t, Phase::communication), waiting(1, t, Phase::communication)};
+    beats[1].value().step = 11;
+    return beats;
+  });
+  EXPECT_NE(
+      apart.find("all 2 ranks have waited for each other, rank 1 on node1 (process 101) in step 11, communication, "
+                 "and rank 0 on node0 (process 100) in step 12, communication, for"),
+      std::string::npos)
+      << apart;
   // One that computes keeps the others waiting for as long as it likes.
   EXPECT_EQ(verdict(SilenceJudge(2, 10, 1), 100,
                     [&](int t) {
@@ -204,6 +215,23 @@ TEST(RankStatus, ErrorsKeepTheirTypeAndSayWhere) {
   EXPECT_EQ(with_context(FileError("gone")), "gone (step 3, optimizer)");
   EXPECT_EQ(with_context(CommunicationError("lost")), "lost (step 3, optimizer)");
   EXPECT_EQ(with_context(NumericalError("inf")), "inf (step 3, optimizer)");
+  EXPECT_EQ(with_context<Error>(Error("wrong")), "wrong (step 3, optimizer)");
+}
+
+TEST(RankStatus, OtherErrorsBecomeOurs) {
+  const auto message_of = [](const auto& error) {
+    try {
+      try {
+        throw error;
+      } catch (...) {
+        rethrow_with_context("step 3, optimizer");
+      }
+    } catch (const Error& again) {
+      return std::string(again.what());
+    }
+  };
+  EXPECT_EQ(message_of(std::bad_alloc()), "out of memory (step 3, optimizer)");
+  EXPECT_EQ(message_of(std::out_of_range("map::at")), "map::at (step 3, optimizer)");
 }
 
 }  // namespace
