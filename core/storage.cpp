@@ -10,16 +10,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "core/round_up.h"
+
 namespace palimpsest {
 
 namespace {
 
 constexpr std::size_t alignment = 64;
 constexpr std::size_t commit_step = std::size_t{32} << 20;
-
-constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 std::size_t physical_memory() {
   return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

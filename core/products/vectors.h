@@ -16,6 +16,7 @@
 #endif
 
 #include "core/data_type.h"
+#include "core/round_up.h"
 
 namespace palimpsest::products {
 
@@ -58,10 +59,6 @@ inline constexpr int tile_rows = vector_bytes == 64 ? 12 : 6;
 inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr std::int64_t tile_columns = tile_vectors* lanes<T>;
-
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 /// Loads and stores at any alignment, whatever type the memory has otherwise.
 template <class Value>

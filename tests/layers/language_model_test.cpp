@@ -5,50 +5,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "core/random.h"
 #include "core/sequence_layout.h"
 #include "layers/decoder.h"
+#include "tests/layers/random_batch.h"
+#include "tests/small_config.h"
 
 namespace palimpsest {
 namespace {
 
-ModelConfig small_config(MemoryUpdate update, std::int64_t kv_heads = 2) {
-  ModelConfig config;
-  config.vocab_size = 23;
-  config.hidden_size = 16;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = kv_heads;
-  config.head_size = 6;
-  config.ffn_size = 20;
-  config.segment_length = 5;
-  config.memory_update = update;
-  config.initializer_range = 0.3;  // large, so that every path matters
-  config.initial_gate = 0.4;
-  return config.resolved();
-}
-
-/// `boundaries`: the tokens (of every lane) at which a new document starts.
-TokenBatch random_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t vocabulary,
-                        const std::vector<std::int64_t>& boundaries, std::uint64_t seed = 5) {
-  TokenBatch batch;
-  batch.lanes = lanes;
-  batch.tokens = tokens;
-  const Random random(seed, RandomPurpose::test);
-  const auto bound = static_cast<std::uint64_t>(vocabulary);
-  for (std::int64_t i = 0; i < lanes * tokens; ++i) {
-    batch.inputs.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(2 * i), bound)));
-    batch.targets.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(2 * i + 1), bound)));
-    batch.documents.push_back(std::ranges::count_if(boundaries, [&](std::int64_t b) { return b <= i % tokens; }));
-    batch.loss_weights.push_back(std::ranges::find(boundaries, i % tokens + 1) == boundaries.end() ? 1.0f : 0.0f);
-  }
-  return batch;
-}
+using testing::random_batch;
+using testing::small_config;
 
 struct Gradients {
   double loss;
@@ -78,7 +48,7 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return difference / scale;
 }
 
-class LanguageModelTest : public testing::TestWithParam<MemoryUpdate> {
+class LanguageModelTest : public ::testing::TestWithParam<MemoryUpdate> {
  protected:
   MemoryPool pool;
 };
@@ -210,7 +180,8 @@ TEST_P(LanguageModelTest, RecomputationGivesTheSameBits) {
 TEST_P(LanguageModelTest, SchedulesAgreeOnAnyLayout) {
   for (std::uint64_t trial = 0; trial < 12; ++trial) {
     const Random random(trial, RandomPurpose::test, 9);
-    ModelConfig config = small_config(GetParam(), trial % 3 == 0 ? 1 : trial % 3 == 1 ? 2 : 4);
+    ModelConfig config = small_config(GetParam());
+    config.num_kv_heads = trial % 3 == 0 ? 1 : trial % 3 == 1 ? 2 : 4;
     config.segment_length = 1 + static_cast<std::int64_t>(random.below(0, 7));
     config.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
     LanguageModel model(pool, config, DataType::float64);
@@ -327,77 +298,7 @@ TEST_P(LanguageModelTest, ASteadyStepAsksTheSystemForNothing) {
   EXPECT_EQ(step_pool.statistics().committed_bytes, committed);
 }
 
-// Forward says which parameters it needs before it uses them, wherever they are used first.
-TEST_P(LanguageModelTest, TellsWhichParametersItNeeds) {
-  LanguageModel model(pool, small_config(GetParam()), DataType::float64);
-  const TokenBatch batch = random_batch(2, 17, 23, {7});
-  for (const Schedule schedule : {Schedule::parallel, Schedule::sequential}) {
-    for (const Recompute recompute : {Recompute::none, Recompute::block, Recompute::segment}) {
-      model.initialize(3);
-      MemoryState memory = model.empty_memory(pool, 2);
-      PassOptions options{.schedule = schedule, .recompute = recompute};
-      const double expected = model.accumulate_gradients(pool, batch, memory, options);
-      // Parameters that come only when they are asked for.
-      std::vector<Tensor> values;
-      for (Parameter& parameter : model.parameters()) {
-        values.push_back(converted(pool, parameter.master, DataType::float64));
-        fill(parameter.master, std::numeric_limits<double>::quiet_NaN());
-      }
-      options.events.needed = [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) copy(values[i], model.parameters().all()[i].master);
-      };
-      memory = model.empty_memory(pool, 2);
-      EXPECT_EQ(model.accumulate_gradients(pool, batch, memory, options), expected)
-          << name_of(schedule) << " " << name_of(recompute);
-    }
-  }
-}
-
-// Backward says when a parameter's gradient is final: nothing may change it afterwards, in any way to compute it.
-TEST_P(LanguageModelTest, TellsWhichGradientsAreFinal) {
-  for (const bool tied : {false, true}) {
-    ModelConfig config = small_config(GetParam());
-    config.tie_embeddings = tied;
-    LanguageModel model(pool, config, DataType::float64);
-    model.initialize(3);
-    const TokenBatch batch = random_batch(2, 17, 23, {7});
-    for (const Schedule schedule : {Schedule::parallel, Schedule::sequential}) {
-      for (const Recompute recompute : {Recompute::none, Recompute::cheap, Recompute::block, Recompute::segment}) {
-        model.parameters().clear_gradients();
-        PassOptions options{.schedule = schedule, .recompute = recompute};
-        MemoryState memory = model.empty_memory(pool, 2);
-        model.accumulate_gradients(pool, batch, memory, options);
-        std::vector<std::vector<double>> untold;
-        for (const Parameter& parameter : model.parameters()) {
-          untold.push_back(parameter.variable.gradient().to_doubles());
-        }
-        model.parameters().clear_gradients();
-        std::vector<std::vector<double>> announced(model.parameters().size());
-        std::vector<std::size_t> firsts;
-        options.events.gradients_final = [&](std::size_t begin, std::size_t end) {
-          for (std::size_t i = begin; i < end; ++i) {
-            EXPECT_TRUE(announced[i].empty()) << "told of twice: " << i;
-            announced[i] = model.parameters().all()[i].variable.gradient().to_doubles();
-          }
-          firsts.push_back(begin);
-        };
-        memory = model.empty_memory(pool, 2);
-        model.accumulate_gradients(pool, batch, memory, options);
-        // The head of its own, the norm, the second layer's feed-forward and attention, the embedding, the first
-        // layer's.
-        EXPECT_EQ(firsts, tied ? (std::vector<std::size_t>{21, 17, 11, 0, 7, 1})
-                               : (std::vector<std::size_t>{22, 21, 17, 11, 0, 7, 1}));
-        EXPECT_EQ(announced, untold) << "whoever listens changes no bit";
-        for (std::size_t i = 0; i < announced.size(); ++i) {
-          EXPECT_EQ(announced[i], model.parameters().all()[i].variable.gradient().to_doubles())
-              << model.parameters().all()[i].name << " " << name_of(schedule) << " " << name_of(recompute);
-        }
-      }
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Rules, LanguageModelTest, testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
+INSTANTIATE_TEST_SUITE_P(Rules, LanguageModelTest, ::testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
                          [](const auto& info) { return info.param == MemoryUpdate::delta ? "delta" : "linear"; });
 
 TEST(LanguageModel, CountsItsParameters) {

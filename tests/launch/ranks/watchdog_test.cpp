@@ -195,7 +195,8 @@ TEST(Watchdog, NoticesAFileSystemThatDoesNotAnswer) {
   close(writer);
 }
 
-template <class E>
+/// What `error` says once it has a context, caught as a `Caught`.
+template <class Caught, class E>
 std::string with_context(const E& error) {
   try {
     try {
@@ -203,7 +204,7 @@ std::string with_context(const E& error) {
     } catch (...) {
       rethrow_with_context("step 3, optimizer");
     }
-  } catch (const E& again) {
+  } catch (const Caught& again) {
     return again.what();
   } catch (...) {
     return "another type";
@@ -211,27 +212,16 @@ std::string with_context(const E& error) {
 }
 
 TEST(RankStatus, ErrorsKeepTheirTypeAndSayWhere) {
-  EXPECT_EQ(with_context(WriteError("full")), "full (step 3, optimizer)");
-  EXPECT_EQ(with_context(FileError("gone")), "gone (step 3, optimizer)");
-  EXPECT_EQ(with_context(CommunicationError("lost")), "lost (step 3, optimizer)");
-  EXPECT_EQ(with_context(NumericalError("inf")), "inf (step 3, optimizer)");
+  EXPECT_EQ(with_context<WriteError>(WriteError("full")), "full (step 3, optimizer)");
+  EXPECT_EQ(with_context<FileError>(FileError("gone")), "gone (step 3, optimizer)");
+  EXPECT_EQ(with_context<CommunicationError>(CommunicationError("lost")), "lost (step 3, optimizer)");
+  EXPECT_EQ(with_context<NumericalError>(NumericalError("inf")), "inf (step 3, optimizer)");
   EXPECT_EQ(with_context<Error>(Error("wrong")), "wrong (step 3, optimizer)");
 }
 
 TEST(RankStatus, OtherErrorsBecomeOurs) {
-  const auto message_of = [](const auto& error) {
-    try {
-      try {
-        throw error;
-      } catch (...) {
-        rethrow_with_context("step 3, optimizer");
-      }
-    } catch (const Error& again) {
-      return std::string(again.what());
-    }
-  };
-  EXPECT_EQ(message_of(std::bad_alloc()), "out of memory (step 3, optimizer)");
-  EXPECT_EQ(message_of(std::out_of_range("map::at")), "map::at (step 3, optimizer)");
+  EXPECT_EQ(with_context<Error>(std::bad_alloc()), "out of memory (step 3, optimizer)");
+  EXPECT_EQ(with_context<Error>(std::out_of_range("map::at")), "map::at (step 3, optimizer)");
 }
 
 }  // namespace
