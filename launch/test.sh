@@ -6,7 +6,8 @@
 #   launch/test.sh -R Tensor          the tests whose name contains Tensor; any other ctest option works too
 #
 # With CI=true, warnings are errors, the unit tests run a second time under AddressSanitizer and
-# UndefinedBehaviorSanitizer, and every fuzz target runs for some seconds.
+# UndefinedBehaviorSanitizer, those of the arithmetic once more as a machine without AVX-512 computes, and every fuzz
+# target runs for some seconds.
 # shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -15,7 +16,7 @@ run_tests() {
   local preset=$1
   shift
   say "Running the tests of build/$preset"
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error --parallel "$cores" "$@"
+  ctest --preset "$preset" --no-tests=error --parallel "$cores" "$@"
 }
 
 install_missing build test
@@ -36,6 +37,10 @@ run_tests release "$@"
 if [ "${CI:-}" = true ]; then
   build sanitize all -DPython3_EXECUTABLE=$python
   run_tests sanitize -L unit
+  for folder in core autograd layers optim; do
+    build portable "${folder}_test" -DPALIMPSEST_WERROR=ON -DPython3_EXECUTABLE=$python
+  done
+  run_tests portable -L unit
   build fuzz all
   run_tests fuzz
 fi
