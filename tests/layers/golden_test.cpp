@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/layers/golden_vectors.h"
+#include "tests/tensors.h"
 
 namespace palimpsest {
 namespace {
@@ -19,7 +20,7 @@ struct Case {
   Recompute recompute;
 };
 
-std::string case_name(const testing::TestParamInfo<Case>& info) {
+std::string case_name(const ::testing::TestParamInfo<Case>& info) {
   return fmt::format("{}_{}_{}{}", info.param.name, name_of(info.param.type),
                      info.param.schedule == Schedule::sequential ? "sequential" : "parallel",
                      info.param.recompute == Recompute::none ? "" : fmt::format("_{}", name_of(info.param.recompute)));
@@ -39,7 +40,7 @@ std::vector<Case> cases() {
   return all;
 }
 
-class GoldenTest : public testing::TestWithParam<Case> {};
+class GoldenTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(GoldenTest, LossLogitsMemoryAndGradients) {
   const Case& param = GetParam();
@@ -52,7 +53,8 @@ TEST_P(GoldenTest, LossLogitsMemoryAndGradients) {
   double maximum = 0;
   const auto compare = [&](const std::string& what, const Tensor& tensor) {
     ASSERT_TRUE(tensor.defined()) << what;
-    const double error = worst(tensor.to_doubles(), golden.reals(what, static_cast<std::size_t>(tensor.elements())));
+    const double error = testing::relative_difference(tensor.to_doubles(),
+                                                      golden.reals(what, static_cast<std::size_t>(tensor.elements())));
     EXPECT_LE(error, tolerance) << what;
     maximum = std::max(maximum, error);
   };
@@ -79,7 +81,7 @@ TEST_P(GoldenTest, LossLogitsMemoryAndGradients) {
   RecordProperty("largest_relative_difference", fmt::format("{:.3g}", maximum));
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, GoldenTest, testing::ValuesIn(cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Files, GoldenTest, ::testing::ValuesIn(cases()), case_name);
 
 }  // namespace
 }  // namespace palimpsest

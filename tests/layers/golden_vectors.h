@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -92,16 +91,5 @@ struct Golden {
   TokenBatch batch;
   double total_weight = 0;
 };
-
-/// Largest difference, relative to the largest expected entry.
-inline double worst(const std::vector<double>& actual, const std::vector<double>& expected) {
-  double difference = 0, largest = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double distance = std::abs(actual[i] - expected[i]);
-    if (!(distance <= difference)) difference = distance;  // NaN stays
-    largest = std::max(largest, std::abs(expected[i]));
-  }
-  return largest > 0 ? difference / largest : difference;
-}
 
 }  // namespace palimpsest

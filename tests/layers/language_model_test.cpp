@@ -11,41 +11,23 @@
 
 #include "core/sequence_layout.h"
 #include "layers/decoder.h"
+#include "tests/layers/model_gradients.h"
 #include "tests/layers/random_batch.h"
 #include "tests/small_config.h"
+#include "tests/tensors.h"
 
 namespace palimpsest {
 namespace {
 
+using testing::Gradients;
+using testing::gradients;
 using testing::random_batch;
 using testing::small_config;
 
-struct Gradients {
-  double loss;
-  std::vector<Tensor> parameters;
-  MemoryState memory;
-};
-
-Gradients gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, MemoryState memory,
-                    PassOptions options) {
-  model.parameters().clear_gradients();
-  Gradients result;
-  result.loss = model.accumulate_gradients(pool, batch, memory, options);
-  result.memory = memory;
-  for (Parameter& parameter : model.parameters()) result.parameters.push_back(parameter.variable.take_gradient());
-  return result;
-}
-
 bool same_bits(const Tensor& a, const Tensor& b) { return std::ranges::equal(a.raw(), b.raw()); }
 
-double largest_difference(const Tensor& a, const Tensor& b) {
-  const auto x = a.to_doubles(), y = b.to_doubles();
-  double difference = 0, scale = 1e-30;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    difference = std::max(difference, std::abs(x[i] - y[i]));
-    scale = std::max(scale, std::abs(y[i]));
-  }
-  return difference / scale;
+double difference(const Tensor& a, const Tensor& b) {
+  return testing::relative_difference(a.to_doubles(), b.to_doubles());
 }
 
 class LanguageModelTest : public ::testing::TestWithParam<MemoryUpdate> {
@@ -204,7 +186,7 @@ TEST_P(LanguageModelTest, SchedulesAgreeOnAnyLayout) {
       const Gradients &a = results[half], &b = results[half + 2];
       EXPECT_NEAR(a.loss, b.loss, 1e-9 * std::abs(a.loss));
       for (std::size_t i = 0; i < a.parameters.size(); ++i) {
-        EXPECT_LT(largest_difference(a.parameters[i], b.parameters[i]), 1e-9) << model.parameters().all()[i].name;
+        EXPECT_LT(difference(a.parameters[i], b.parameters[i]), 1e-9) << model.parameters().all()[i].name;
       }
     }
   }
@@ -245,7 +227,7 @@ TEST_P(LanguageModelTest, DecodingEqualsOnePass) {
       std::span<const std::int32_t> tokens = batch.inputs;
       Tensor logits = decoder.advance(tokens.first(static_cast<std::size_t>(prompt)));
       for (std::int64_t t = prompt;; ++t) {
-        EXPECT_LT(largest_difference(logits, expected.rows(t - 1, t).reshaped(Shape{23})), 1e-10)
+        EXPECT_LT(difference(logits, expected.rows(t - 1, t).reshaped(Shape{23})), 1e-10)
             << "prompt " << prompt << ", token " << t - 1;
         if (t == 23) break;
         logits = decoder.advance(tokens[static_cast<std::size_t>(t)]);
@@ -280,7 +262,7 @@ TEST_P(LanguageModelTest, BfloatAgreesWithFloat) {
   EXPECT_NEAR(a.loss, b.loss, 0.01 * a.loss);
   for (std::size_t i = 0; i < a.parameters.size(); ++i) {
     EXPECT_EQ(b.parameters[i].data_type(), DataType::float32);
-    EXPECT_LT(largest_difference(b.parameters[i], a.parameters[i]), 0.1) << exact.parameters().all()[i].name;
+    EXPECT_LT(difference(b.parameters[i], a.parameters[i]), 0.1) << exact.parameters().all()[i].name;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "layers/language_model.h"
 #include "tests/layers/golden_vectors.h"
 #include "tests/small_config.h"
+#include "tests/tensors.h"
 #include "tests/thread_ranks.h"
 
 namespace palimpsest {
@@ -95,7 +96,7 @@ TEST_P(SequenceParallelGolden, LossMemoryAndGradients) {
     const double tolerance = type == DataType::float64 ? 1e-9 : 2e-4;
     double maximum = 0;
     const auto compare = [&](const std::string& what, const std::vector<double>& actual) {
-      const double error = worst(actual, golden.reals(what, actual.size()));
+      const double error = testing::relative_difference(actual, golden.reals(what, actual.size()));
       EXPECT_LE(error, tolerance) << what << " " << name_of(type);
       maximum = std::max(maximum, error);
     };
@@ -207,7 +208,7 @@ TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
                                   [&](LanguageModel& model, MemoryPool&) { model.initialize(trial); });
       EXPECT_NEAR(actual.loss, expected.loss, 1e-9 * expected.loss);
       for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
-        const double error = worst(actual.gradients[i], expected.gradients[i]);
+        const double error = testing::relative_difference(actual.gradients[i], expected.gradients[i]);
         EXPECT_LE(error, 1e-9) << "trial " << trial << ", " << size << " ranks, parameter " << i;
         maximum = std::max(maximum, error);
       }
@@ -215,8 +216,8 @@ TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
       EXPECT_EQ(actual.memories.front().documents, expected.memories.front().documents);
       for (std::size_t layer = 0; layer < 2; ++layer) {
         const auto &mine = actual.memories.front().layers[layer], &theirs = expected.memories.front().layers[layer];
-        EXPECT_LE(worst(mine.matrix.to_doubles(), theirs.matrix.to_doubles()), 1e-9);
-        EXPECT_LE(worst(mine.norm.to_doubles(), theirs.norm.to_doubles()), 1e-9);
+        EXPECT_LE(testing::relative_difference(mine.matrix.to_doubles(), theirs.matrix.to_doubles()), 1e-9);
+        EXPECT_LE(testing::relative_difference(mine.norm.to_doubles(), theirs.norm.to_doubles()), 1e-9);
       }
     }
   }
@@ -269,7 +270,8 @@ TEST_P(SequenceParallel, LowerPrecisionAgreesWithinRounding) {
     const double tolerance = type == DataType::float32 ? 2e-5 : 5e-2;
     EXPECT_NEAR(actual.loss, expected.loss, tolerance * expected.loss);
     for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
-      EXPECT_LE(worst(actual.gradients[i], expected.gradients[i]), tolerance) << i << " " << name_of(type);
+      EXPECT_LE(testing::relative_difference(actual.gradients[i], expected.gradients[i]), tolerance)
+          << i << " " << name_of(type);
     }
   }
 }
@@ -294,8 +296,9 @@ TEST_P(SequenceParallel, TokenLossesAreThoseOfOneRank) {
       const std::vector<double> rest = model.token_losses(rank_pool, second, state, &communicator);
       losses.insert(losses.end(), rest.begin(), rest.end());
       communicator.all_reduce_sum(std::span(losses));
-      EXPECT_LE(worst(losses, expected), 1e-12) << size << " ranks";
-      EXPECT_LE(worst(state.layers[1].matrix.to_doubles(), memory.layers[1].matrix.to_doubles()), 1e-12);
+      EXPECT_LE(testing::relative_difference(losses, expected), 1e-12) << size << " ranks";
+      EXPECT_LE(testing::relative_difference(state.layers[1].matrix.to_doubles(), memory.layers[1].matrix.to_doubles()),
+                1e-12);
     });
   }
 }

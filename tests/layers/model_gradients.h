@@ -1,0 +1,27 @@
+// What a pass over a batch leaves behind, for tests that compare one way to compute it with another.
+#pragma once
+
+#include <vector>
+
+#include "layers/language_model.h"
+
+namespace palimpsest::testing {
+
+struct Gradients {
+  double loss;
+  std::vector<Tensor> parameters;  // in the model's order
+  MemoryState memory;
+};
+
+/// Loss, gradients and the memory after, starting from `memory`.
+inline Gradients gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, MemoryState memory,
+                           PassOptions options) {
+  model.parameters().clear_gradients();
+  Gradients result;
+  result.loss = model.accumulate_gradients(pool, batch, memory, options);
+  result.memory = memory;
+  for (Parameter& parameter : model.parameters()) result.parameters.push_back(parameter.variable.take_gradient());
+  return result;
+}
+
+}  // namespace palimpsest::testing
