@@ -21,6 +21,7 @@
 #include "core/error.h"
 #include "core/matrix_vector.h"
 #include "core/products/blocked_product.h"
+#include "core/products/vectors.h"
 
 namespace palimpsest {
 
@@ -133,6 +134,21 @@ bool bfloat16_instructions() {
     return isa == dnnl::cpu_isa::avx512_core_bf16 || isa == dnnl::cpu_isa::avx512_core_amx;
   }();
   return present;
+}
+
+/// What oneDNN calls what it uses.
+std::string_view library_instructions() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::sse41: return "sse41";
+    case dnnl::cpu_isa::avx: return "avx";
+    case dnnl::cpu_isa::avx2: return "avx2";
+    case dnnl::cpu_isa::avx2_vnni: return "avx2_vnni";
+    case dnnl::cpu_isa::avx512_core: return "avx512_core";
+    case dnnl::cpu_isa::avx512_core_vnni: return "avx512_core_vnni";
+    case dnnl::cpu_isa::avx512_core_bf16: return "avx512_core_bf16";
+    case dnnl::cpu_isa::avx512_core_amx: return "avx512_core_amx";
+    default: return "other";
+  }
 }
 
 void run_dnnl(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
@@ -296,18 +312,6 @@ bool has_native_bfloat16() {
   return library == exact && own == exact;
 }
 
-std::string_view instruction_set() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::sse41: return "sse41";
-    case dnnl::cpu_isa::avx: return "avx";
-    case dnnl::cpu_isa::avx2: return "avx2";
-    case dnnl::cpu_isa::avx2_vnni: return "avx2_vnni";
-    case dnnl::cpu_isa::avx512_core: return "avx512_core";
-    case dnnl::cpu_isa::avx512_core_vnni: return "avx512_core_vnni";
-    case dnnl::cpu_isa::avx512_core_bf16: return "avx512_core_bf16";
-    case dnnl::cpu_isa::avx512_core_amx: return "avx512_core_amx";
-    default: return "other";
-  }
-}
+std::string instruction_set() { return fmt::format("{} (built for {})", library_instructions(), products::built_for); }
 
 }  // namespace palimpsest

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
+#include <string>
 
 #include "core/data_type.h"
 #include "core/tensor.h"
@@ -51,8 +51,9 @@ enum class Output { overwrite, accumulate };
 /// The same shapes, strides and thread count give the same bits. Throws ShapeError on a mismatch.
 void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output = Output::overwrite);
 
-/// The instructions that products use on this machine, like "avx512_core_amx": another set gives other bits.
-std::string_view instruction_set();
+/// The instructions by which results differ, those that oneDNN uses on this machine and those that this program was
+/// built for, like "avx512_core_amx (built for avx512_bf16)": others give other bits.
+std::string instruction_set();
 
 /// Whether this machine multiplies bfloat16 matrices faster than float32 ones: native instructions,
 /// and a product that agrees with float32. Where it does not, matmul of bfloat16 still works, through

@@ -15,8 +15,8 @@ constexpr std::int64_t lanes = 32;
 /// Outputs worked on together, a quarter of the matrix apart: long streams that memory can prefetch side by
 /// side. Neighbouring rows would be streams of a page each, at a third of the speed.
 constexpr std::int64_t streams = 4;
-/// Below this many weights the threads are not worth waking.
-constexpr std::int64_t parallel_from = 1 << 15;
+/// Below this many weights the threads are not worth waking. Unused in builds without OpenMP.
+[[maybe_unused]] constexpr std::int64_t parallel_from = 1 << 15;
 
 /// sums[s] <- x times the row at rows[s].
 template <class T>

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 #include <type_traits>
 
 #ifdef __AVX512BF16__
@@ -26,6 +27,19 @@ inline constexpr int vector_bytes = 64;
 inline constexpr int vector_bytes = 32;
 #else
 inline constexpr int vector_bytes = 16;
+#endif
+
+/// The instructions of the build's target by which results differ.
+#if defined(__AVX512BF16__)
+inline constexpr std::string_view built_for = "avx512_bf16";
+#elif defined(__AVX512F__)
+inline constexpr std::string_view built_for = "avx512";
+#elif defined(__AVX2__) && defined(__FMA__)
+inline constexpr std::string_view built_for = "avx2";
+#elif defined(__AVX__)
+inline constexpr std::string_view built_for = "avx";
+#else
+inline constexpr std::string_view built_for = "sse2";
 #endif
 
 template <class Element>

@@ -31,7 +31,7 @@ struct TrainingState {
   std::string tokenizer_model;  // its bytes, if it has any
   int ranks = 1;
   int threads = 1;              // per rank
-  std::string instruction_set;  // that the products of matrices used
+  std::string instruction_set;  // by which results differ, as core/gemm.h names it
 
   std::unique_ptr<Tokenizer> tokenizer() const { return make_tokenizer(tokenizer_identity, tokenizer_model); }
 };

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -164,6 +165,16 @@ TEST(Matmul, SeesATensorAsAMatrix) {
   EXPECT_EQ(m.columns, 4);
   EXPECT_EQ(m.row_stride, 4);
   EXPECT_EQ(m.data, tensor.raw().data());
+}
+
+TEST(InstructionSet, NamesThoseOfTheMachineAndOfTheBuild) {
+#ifdef __AVX512F__
+  const std::string built_for = "(built for avx512";
+#else
+  const std::string built_for = "(built for avx2)";
+#endif
+  EXPECT_NE(instruction_set().find(built_for), std::string::npos) << instruction_set();
+  EXPECT_NE(instruction_set().front(), '(');
 }
 
 }  // namespace
