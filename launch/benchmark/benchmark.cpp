@@ -55,14 +55,14 @@ class Bench {
         threads_(configure_threads(config.train.threads, communicator)),
         lanes_(plan_lanes(config.train, communicator.size())),
         sequence_ranks_(sequence_group(communicator, config.train.sequence_ranks)),
-        model_(state_pool_, config.model, compute_type(config.train.precision)) {
+        model_(state_pool_, config.model, compute_type(config.train.precision, communicator)) {
     model_.initialize(config.train.seed);
     result_.precision = name_of(model_.compute_type());
     result_.threads = threads_.threads;
     result_.ranks = communicator.size();
     result_.parameters = model_.parameters().elements();
     result_.parameter_bytes = static_cast<std::int64_t>(state_pool_.statistics().bytes_in_use);
-    result_.plan = plan_passes(config, communicator.size(), threads_.ranks_on_host);
+    result_.plan = plan_passes(config, model_.compute_type(), communicator.size(), threads_.ranks_on_host);
     result_.sequence_ranks = static_cast<int>(config.train.sequence_ranks);
   }
 

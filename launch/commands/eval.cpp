@@ -18,6 +18,7 @@
 #include "launch/report.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_log.h"
+#include "launch/training/run_plan.h"
 #include "launch/training/saved_model.h"
 
 namespace palimpsest {
@@ -55,6 +56,9 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   for (const std::string& warning : threads.warnings) log.warn(warning);
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
+  if (const auto text = precision_warning(saved.config.train.precision, saved.model->compute_type()); !text.empty()) {
+    log.warn(text);
+  }
   const RunConfig config =
       std::filesystem::is_regular_file(options.model) ? load_run_config(options.model) : saved.config;
   const TokenFile file(options.data.empty() ? token_file_of(config.data, options.split) : options.data);

@@ -20,6 +20,7 @@
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_log.h"
+#include "launch/training/run_plan.h"
 #include "launch/training/saved_model.h"
 
 namespace palimpsest {
@@ -71,6 +72,9 @@ int generate_text(const Options& options, Communicator& communicator) {
   const std::string prompt = read_prompt(options);
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
+  if (const auto text = precision_warning(saved.config.train.precision, saved.model->compute_type()); !text.empty()) {
+    log.warn(text);
+  }
 
   if (!options.quiet) write_to_stdout(prompt);
   const GenerationResult result =

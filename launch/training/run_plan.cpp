@@ -1,6 +1,7 @@
 #include "launch/training/run_plan.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include <unistd.h>
@@ -92,8 +93,16 @@ StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks) {
   return {config.seed, config.batch_size, config.sequence_length, group_of(rank, config.sequence_ranks) * lanes, lanes};
 }
 
-DataType compute_type(Precision precision) {
-  return precision == Precision::bfloat16 && has_native_bfloat16() ? DataType::bfloat16 : DataType::float32;
+DataType compute_type(Precision precision, Communicator& communicator) {
+  if (precision != Precision::bfloat16) return DataType::float32;
+  std::int64_t ranks_without = has_native_bfloat16() ? 0 : 1;
+  communicator.all_reduce_sum(std::span(&ranks_without, 1));
+  return ranks_without == 0 ? DataType::bfloat16 : DataType::float32;
+}
+
+std::string precision_warning(Precision precision, DataType type) {
+  if (precision != Precision::bfloat16 || type == DataType::bfloat16) return {};
+  return "a machine of this run has no fast or no correct bfloat16 products: computing in float32";
 }
 
 ParameterShares share_parameters(const OptimizerConfig& config, const ParameterList& parameters,
@@ -106,8 +115,7 @@ ReductionOptions reduction_options(const TrainConfig& config) {
   return {static_cast<std::int64_t>(config.gradient_bucket * 1024 * 1024), config.gradient_wire};
 }
 
-PassPlan plan_passes(const RunConfig& config, int ranks, std::int64_t ranks_on_host) {
-  const DataType type = compute_type(config.train.precision);
+PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int64_t ranks_on_host) {
   constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;
   const double host = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const double budget = config.train.memory_budget > 0 ? config.train.memory_budget * gibibyte

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -42,8 +43,11 @@ RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks);
 /// The lanes that one rank reads.
 StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks);
 
-/// What the model computes in: float32 where the machine has no fast bfloat16 products.
-DataType compute_type(Precision precision);
+/// What the model computes in on every rank: float32 where one of them has no fast and correct bfloat16 products.
+/// Collective.
+DataType compute_type(Precision precision, Communicator& communicator);
+/// What to tell the user where that is not what `precision` asks for; else empty.
+std::string precision_warning(Precision precision, DataType type);
 
 /// Which elements of the parameters this rank updates: all, unless optimizer.sharded.
 ParameterShares share_parameters(const OptimizerConfig& config, const ParameterList& parameters,
@@ -53,6 +57,6 @@ ParameterShares share_parameters(const OptimizerConfig& config, const ParameterL
 ReductionOptions reduction_options(const TrainConfig& config);
 
 /// Schedule and recomputation of a rank's micro batches, the automatic ones chosen by train.memory_budget.
-PassPlan plan_passes(const RunConfig& resolved, int ranks, std::int64_t ranks_on_host);
+PassPlan plan_passes(const RunConfig& resolved, DataType type, int ranks, std::int64_t ranks_on_host);
 
 }  // namespace palimpsest

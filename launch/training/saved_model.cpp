@@ -24,8 +24,8 @@ SavedModel read_model(const Checkpoint& checkpoint, Communicator& communicator, 
   } catch (const Error& error) {
     throw FileError(fmt::format("{}: {}", checkpoint.path().string(), error.what()));
   }
-  saved.model =
-      std::make_unique<LanguageModel>(pool, saved.config.model.resolved(), compute_type(saved.config.train.precision));
+  saved.model = std::make_unique<LanguageModel>(pool, saved.config.model.resolved(),
+                                                compute_type(saved.config.train.precision, communicator));
   StateDictionary targets;
   std::vector<std::string> names;
   for (const Parameter& parameter : saved.model->parameters()) {

@@ -58,7 +58,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
       directory_(config_.train.run_directory),
       time_limit_(config_.train.time_limit),
       spikes_(config_.loss_spike),
-      model_(state_pool_, config_.model, compute_type(config_.train.precision)),
+      model_(state_pool_, config_.model, compute_type(config_.train.precision, communicator)),
       stream_(train_file_, plan_stream(config_.train, communicator.rank(), communicator.size())),
       checkpointer_(
           CheckpointStore(directory_.checkpoints(), {config_.checkpoint.keep_last, config_.checkpoint.keep_every},
@@ -93,9 +93,9 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
   threads_ = plan.threads;
   placements_ = describe_placements(plan.placements);
   for (const std::string& warning : plan.warnings) log_.warn(warning);
-  pass_plan_ = plan_passes(config_, communicator_.size(), plan.ranks_on_host);
-  if (config_.train.precision == Precision::bfloat16 && model_.compute_type() != DataType::bfloat16) {
-    log_.warn("this machine has no fast or no correct bfloat16 products: computing in float32");
+  pass_plan_ = plan_passes(config_, model_.compute_type(), communicator_.size(), plan.ranks_on_host);
+  if (const auto text = precision_warning(config_.train.precision, model_.compute_type()); !text.empty()) {
+    log_.warn(text);
   }
 
   model_.initialize(config_.train.seed);

@@ -1,8 +1,10 @@
 """Ranks that share a batch compute what one process computes, however their gradients travel."""
+import subprocess
 import unittest
 
-from harness import EndToEndTest
+from harness import PROGRAM, TIMEOUT, EndToEndTest, environment, job
 
+OLD = "DNNL_MAX_CPU_ISA=AVX2"  # as if on a machine without bfloat16 instructions
 TRAIN = {"batch_size": 8, "sequence_length": 32, "steps": 4}
 
 
@@ -50,6 +52,16 @@ class DataParallel(EndToEndTest):
         expected, rounded = self.train("float32-wire", 2), self.train("bfloat16-wire", 2, {"gradient_wire": "bfloat16"})
         self.assertNotEqual(expected, rounded)
         self.assert_close(expected, rounded, 1e-3)
+
+    def test_a_machine_without_bfloat16_makes_all_ranks_compute_in_float32(self):
+        expected = self.train("float32", 2)
+        for name, environments in {"first": ([OLD], []), "second": ([], [OLD])}.items():
+            config = self.config(name, train=TRAIN | {"precision": "bfloat16"})
+            lines = [["env", *settings, PROGRAM, "train", config] for settings in environments]
+            result = subprocess.run(job(*lines), capture_output=True, text=True, env=environment(), timeout=TIMEOUT)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("bfloat16 products: computing in float32", result.stdout + result.stderr)
+            self.assert_close(expected, self.losses(name), 1e-5)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,9 @@ TEST(PassPlan, SharedSequencesRunInParallelAndTakeLessMemory) {
   config.train.batch_size = 1;
   config.train.sequence_length = 64;
   config.train.memory_budget = 1e-9;
-  EXPECT_EQ(plan_passes(config, 1, 1).schedule, Schedule::sequential);
+  EXPECT_EQ(plan_passes(config, DataType::float32, 1, 1).schedule, Schedule::sequential);
   config.train.sequence_ranks = 4;
-  const PassPlan shared = plan_passes(config, 4, 4);
+  const PassPlan shared = plan_passes(config, DataType::float32, 4, 4);
   EXPECT_EQ(shared.schedule, Schedule::parallel);
   EXPECT_EQ(shared.recompute, Recompute::block);
   EXPECT_EQ(shared.bytes, pass_bytes(config.model, 1, 16, DataType::float32, Schedule::parallel, Recompute::block));
