@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/kernels/attention_backward.h"
 #include "core/kernels/attention_tiles.h"
 
 namespace palimpsest {
@@ -96,115 +97,28 @@ void local_attention_backward(MemoryPool& pool, const SequenceLayout& layout, He
                               HeadRows<const T> key, HeadRows<const T> value, const RotaryTable& table,
                               HeadRows<const T> output, const accumulate_t<T>* log_sum_exp, HeadRows<const T> d_output,
                               HeadGradient<T> d_query, HeadGradient<T> d_key, HeadGradient<T> d_value) {
-  using A = accumulate_t<T>;
-  constexpr std::int64_t width = tile_columns<T>;
-  const std::int64_t d = query.head_size, heads = query.heads, kv_heads = key.heads, group_heads = heads / kv_heads;
-  const std::int64_t stride = row_stride<T>(d), columns = padded_columns<T>(d), longest = longest_padded_span(layout);
-  const A scale = A(1) / std::sqrt(static_cast<A>(d));
-  Scratch scratch(pool, (2 * longest + 4 * tile) * stride * sizeof(T) + (longest + 2 * tile) * columns * sizeof(T) +
-                            (2 * longest + tile) * columns * sizeof(A) + 3 * block * tile * sizeof(T) + 16 * 64);
-  A ones[tile_rows];  // sums only grow
-  std::fill_n(ones, tile_rows, A(1));
+  const std::int64_t kv_heads = key.heads, group_heads = query.heads / kv_heads;
+  Scratch scratch(pool, SpanBackward<T>::scratch_bytes(longest_padded_span(layout), query.head_size));
   const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t task = 0; task < tasks; ++task) {
     const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
-    const std::int64_t kv_head = task % kv_heads, padded = round_up(span.length, tile_rows);
-    Scratch::Taker pieces(scratch);
-    T* const k = pieces.template take<T>(padded * stride);
-    T* const v = pieces.template take<T>(padded * stride);
-    T* const k_packed = pieces.template take<T>(padded * columns);
-    A* const dk = pieces.template take<A>(padded * columns);
-    A* const dv = pieces.template take<A>(padded * columns);
-    T* const q = pieces.template take<T>(tile * stride);
-    T* const d_out = pieces.template take<T>(tile * stride);
-    T* const q_transposed = pieces.template take<T>(tile * stride);
-    T* const d_out_transposed = pieces.template take<T>(tile * stride);
-    T* const q_packed = pieces.template take<T>(tile * columns);
-    T* const d_out_packed = pieces.template take<T>(tile * columns);
-    A* const dq = pieces.template take<A>(tile * columns);
-    T* const probabilities = pieces.template take<T>(block * tile);  // (keys, queries)
-    T* const d_scores = pieces.template take<T>(block * tile);
-    T* const d_scores_interleaved = pieces.template take<T>(block * tile);
-    load_rows(key.at(span.begin, kv_head), key.stride(), span.length, padded, d, &table, span.position, k);
-    load_rows<T>(value.at(span.begin, kv_head), value.stride(), span.length, padded, d, nullptr, 0, v);
-    pack_rows<T>(k, stride, padded, d, columns, k_packed, columns * group<T>);
-    std::fill(dk, dk + padded * columns, A(0));
-    std::fill(dv, dv + padded * columns, A(0));
+    const std::int64_t kv_head = task % kv_heads;
+    SpanBackward<T> pass(Scratch::Taker(scratch), span, table);
+    pass.load_keys(key, value, kv_head);
     for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
       for (std::int64_t begin = 0; begin < span.length; begin += tile) {
-        const std::int64_t rows = std::min(tile, span.length - begin), row = span.begin + begin;
-        const std::int64_t panels = (rows + width - 1) / width, padded_rows = panels * width;
-        load_rows(query.at(row, head), query.stride(), rows, padded_rows, d, &table, span.position + begin, q);
-        load_rows<T>(d_output.at(row, head), d_output.stride(), rows, padded_rows, d, nullptr, 0, d_out);
-        transpose_tile(q, panels, d, q_transposed);
-        transpose_tile(d_out, panels, d, d_out_transposed);
-        pack_rows<T>(q, stride, padded_rows, d, columns, q_packed, columns * group<T>);
-        pack_rows<T>(d_out, stride, padded_rows, d, columns, d_out_packed, columns * group<T>);
-        std::fill_n(dq, tile * columns, A(0));
-        A lse[tile], along[tile];  // rows that only fill up the tile get probabilities of zero
-        std::fill_n(lse, tile, std::numeric_limits<A>::infinity());
-        std::fill_n(along, tile, A(0));
-        for (std::int64_t i = 0; i < rows; ++i) {
-          lse[i] = log_sum_exp[(row + i) * heads + head];
-          const T* const out = output.at(row + i, head);
-          A sum = 0;
-#pragma omp simd reduction(+ : sum)
-          for (std::int64_t j = 0; j < d; ++j) sum += static_cast<A>(out[j]) * static_cast<A>(d_out[i * stride + j]);
-          along[i] = sum;
+        pass.load_queries(query, output, d_output, log_sum_exp, head, begin);
+        for (std::int64_t first = 0; first < pass.keys(); first += block) {
+          const std::int64_t last = std::min(first + block, pass.keys());
+          pass.score_block(first, last);
+          pass.add_to_key_gradients(first, last);
+          pass.add_to_query_gradients(first, last);
         }
-        for (std::int64_t first = 0; first < begin + rows; first += block) {
-          const std::int64_t last = std::min(first + block, begin + rows);
-          for (std::int64_t j = 0; j < panels; ++j) {
-            const std::int64_t from = begin + j * width;
-            const std::int64_t keys = round_up(std::min(last, from + width) - first, tile_rows);
-            for (std::int64_t i = 0; i < keys; i += tile_rows) {
-              A p[tile_rows * width], ds[tile_rows * width];
-              score_panel(k + (first + i) * stride, q_transposed + j * width * stride, d, p, width);
-              score_panel(v + (first + i) * stride, d_out_transposed + j * width * stride, d, ds, width);
-              for (std::int64_t r = 0; r < tile_rows; ++r) {
-                const auto hidden = static_cast<int>(std::min(first + i + r - from, width));
-                const std::int64_t at = (i + r) * tile + j * width;
-                A *const p_row = p + r * width, *const ds_row = ds + r * width;
-#pragma omp simd
-                for (int l = 0; l < static_cast<int>(width); ++l) {
-                  const A weight = l < hidden ? A(0) : vector_exp(p_row[l] * scale - lse[j * width + l]);
-                  probabilities[at + l] = static_cast<T>(weight);
-                  ds_row[l] = weight * (ds_row[l] - along[j * width + l]) * scale;
-                  d_scores[at + l] = static_cast<T>(ds_row[l]);
-                }
-              }
-              for (std::int64_t r = 0; group < T >> 1 && r < tile_rows; r += group<T>) {
-                interleave(ds + r * width, width, d_scores_interleaved + (i + r) * tile + j * width * group<T>);
-              }
-            }
-          }
-          for (std::int64_t i = first; i < last; i += tile_rows) {
-            const std::int64_t seen_from = std::max<std::int64_t>(0, i - begin);  // by the first query of the tile
-            const std::int64_t units = (rows - seen_from + group<T> - 1) / group<T>;
-            if (units <= 0) break;
-            const std::int64_t at = (i - first) * tile + seen_from, packed = seen_from * columns;
-            add_product<T, LeftLayout::rows>(probabilities + at, tile, d_out_packed + packed, units, columns,
-                                             dv + i * columns, ones);
-            add_product<T, LeftLayout::rows>(d_scores + at, tile, q_packed + packed, units, columns, dk + i * columns,
-                                             ones);
-          }
-          for (std::int64_t i = 0; i < rows; i += tile_rows) {
-            const std::int64_t keys = std::min(last, begin + i + tile_rows) - first;
-            if (keys <= 0) continue;
-            add_product<T, LeftLayout::interleaved>((group<T> == 1 ? d_scores : d_scores_interleaved) + i * group<T>,
-                                                    tile * group<T>, k_packed + first * columns,
-                                                    (keys + group<T> - 1) / group<T>, columns, dq + i * columns, ones);
-          }
-        }
-        rotate(dq, columns, dq, columns, rows, span.position + begin, table, true);
-        store_rows(dq, columns, rows, d, d_query.rows.at(row, head), d_query.rows.stride(), d_query.accumulate);
+        pass.store_query_gradients(d_query, head);
       }
     }
-    rotate(dk, columns, dk, columns, span.length, span.position, table, true);
-    store_rows(dk, columns, span.length, d, d_key.rows.at(span.begin, kv_head), d_key.rows.stride(), d_key.accumulate);
-    store_rows(dv, columns, span.length, d, d_value.rows.at(span.begin, kv_head), d_value.rows.stride(),
-               d_value.accumulate);
+    pass.store_key_gradients(d_key, d_value, kv_head);
   }
 }
 

@@ -1,0 +1,185 @@
+// What backward of local_attention.cpp does with one span of tokens and one key/value head.
+#pragma once
+
+#include "core/kernels/attention_tiles.h"
+#include "core/kernels/local_attention.h"
+
+namespace palimpsest::attention_tiles {
+
+/// A tile of queries after the other goes past the span's keys, block by block:
+///
+///   load_queries;  for each block: score_block, add_to_key_gradients, add_to_query_gradients;  store_query_gradients
+///
+/// The operands lie as the products want them, in the calling thread's scratch memory.
+template <class T>
+class SpanBackward {
+ public:
+  using A = accumulate_t<T>;
+
+  /// Bytes of scratch memory for spans of up to `longest` tokens, padded to tiles' rows.
+  static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
+    const auto narrow = static_cast<std::int64_t>(sizeof(T)), wide = static_cast<std::int64_t>(sizeof(A));
+    return (2 * longest + 4 * tile) * row_stride<T>(d) * narrow + (longest + 2 * tile) * padded_columns<T>(d) * narrow +
+           (2 * longest + tile) * padded_columns<T>(d) * wide + 3 * block * tile * narrow + 16 * 64;
+  }
+
+  SpanBackward(Scratch::Taker pieces, const Span& span, const RotaryTable& table)
+      : span_(span),
+        table_(table),
+        d_(table.head_size()),
+        stride_(row_stride<T>(d_)),
+        columns_(padded_columns<T>(d_)),
+        padded_(round_up(span.length, tile_rows)),
+        scale_(A(1) / std::sqrt(static_cast<A>(d_))),
+        k_(pieces.take<T>(padded_ * stride_)),
+        v_(pieces.take<T>(padded_ * stride_)),
+        k_packed_(pieces.take<T>(padded_ * columns_)),
+        dk_(pieces.take<A>(padded_ * columns_)),
+        dv_(pieces.take<A>(padded_ * columns_)),
+        q_(pieces.take<T>(tile * stride_)),
+        d_out_(pieces.take<T>(tile * stride_)),
+        q_transposed_(pieces.take<T>(tile * stride_)),
+        d_out_transposed_(pieces.take<T>(tile * stride_)),
+        q_packed_(pieces.take<T>(tile * columns_)),
+        d_out_packed_(pieces.take<T>(tile * columns_)),
+        dq_(pieces.take<A>(tile * columns_)),
+        probabilities_(pieces.take<T>(block * tile)),
+        d_scores_(pieces.take<T>(block * tile)),
+        d_scores_interleaved_(pieces.take<T>(block * tile)) {
+    std::fill_n(ones_, tile_rows, A(1));
+  }
+
+  void load_keys(const HeadRows<const T>& key, const HeadRows<const T>& value, std::int64_t kv_head) {
+    load_rows(key.at(span_.begin, kv_head), key.stride(), span_.length, padded_, d_, &table_, span_.position, k_);
+    load_rows<T>(value.at(span_.begin, kv_head), value.stride(), span_.length, padded_, d_, nullptr, 0, v_);
+    pack_rows<T>(k_, stride_, padded_, d_, columns_, k_packed_, columns_ * group<T>);
+    std::fill(dk_, dk_ + padded_ * columns_, A(0));
+    std::fill(dv_, dv_ + padded_ * columns_, A(0));
+  }
+
+  /// The tile of up to `tile` queries of `head` from the span's token `begin` on.
+  void load_queries(const HeadRows<const T>& query, const HeadRows<const T>& output, const HeadRows<const T>& d_output,
+                    const A* log_sum_exp, std::int64_t head, std::int64_t begin) {
+    begin_ = begin;
+    rows_ = std::min(tile, span_.length - begin);
+    panels_ = (rows_ + width - 1) / width;
+    const std::int64_t row = span_.begin + begin, padded = panels_ * width;
+    load_rows(query.at(row, head), query.stride(), rows_, padded, d_, &table_, span_.position + begin, q_);
+    load_rows<T>(d_output.at(row, head), d_output.stride(), rows_, padded, d_, nullptr, 0, d_out_);
+    transpose_tile(q_, panels_, d_, q_transposed_);
+    transpose_tile(d_out_, panels_, d_, d_out_transposed_);
+    pack_rows<T>(q_, stride_, padded, d_, columns_, q_packed_, columns_ * group<T>);
+    pack_rows<T>(d_out_, stride_, padded, d_, columns_, d_out_packed_, columns_ * group<T>);
+    std::fill_n(dq_, tile * columns_, A(0));
+    // Rows that only fill up the tile get probabilities of zero.
+    std::fill_n(log_sum_exp_, tile, std::numeric_limits<A>::infinity());
+    std::fill_n(along_, tile, A(0));
+    for (std::int64_t i = 0; i < rows_; ++i) {
+      log_sum_exp_[i] = log_sum_exp[(row + i) * query.heads + head];
+      const T *const out = output.at(row + i, head), *const d_out = d_out_ + i * stride_;
+      A sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t j = 0; j < d_; ++j) sum += static_cast<A>(out[j]) * static_cast<A>(d_out[j]);
+      along_[i] = sum;
+    }
+  }
+
+  /// Keys that the tile's queries see.
+  std::int64_t keys() const { return begin_ + rows_; }
+
+  /// P and dS of the tile and keys [first, last), where a panel of queries sees any of a tile of them.
+  void score_block(std::int64_t first, std::int64_t last) {
+    for (std::int64_t panel = 0; panel < panels_; ++panel) {
+      const std::int64_t seen = round_up(std::min(last, begin_ + (panel + 1) * width) - first, tile_rows);
+      for (std::int64_t i = 0; i < seen; i += tile_rows) score_tile(first, i, panel);
+    }
+  }
+
+  /// dV += P^T dO and dK += dS^T Q: (keys, queries) as they lie, from the first query on that sees a key.
+  void add_to_key_gradients(std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; i += tile_rows) {
+      const std::int64_t seen_from = std::max<std::int64_t>(0, i - begin_);
+      const std::int64_t units = (rows_ - seen_from + group<T> - 1) / group<T>;
+      if (units <= 0) break;
+      const std::int64_t at = (i - first) * tile + seen_from, packed = seen_from * columns_;
+      add_product<T, LeftLayout::rows>(probabilities_ + at, tile, d_out_packed_ + packed, units, columns_,
+                                       dv_ + i * columns_, ones_);
+      add_product<T, LeftLayout::rows>(d_scores_ + at, tile, q_packed_ + packed, units, columns_, dk_ + i * columns_,
+                                       ones_);
+    }
+  }
+
+  /// dQ += dS K, up to the last key that a query sees.
+  void add_to_query_gradients(std::int64_t first, std::int64_t last) {
+    const T* const d_scores = group<T> == 1 ? d_scores_ : d_scores_interleaved_;
+    for (std::int64_t i = 0; i < rows_; i += tile_rows) {
+      const std::int64_t seen = std::min(last, begin_ + i + tile_rows) - first;
+      if (seen <= 0) continue;
+      add_product<T, LeftLayout::interleaved>(d_scores + i * group<T>, tile * group<T>, k_packed_ + first * columns_,
+                                              (seen + group<T> - 1) / group<T>, columns_, dq_ + i * columns_, ones_);
+    }
+  }
+
+  void store_query_gradients(const HeadGradient<T>& d_query, std::int64_t head) {
+    rotate(dq_, columns_, dq_, columns_, rows_, span_.position + begin_, table_, true);
+    store_gradients(dq_, rows_, d_query, span_.begin + begin_, head);
+  }
+
+  void store_key_gradients(const HeadGradient<T>& d_key, const HeadGradient<T>& d_value, std::int64_t kv_head) {
+    rotate(dk_, columns_, dk_, columns_, span_.length, span_.position, table_, true);
+    store_gradients(dk_, span_.length, d_key, span_.begin, kv_head);
+    store_gradients(dv_, span_.length, d_value, span_.begin, kv_head);
+  }
+
+ private:
+  static constexpr std::int64_t width = tile_columns<T>;
+
+  /// P and dS of one panel of queries and the tile of keys that stands `i` keys into the block.
+  void score_tile(std::int64_t first, std::int64_t i, std::int64_t panel) {
+    A p[tile_rows * width], ds[tile_rows * width];
+    const std::int64_t queries = panel * width;
+    score_panel(k_ + (first + i) * stride_, q_transposed_ + queries * stride_, d_, p, width);
+    score_panel(v_ + (first + i) * stride_, d_out_transposed_ + queries * stride_, d_, ds, width);
+    const A *const log_sum_exp = log_sum_exp_ + queries, *const along = along_ + queries, scale = scale_;
+    for (std::int64_t r = 0; r < tile_rows; ++r) {
+      const auto hidden = static_cast<int>(std::min(first + i + r - (begin_ + queries), width));
+      A *const p_row = p + r * width, *const ds_row = ds + r * width;
+      T* const probabilities = probabilities_ + (i + r) * tile + queries;
+      T* const d_scores = d_scores_ + (i + r) * tile + queries;
+#pragma omp simd
+      for (int l = 0; l < static_cast<int>(width); ++l) {
+        const A weight = l < hidden ? A(0) : vector_exp(p_row[l] * scale - log_sum_exp[l]);
+        probabilities[l] = static_cast<T>(weight);
+        ds_row[l] = weight * (ds_row[l] - along[l]) * scale;
+        d_scores[l] = static_cast<T>(ds_row[l]);
+      }
+    }
+    if constexpr (group < T >> 1) {
+      for (std::int64_t r = 0; r < tile_rows; r += group<T>) {
+        interleave(ds + r * width, width, d_scores_interleaved_ + (i + r) * tile + queries * group<T>);
+      }
+    }
+  }
+
+  void store_gradients(const A* gradients, std::int64_t rows, const HeadGradient<T>& to, std::int64_t row,
+                       std::int64_t head) {
+    store_rows(gradients, columns_, rows, d_, to.rows.at(row, head), to.rows.stride(), to.accumulate);
+  }
+
+  const Span& span_;
+  const RotaryTable& table_;
+  std::int64_t d_, stride_, columns_, padded_;
+  A scale_;
+  // The span's keys and values, keys (key, d) as a right operand as well, and the sums of both gradients.
+  T *k_, *v_, *k_packed_;
+  A *dk_, *dv_;
+  // The tile's queries and gradients of outputs: rows, as right operands by columns (d, query) and by rows (query, d).
+  T *q_, *d_out_, *q_transposed_, *d_out_transposed_, *q_packed_, *d_out_packed_;
+  A* dq_;
+  T *probabilities_, *d_scores_, *d_scores_interleaved_;  // of a block: (keys, queries)
+  std::int64_t begin_ = 0, rows_ = 0, panels_ = 0;
+  A log_sum_exp_[tile], along_[tile];  // along: of each query the sum of dO O
+  A ones_[tile_rows];                  // sums only grow
+};
+
+}  // namespace palimpsest::attention_tiles
