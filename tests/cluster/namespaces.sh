@@ -120,9 +120,24 @@ run() {
   [ "$program" = palimpsest ] || options=(--program "$program")
   up
   trap down EXIT
+  # In a process group of its own: a signal reaches it once, through here, and the nodes stay until its ranks are gone;
+  # mpirun would wait for them for a minute if their machines vanished.
+  set -m
   # The nodes' one core each is what --bind none inherits; Open MPI's own binding would not see it.
   OMPI_MCA_plm_rsh_agent="$self enter" "$run_sh" --hosts "$(nodes_up | paste -sd,)" --bind none \
-    --ranks-per-node "$ranks_per_node" --threads "$threads" --interface "$network.0/24" "${options[@]}" -- "$@"
+    --ranks-per-node "$ranks_per_node" --threads "$threads" --interface "$network.0/24" "${options[@]}" -- "$@" &
+  local job=$! signal code
+  set +m
+  for signal in INT TERM HUP USR1; do
+    # shellcheck disable=SC2064  # expanded now: each signal its own
+    trap "kill -$signal $job 2>/dev/null || true" "$signal"
+  done
+  while :; do
+    code=0
+    wait "$job" || code=$?
+    kill -0 "$job" 2>/dev/null || break  # else a signal has interrupted the wait
+  done
+  return "$code"
 }
 
 command=${1:-}

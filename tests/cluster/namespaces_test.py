@@ -72,6 +72,19 @@ class Namespaces(EndToEndTest):
         self.assertIn("palimpsest: error: rank 1 of 2 on node2: /no/such/file.h5", error)
         self.assert_nothing_left()
 
+    def test_a_signal_ends_the_ranks_before_the_nodes(self):
+        process = subprocess.Popen([str(part) for part in (NAMESPACES, "run", "--", PROGRAM, "train", self.config("limited"), "--set",
+                                                           "train.steps=100000")],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
+        self.wait_for_step("limited", 3)
+        process.terminate()
+        output, errors = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 138, output + errors)
+        self.assertEqual(errors, "run.sh: SIGTERM: asking the ranks to save a checkpoint and stop\n")
+        step = self.metrics("limited")[-1]["step"]
+        self.assertEqual(self.manifest("limited", step)["step"], step)
+        self.assert_nothing_left()
+
     def test_a_run_outlives_a_node(self):
         self.addCleanup(self.nodes, "down")
         self.nodes("up", "--nodes", 2)
