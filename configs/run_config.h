@@ -33,6 +33,7 @@ struct TrainConfig {
   bool overlap_gradients = true;    // gradients and shared-out parameters travel behind computation
   double gradient_bucket = 1;       // MiB
   WireType gradient_wire = WireType::float32;
+  bool overlap_memory = true;  // states of memory travel behind local attention where ranks share a sequence
   std::int64_t log_every = 10;
   double time_limit = 0;                // seconds after which the run stops with a checkpoint; 0: none
   std::int64_t max_skipped_steps = 10;  // so many in a row end the run

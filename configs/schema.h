@@ -118,6 +118,9 @@ void describe_train(Config& train, Visitor& visitor) {
                 Choices{Choice{"float32", WireType::float32}, Choice{"bfloat16", WireType::bfloat16}},
                 "Type that gradients travel in between ranks. `bfloat16` halves the bytes: every rank's gradient is "
                 "rounded, the sum is float32 and rounded once more (each time by at most 2^-8 of its size).");
+  visitor.field("overlap_memory", train.overlap_memory, Boolean{},
+                "Whether ranks that share a sequence compute local attention while the memory's states travel between "
+                "them. The bits are the same.");
   visitor.field("log_every", train.log_every, between<std::int64_t>(1, max_count), "Steps between progress lines.");
   visitor.field(
       "time_limit", train.time_limit, Duration{},

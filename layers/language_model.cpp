@@ -199,8 +199,9 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
 /// What this rank holds of the batch; empty where it has the sequences alone.
 SequenceGroup LanguageModel::share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const {
   if (ranks == nullptr || ranks->size() == 1) return {};
-  return {ranks, std::make_shared<const SequenceShare>(share_sequence(
-                     batch.documents, memory.documents, config_.segment_length, ranks->rank(), ranks->size()))};
+  return {.ranks = ranks,
+          .share = std::make_shared<const SequenceShare>(share_sequence(
+              batch.documents, memory.documents, config_.segment_length, ranks->rank(), ranks->size()))};
 }
 
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
@@ -224,7 +225,8 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
                                            const PassOptions& options) {
   check_batch(batch, memory, config_);
   const bool recomputing = options.recompute == Recompute::segment;
-  const SequenceGroup sequence = share(batch, memory, options.sequence_ranks);
+  SequenceGroup sequence = share(batch, memory, options.sequence_ranks);
+  sequence.overlaps = options.overlap_memory;
   if (sequence && recomputing) throw ConfigError("ranks that share a sequence cannot recompute it segment by segment");
   const bool sequential = !sequence && (recomputing || options.schedule == Schedule::sequential);
   const std::int64_t step = sequential ? config_.segment_length : batch.tokens;

@@ -66,6 +66,8 @@ struct PassOptions {
   /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
   /// on its run of segments, all at once (the parallel schedule).
   Communicator* sequence_ranks = nullptr;
+  /// Whether they compute while the memory's states travel between them, with the same bits.
+  bool overlap_memory = true;
 };
 
 }  // namespace palimpsest

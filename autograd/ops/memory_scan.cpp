@@ -232,6 +232,7 @@ class SharedMemoryWrite::Pass {
   void begin_exchange() {
     all_ = Tensor(pool_, Shape{group_.share->ranks, mine_.elements()}, state_type_);
     transfer_ = group_.ranks->begin_all_gather(std::as_const(mine_).raw(), all_.raw());
+    if (!group_.overlaps) transfer_.wait();
   }
 
   template <class A>

@@ -14,6 +14,8 @@ namespace palimpsest {
 struct SequenceGroup {
   Communicator* ranks = nullptr;
   std::shared_ptr<const SequenceShare> share;
+  /// Whether an exchange goes on while its caller computes; else it is over before a step returns.
+  bool overlaps = true;
 
   explicit operator bool() const { return ranks != nullptr; }
   LayoutPointer layout() const { return {share, &share->layout}; }

@@ -52,7 +52,8 @@ void TrainingSteps::accumulate_gradients(OperatorProfile* profile) {
                         .recompute = setting_.plan.recompute,
                         .loss_scale = scale,
                         .profile = profile,
-                        .sequence_ranks = sequence_ranks_};
+                        .sequence_ranks = sequence_ranks_,
+                        .overlap_memory = train.overlap_memory};
     if (lane == 0) options.events.needed = [&](std::size_t begin, std::size_t end) { update_.wait_for(begin, end); };
     if (train.overlap_gradients && lane + batch_.lanes == setting_.lanes.per_rank) {
       options.events.gradients_final = [&](std::size_t begin, std::size_t end) { reducer_.begin(begin, end); };

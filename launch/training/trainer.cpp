@@ -228,7 +228,8 @@ double Trainer::accumulate_gradients(const TokenBatch& batch, double loss_scale)
     PassOptions options{.schedule = pass_plan_.schedule,
                         .recompute = pass_plan_.recompute,
                         .loss_scale = loss_scale,
-                        .sequence_ranks = sequence_ranks_.get()};
+                        .sequence_ranks = sequence_ranks_.get(),
+                        .overlap_memory = config_.train.overlap_memory};
     // Gradients are final in the last micro batch only: there they leave while backward goes on.
     if (config_.train.overlap_gradients && i + 1 == memories_.size()) {
       options.events.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_->begin(begin, end); };
