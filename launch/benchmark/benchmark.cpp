@@ -110,7 +110,18 @@ class Bench {
     result_.tokens_per_step = lanes_.per_rank * config_.train.sequence_length / config_.train.sequence_ranks;
     result_.model_flops_per_token = training_flops_per_token(config_.model, config_.train.sequence_length);
     const TrainingSteps::Setting setting{config_, result_.plan, lanes_, model_, state_pool_, step_pool_};
-    if (communicator_.size() > 1 && options_.alone_steps > 0) measure_alone(setting);
+    // Before and after, since the speed of shared machines drifts.
+    const bool alone = communicator_.size() > 1 && options_.alone_steps > 0;
+    std::vector<double> alone_seconds;
+    if (alone) measure_alone(setting, 1, alone_seconds);
+    measure_together(setting);
+    if (alone) measure_alone(setting, 0, alone_seconds);
+    if (alone_seconds.empty()) return;
+    const std::int64_t tokens = lanes_.per_rank * config_.train.sequence_length;
+    result_.alone_tokens_per_second = static_cast<double>(tokens) / median(alone_seconds);
+  }
+
+  void measure_together(const TrainingSteps::Setting& setting) {
     TrainingSteps steps(setting, communicator_, sequence_ranks_.get());
     measure(options_.warm_up, options_.steps,
             [&](bool counts) { steps.step(counts ? &result_ : nullptr, options_.steps); });
@@ -121,22 +132,19 @@ class Bench {
     result_.communication_alone_seconds = steps.communication_alone();
   }
 
-  /// The same lanes, whole sequences of them, on rank 0 while the others sleep.
-  void measure_alone(const TrainingSteps::Setting& setting) {
+  /// The same lanes, whole sequences of them, on rank 0 while the others sleep. Adds its times to `seconds`.
+  void measure_alone(const TrainingSteps::Setting& setting, int warm_up, std::vector<double>& seconds) {
     const std::byte mine{};
     std::vector<std::byte> all(static_cast<std::size_t>(communicator_.size()));
     if (communicator_.is_root()) {
       const auto single = single_process();
       TrainingSteps steps(setting, *single, nullptr);
-      steps.step(nullptr, 1);
-      std::vector<double> seconds;
+      for (int i = 0; i < warm_up; ++i) steps.step(nullptr, 1);
       for (std::int64_t i = 0; i < options_.alone_steps; ++i) {
         const auto start = Clock::now();
         steps.step(nullptr, 1);
         seconds.push_back(seconds_since(start));
       }
-      const std::int64_t tokens = lanes_.per_rank * config_.train.sequence_length;
-      result_.alone_tokens_per_second = static_cast<double>(tokens) / median(seconds);
     }
     Transfer done = communicator_.begin_all_gather(std::span(&mine, 1), all);
     while (!done.done()) std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -20,7 +20,7 @@ struct BenchmarkOptions {
   std::int64_t steps = 5;        // measured
   std::int64_t warm_up = 2;      // before them
   std::int64_t context = 1000;   // tokens before the generated ones
-  std::int64_t alone_steps = 0;  // of rank 0 with the others asleep, for comparison, after one that does not count
+  std::int64_t alone_steps = 0;  // of rank 0 with the others asleep, for comparison: so many before, as many after
 };
 
 struct BenchmarkResult {

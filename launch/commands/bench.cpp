@@ -56,8 +56,8 @@ Command add_bench_command(CLI::App& program) {
   command
       ->add_option(
           "--alone-steps", options->alone_steps,
-          "With --ranks-report: steps of one rank before, the others asleep, by which the efficiency of all is "
-          "measured; 0: none")
+          "With --ranks-report: steps of one rank before and as many after, the others asleep, by which the "
+          "efficiency of all is measured; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->needs(ranks_report)
       ->capture_default_str();
