@@ -50,8 +50,8 @@ TransferEngine::~TransferEngine() {
 Transfer TransferEngine::start(std::shared_ptr<Task> task) {
   {
     const std::lock_guard lock(mutex_);
-    tasks_.push_back(task);
-    advance_all();
+    started_.push_back(task);
+    ++under_way_;
     if (with_thread_ && !thread_.joinable()) {
       // Signals are the business of the threads that were there before.
       sigset_t all, before;
@@ -62,6 +62,8 @@ Transfer TransferEngine::start(std::shared_ptr<Task> task) {
     }
   }
   wake_.notify_all();
+  // Where there is a thread even the first messages are its business: the caller goes on computing.
+  if (!with_thread_) advance_all();
   return Transfer(std::make_unique<Handle>(shared_from_this(), std::move(task)));
 }
 
@@ -70,14 +72,17 @@ void TransferEngine::run() {
   auto pause = shortest_pause;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    if (tasks_.empty() || waiting_ > 0) {
+    if (under_way_ == 0 || waiting_ > 0) {
       wake_.wait(lock);
       pause = shortest_pause;
-    } else if (advance_all()) {
+      continue;
+    }
+    lock.unlock();
+    const bool moved = advance_all();
+    lock.lock();
+    if (moved) {
       pause = shortest_pause;
-      lock.unlock();  // let others in
-      lock.lock();
-    } else {
+    } else if (!stopping_ && waiting_ == 0) {
       wake_.wait_for(lock, pause);
       pause = std::min(2 * pause, longest_pause);
     }
@@ -85,6 +90,11 @@ void TransferEngine::run() {
 }
 
 bool TransferEngine::advance_all() {
+  const std::lock_guard driver(driving_);
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.splice(tasks_.end(), started_);
+  }
   bool moved = false;
   std::map<const void*, int> active;
   for (auto at = tasks_.begin(); at != tasks_.end();) {
@@ -104,6 +114,7 @@ bool TransferEngine::advance_all() {
       ++at;
       continue;
     }
+    --under_way_;
     task.finished_ = true;
     at = tasks_.erase(at);
   }
@@ -111,23 +122,15 @@ bool TransferEngine::advance_all() {
 }
 
 bool TransferEngine::is_finished(const Task& task) {
-  if (!task.finished_ && !with_thread_) {
-    const std::lock_guard lock(mutex_);
-    advance_all();
-  }
+  if (!task.finished_ && !with_thread_) advance_all();
   return task.finished_;
 }
 
 void TransferEngine::wait_for(const Task& task) {
   ++waiting_;
   while (!task.finished_) {
-    bool moved = false;
-    {
-      const std::lock_guard lock(mutex_);
-      moved = advance_all();
-    }
     // Another rank may need this core to make what we wait for.
-    if (!moved) std::this_thread::yield();
+    if (!advance_all()) std::this_thread::yield();
   }
   {
     const std::lock_guard lock(mutex_);

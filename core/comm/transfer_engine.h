@@ -47,17 +47,21 @@ class TransferEngine : public std::enable_shared_from_this<TransferEngine> {
   class Handle;
 
   void run();
-  /// Advances every task that may go on. Returns whether anything moved. Under the mutex.
+  /// Advances every task that may go on. Returns whether anything moved.
   bool advance_all();
   void wait_for(const Task& task);
   bool is_finished(const Task& task);
 
   const bool with_thread_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
+  std::mutex driving_;                      // of tasks_; held while they advance
   std::list<std::shared_ptr<Task>> tasks_;  // under way, in the order of their start
-  std::atomic<int> waiting_ = 0;            // callers who drive the engine themselves
+  std::mutex mutex_;                        // of what follows; taken after driving_, and held for moments only, so that
+                                            // nobody who starts a task waits for one that advances
+  std::condition_variable wake_;
+  std::list<std::shared_ptr<Task>> started_;  // to become tasks_
   bool stopping_ = false;
+  std::atomic<int> under_way_ = 0;  // tasks not finished
+  std::atomic<int> waiting_ = 0;    // callers who drive the engine themselves
   std::thread thread_;
 };
 
