@@ -58,6 +58,11 @@ void Descriptor::read(std::uint64_t offset, std::span<std::byte> target) const {
   }
 }
 
+void Descriptor::start_reading(std::uint64_t offset, std::uint64_t bytes) const {
+  // Only speed depends on it; failures to read come back from `read`.
+  ::posix_fadvise(id_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
+}
+
 void Descriptor::write(std::string_view content) {
   while (!content.empty()) {
     const ssize_t count = ::write(id_, content.data(), content.size());

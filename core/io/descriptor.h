@@ -24,6 +24,8 @@ class Descriptor {
   std::uint64_t size() const;
   /// Fills `target` from the bytes at `offset`. A file that ends before is an error.
   void read(std::uint64_t offset, std::span<std::byte> target) const;
+  /// Has the system begin to bring these bytes from disk, so that `read` waits less for them.
+  void start_reading(std::uint64_t offset, std::uint64_t bytes) const;
 
   /// Appends.
   void write(std::string_view content);

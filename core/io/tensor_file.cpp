@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 18;        // stays in the cache between copy and hash
 constexpr std::uint64_t write_back_bytes = std::uint64_t{16} << 20;  // brought to disk while the rest is written
+constexpr std::uint64_t read_ahead_bytes = std::uint64_t{8} << 20;   // the disk works on while what came is copied
 constexpr std::size_t parts_in_flight = 8;                           // read, and not yet hashed
 
 std::string hash_of(std::span<const std::byte> bytes) {
@@ -177,12 +178,17 @@ void read_verified(const std::filesystem::path& path, const FileFingerprint& exp
   FileHash hash;
   std::vector<std::byte> unwanted(parts_in_flight * piece_bytes);
   std::size_t count = 0;
+  std::uint64_t asked_for = 0;
   HashingThread hashing(hash);
   for_each_part(expected.bytes, places, [&](std::uint64_t offset, std::uint64_t bytes, int place) {
     std::span<std::byte> target = std::span(unwanted).subspan(count++ % parts_in_flight * piece_bytes, bytes);
     if (place >= 0) {
       const auto index = static_cast<std::size_t>(place);
       target = destinations[index].target.subspan(offset - places[index].first, bytes);
+    }
+    if (asked_for < expected.bytes && asked_for <= offset + read_ahead_bytes) {
+      file.start_reading(asked_for, read_ahead_bytes);
+      asked_for += read_ahead_bytes;
     }
     hashing.wait_for_room();
     file.read(offset, target);
