@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "core/io/hdf5_file.h"
-#include "tests/fuzz/memory_file.h"
+#include "tests/fuzz/input_file.h"
 #include "tests/fuzz/target.h"
 #include "tests/temporary_directory.h"
 
@@ -25,8 +25,8 @@ std::vector<std::string> seeds() {
 }
 
 void run(std::string_view input) {
-  const MemoryFile memory(input);
-  const Hdf5File file = Hdf5File::open_untrusted(memory.path());
+  const InputFile input_file(input);
+  const Hdf5File file = Hdf5File::open_untrusted(input_file.path());
   for (const std::string& name : file.dataset_names()) {
     try {
       file.read_vector<float>(name);

@@ -7,7 +7,7 @@
 
 namespace palimpsest::fuzz {
 
-/// Valid inputs to start from.
+/// Inputs to start from, at least one of them valid.
 std::vector<std::string> seeds();
 
 /// Reads one input. May throw palimpsest::Error, which is how input is refused; anything else is a finding.

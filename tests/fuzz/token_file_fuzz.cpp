@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "data/token_file.h"
-#include "tests/fuzz/memory_file.h"
+#include "tests/fuzz/input_file.h"
 #include "tests/fuzz/target.h"
 #include "tests/temporary_directory.h"
 
@@ -27,8 +27,8 @@ std::vector<std::string> seeds() {
 }
 
 void run(std::string_view input) {
-  const MemoryFile memory(input);
-  const TokenFile file(memory.path());
+  const InputFile input_file(input);
+  const TokenFile file(input_file.path());
   file.verify();
   for (std::int64_t i = 0; i < file.document_count(); ++i) file.document(i);
   file.tokenizer();
