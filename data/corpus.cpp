@@ -83,12 +83,12 @@ std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit) 
   constexpr std::size_t block = std::size_t{1} << 20;
   std::string text;
   std::size_t size = 0;
-  while (stream && size <= limit) {
-    text.resize(size + block);
-    stream.read(text.data() + size, block);
+  while (stream && size < limit) {
+    text.resize(std::min<std::uint64_t>(size + block, limit));
+    stream.read(text.data() + size, static_cast<std::streamsize>(text.size() - size));
     size += static_cast<std::size_t>(stream.gcount());
   }
-  if (size > limit) return std::nullopt;
+  if (stream && stream.peek() != std::istream::traits_type::eof()) return std::nullopt;
   text.resize(size);
   return text;
 }

@@ -1,13 +1,19 @@
 #include "launch/command_line.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "configs/suggestion.h"
+#include "core/error.h"
+#include "data/corpus.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
 
@@ -72,6 +78,14 @@ CLI::Validator whole_number_from(std::int64_t minimum) {
     return valid ? std::string() : fmt::format("'{}' is not a whole number of at least {}", text, minimum);
   };
   return {check, fmt::format(">={}", minimum)};
+}
+
+std::string read_input(std::istream& stream, const std::string& name) {
+  errno = 0;
+  std::optional<std::string> text = read_text(stream);
+  if (stream.bad()) throw FileError(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
+  if (!text) throw FileError(fmt::format("{}: has more than {} bytes, too many for a text", name, longest_text));
+  return std::move(*text);
 }
 
 std::string help_footer(const std::string& examples) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <istream>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -37,6 +38,9 @@ CLI::Validator whole_number_from(std::int64_t minimum);
 /// MODEL and --step: which checkpoint a command reads (launch/training/saved_model.h). Both are written when
 /// the command line is parsed; `step` is left alone without the option.
 void add_model_options(CLI::App& command, std::string& model, std::int64_t& step);
+
+/// A text that a command works on, of at most `longest_text` bytes. Throws FileError, which starts with `name`.
+std::string read_input(std::istream& stream, const std::string& name);
 
 /// What --help of a command ends with: its examples (one command line a line) and the exit codes.
 std::string help_footer(const std::string& examples);

@@ -5,7 +5,6 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include <unistd.h>
@@ -13,7 +12,6 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "data/corpus.h"
 #include "launch/commands/command.h"
 #include "launch/exit_codes.h"
 #include "launch/inference/generator.h"
@@ -37,24 +35,16 @@ struct Options {
   bool quiet = false;
 };
 
-std::string read_prompt(std::istream& stream, const std::string& name) {
-  errno = 0;
-  std::optional<std::string> prompt = read_text(stream);
-  if (stream.bad()) throw FileError(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
-  if (!prompt) throw FileError(fmt::format("{}: has more than {} bytes, too many for a prompt", name, longest_text));
-  return std::move(*prompt);
-}
-
 std::string read_prompt(const Options& options) {
   if (options.prompt_file.empty()) return options.prompt;
-  if (options.prompt_file == "-") return read_prompt(std::cin, "standard input");
+  if (options.prompt_file == "-") return read_input(std::cin, "standard input");
   std::error_code error;
   if (std::filesystem::is_directory(options.prompt_file, error)) {
     throw FileError(fmt::format("{}: is a directory: expected a text file", options.prompt_file));
   }
   std::ifstream file(options.prompt_file, std::ios::binary);
   if (!file) throw FileError(fmt::format("{}: cannot be read: {}", options.prompt_file, std::strerror(errno)));
-  return read_prompt(file, options.prompt_file);
+  return read_input(file, options.prompt_file);
 }
 
 void write_to_stdout(std::string_view text) {

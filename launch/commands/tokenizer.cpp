@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <variant>
@@ -68,23 +67,21 @@ int train(Options options) {
 
 int encode(const Options& options) {
   const auto tokenizer = make_tokenizer(options.tokenizer);
-  const std::string text = options.has_text ? options.text : std::string(std::istreambuf_iterator<char>(std::cin), {});
+  const std::string text = options.has_text ? options.text : read_input(std::cin, "standard input");
   fmt::print("{}\n", fmt::join(tokenizer->encode(text), " "));
   return ExitCode::ok;
 }
 
-int decode(Options options) {
+int decode(const Options& options) {
   const auto tokenizer = make_tokenizer(options.tokenizer);
-  if (options.tokens.empty()) {
-    std::copy(std::istream_iterator<std::int32_t>(std::cin), {}, std::back_inserter(options.tokens));
-    if (!std::cin.eof()) {
-      throw DataError(fmt::format("standard input: token {} is not a number", options.tokens.size()));
-    }
-  }
   TokenDecoder decoder(*tokenizer);
-  std::string text;
-  for (const std::int32_t token : options.tokens) text += decoder.append(token);
-  fmt::print("{}\n", text + decoder.finish());
+  for (const std::int32_t token : options.tokens) fmt::print("{}", decoder.append(token));
+  if (options.tokens.empty()) {
+    std::int64_t count = 0;
+    for (std::int32_t token; std::cin >> token; ++count) fmt::print("{}", decoder.append(token));
+    if (!std::cin.eof()) throw DataError(fmt::format("standard input: token {} is not a number", count));
+  }
+  fmt::print("{}\n", decoder.finish());
   return ExitCode::ok;
 }
 

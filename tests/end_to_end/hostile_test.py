@@ -90,10 +90,10 @@ MANIFESTS = {
 
 
 class Hostile(EndToEndTest):
-    def refuse(self, path, expected, *arguments, codes=(CONFIGURATION, INPUT)):
+    def refuse(self, path, expected, *arguments, codes=(CONFIGURATION, INPUT), stdin=subprocess.DEVNULL):
         """Runs the program, which has to fail with `expected` in its one line of error."""
         command = [PROGRAM] + [str(argument) for argument in arguments]
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment(),
+        result = subprocess.run(command, stdin=stdin, capture_output=True, env=environment(),
                                 preexec_fn=limits, timeout=2 * SECONDS, check=False)
         error = result.stderr.decode("utf-8", "replace")
         shown = f"{arguments}\n{error[:2000]}"
@@ -157,6 +157,11 @@ class Hostile(EndToEndTest):
         for name, path in self.no_files():
             with self.subTest(f"data.train: {name}"):
                 self.refuse(path, "{}", "train", config, "--set", f"data.train={path}", codes=(INPUT,))
+
+    def test_endless_texts(self):
+        for arguments in (("tokenizer", "encode", "bytes"), ("generate", "no-model", "--prompt-file", "-")):
+            with self.subTest(arguments), open("/dev/zero", "rb") as endless:
+                self.refuse(None, "standard input: has more than 1073741824 bytes", *arguments, codes=(INPUT,), stdin=endless)
 
     def test_manifests(self):
         self.run_program("train", self.config("manifest"), "--stop-after", 1)
