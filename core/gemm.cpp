@@ -21,6 +21,7 @@
 #include "core/error.h"
 #include "core/matrix_vector.h"
 #include "core/products/blocked_product.h"
+#include "core/products/unit_product.h"
 #include "core/products/vectors.h"
 
 namespace palimpsest {
@@ -243,10 +244,20 @@ void run_row_times_transposed(const ConstMatrix& a, const ConstMatrix& b, const 
   }
 }
 
-/// Our own kernel knows AVX-512 and its bfloat16 products; oneDNN also matrix units.
-bool blocked_product_is_faster(DataType type) {
+/// Products of our own, by matrix units or by vectors, or oneDNN's where neither takes this one well.
+bool run_own(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
+  // oneDNN can be told to leave matrix units alone (DNNL_MAX_CPU_ISA), and so are we.
   static const bool matrix_units = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
-  return products::has_instructions(type) && !(type == DataType::bfloat16 && matrix_units);
+  const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
+  if (matrix_units && products::units_suit(a, b, threads)) {
+    products::unit_product(a, b, c, output, threads);
+  } else if (products::has_instructions(a.type) && !(a.type == DataType::bfloat16 && matrix_units) &&
+             products::suits(a, b, threads)) {
+    products::blocked_product(a, b, c, output, threads);
+  } else {
+    return false;
+  }
+  return true;
 }
 
 void check(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
@@ -283,10 +294,7 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output 
     run_row_times_transposed(a, b, c, output);
   } else if (a.type == DataType::bfloat16 && !bfloat16_instructions()) {
     run_widened(a, b, c, output);
-  } else if (const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
-             blocked_product_is_faster(a.type) && products::suits(a, b, threads)) {
-    products::blocked_product(a, b, c, output, threads);
-  } else {
+  } else if (!run_own(a, b, c, output)) {
     run_dnnl(a, b, c, output);
   }
 }
@@ -306,9 +314,7 @@ bool has_native_bfloat16() {
   run_widened(left, right, matrix(exact.data(), n, n, n), Output::overwrite);
   run_dnnl(left, right, matrix(library.data(), n, n, n), Output::overwrite);
   std::vector<float> own = library;
-  if (blocked_product_is_faster(DataType::bfloat16)) {
-    products::blocked_product(left, right, matrix(own.data(), n, n, n), Output::overwrite, 1);
-  }
+  run_own(left, right, matrix(own.data(), n, n, n), Output::overwrite);
   return library == exact && own == exact;
 }
 

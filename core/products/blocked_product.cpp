@@ -8,12 +8,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
-#include <memory>
-#include <new>
 
-#include <sys/mman.h>
-
+#include "core/products/buffer.h"
+#include "core/products/chunks.h"
 #include "core/products/micro_kernel.h"
 #include "core/products/packing.h"
 
@@ -28,34 +25,6 @@ constexpr std::int64_t most_packed = 16L << 20;  // bytes of the right operand t
 constexpr std::int64_t in_place_stride = 1024;   // bytes; rows farther apart meet in the same sets of a cache
 constexpr std::int64_t rows_per_thread = 24;     // fewer are left to oneDNN
 constexpr std::int64_t row_granularity = 4;      // of the threads' shares
-
-/// Memory that a thread keeps between products, as large as the largest has needed.
-class Buffer {
- public:
-  template <class T>
-  T* take(std::int64_t elements) {
-    constexpr std::size_t page = std::size_t{2} << 20;
-    const auto bytes = static_cast<std::size_t>(elements) * sizeof(T);
-    if (size_ < bytes) {
-      size_ = (bytes + page - 1) / page * page;
-      memory_.reset();
-      memory_.reset(static_cast<std::byte*>(std::aligned_alloc(page, size_)));
-      if (!memory_) {
-        size_ = 0;
-        throw std::bad_alloc();
-      }
-      madvise(memory_.get(), size_, MADV_HUGEPAGE);
-    }
-    return reinterpret_cast<T*>(memory_.get());
-  }
-
- private:
-  struct Free {
-    void operator()(std::byte* pointer) const { std::free(pointer); }
-  };
-  std::unique_ptr<std::byte, Free> memory_;
-  std::size_t size_ = 0;
-};
 
 template <class T>
 struct Left {
@@ -218,26 +187,11 @@ void pack_panel(const ConstMatrix& b, std::int64_t begin, std::int64_t inner, st
   }
 }
 
-/// How the inner dimension is cut.
-template <class T>
-struct Chunks {
-  std::int64_t inner, length, count;
-
-  explicit Chunks(std::int64_t inner) : inner(inner) {
-    constexpr std::int64_t most = chunk_bytes / static_cast<std::int64_t>(sizeof(T));
-    count = (inner + most - 1) / most;
-    length = round_up((inner + count - 1) / count, 16);
-    count = (inner + length - 1) / length;
-  }
-  std::int64_t begin(std::int64_t chunk) const { return chunk * length; }
-  std::int64_t extent(std::int64_t chunk) const { return std::min(length, inner - begin(chunk)); }
-};
-
 template <class T>
 void run(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output, int threads) {
   thread_local Buffer right_buffer;
   constexpr std::int64_t width = tile_columns<T>;
-  const Chunks<T> chunks(a.columns);
+  const Chunks chunks(a.columns, chunk_bytes / static_cast<std::int64_t>(sizeof(T)), 16);
   const bool narrow = c.type == DataType::bfloat16;
   // One column of panels of all chunks, and how many of them are packed at a time.
   const std::int64_t padded_inner = chunks.count * round_up(chunks.length, group<T>);

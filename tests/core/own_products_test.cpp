@@ -1,13 +1,18 @@
-#include "core/products/blocked_product.h"
-
+// Products of our own: by vectors (blocked_product) and, where the machine has them, by matrix units (unit_product).
+#include <cmath>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "core/products/blocked_product.h"
+#include "core/products/matrix_units.h"
+#include "core/products/unit_product.h"
 #include "tests/tensors.h"
 
 namespace palimpsest::products {
 namespace {
+
+using Product = void(const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int);
 
 struct Case {
   std::int64_t rows, inner, columns;
@@ -18,8 +23,8 @@ struct Outcome {
   std::vector<double> actual, expected;
 };
 
-Outcome product_of(DataType type, DataType result_type, const Case& size, bool transpose_a, bool transpose_b,
-                   std::int64_t gap, Output output, int threads) {
+Outcome product_of(Product* product, DataType type, DataType result_type, const Case& size, bool transpose_a,
+                   bool transpose_b, std::int64_t gap, Output output, int threads) {
   MemoryPool pool;
   const auto operand = [&](std::int64_t rows, std::int64_t columns, bool transposed, std::uint64_t seed) {
     return testing::normal_tensor(pool, {transposed ? columns : rows, (transposed ? rows : columns) + gap}, type, seed);
@@ -46,7 +51,7 @@ Outcome product_of(DataType type, DataType result_type, const Case& size, bool t
       }
     }
   }
-  blocked_product(left, right, {c.raw().data(), result_type, size.rows, size.columns, c.shape()[1]}, output, threads);
+  product(left, right, {c.raw().data(), result_type, size.rows, size.columns, c.shape()[1]}, output, threads);
   outcome.actual = c.to_doubles();
   return outcome;
 }
@@ -55,7 +60,7 @@ constexpr std::pair<DataType, DataType> types[] = {{DataType::float32, DataType:
                                                    {DataType::bfloat16, DataType::bfloat16},
                                                    {DataType::bfloat16, DataType::float32}};
 
-void check(const Case& size, std::int64_t gap, int threads) {
+void check(Product* product, const Case& size, std::int64_t gap, int threads) {
   for (const auto& [type, result_type] : types) {
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
@@ -64,7 +69,8 @@ void check(const Case& size, std::int64_t gap, int threads) {
                        << name_of(type) << " to " << name_of(result_type) << " " << size.rows << "x" << size.inner
                        << "x" << size.columns << " transposed " << transpose_a << transpose_b << " gap " << gap
                        << " accumulate " << (output == Output::accumulate) << " threads " << threads);
-          const Outcome outcome = product_of(type, result_type, size, transpose_a, transpose_b, gap, output, threads);
+          const Outcome outcome =
+              product_of(product, type, result_type, size, transpose_a, transpose_b, gap, output, threads);
           testing::expect_close(outcome.actual, outcome.expected, testing::tolerance_of(result_type));
         }
       }
@@ -72,40 +78,57 @@ void check(const Case& size, std::int64_t gap, int threads) {
   }
 }
 
-TEST(BlockedProduct, AgreesWithFloat64OverOddShapes) {
+struct Named {
+  const char* name;
+  Product* product;
+};
+
+class OwnProduct : public ::testing::TestWithParam<Named> {
+ protected:
+  void SetUp() override {
+    if (product == unit_product && !has_matrix_units()) GTEST_SKIP() << "no matrix units here";
+  }
+  Product* const product = GetParam().product;
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, OwnProduct,
+                         ::testing::Values(Named{"Blocked", blocked_product}, Named{"Units", unit_product}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(OwnProduct, AgreesWithFloat64OverOddShapes) {
   for (const Case& size : {Case{1, 1, 1}, Case{7, 5, 3}, Case{13, 24, 24}, Case{12, 80, 80}, Case{100, 33, 47},
                            Case{256, 64, 64}, Case{97, 96, 65}}) {
     for (const std::int64_t gap : {0, 3}) {
-      for (const int threads : {1, 2}) check(size, gap, threads);
+      for (const int threads : {1, 2}) check(product, size, gap, threads);
     }
   }
 }
 
-TEST(BlockedProduct, AgreesWithFloat64OverSeveralChunksOfTheInnerDimension) {
-  check({25, 2501, 40}, 0, 2);   // chunks that differ in length
-  check({110, 1600, 30}, 5, 1);  // blocks of rows that share their partial sums' memory
+TEST_P(OwnProduct, AgreesWithFloat64OverSeveralChunksOfTheInnerDimension) {
+  check(product, {25, 2501, 40}, 0, 2);   // chunks that differ in length
+  check(product, {110, 1600, 30}, 5, 1);  // blocks of rows that share their partial sums' memory
 }
 
-TEST(BlockedProduct, PacksARightOperandThatIsTooLargePieceByPiece) {
-  // Sixteen megabytes are packed at a time; this one has more, in either type.
+TEST_P(OwnProduct, PacksARightOperandThatIsTooLargePieceByPiece) {
+  // Of 5,000 columns neither packs all at once.
   const Case size{2, 2048, 5000};
   for (const auto& [type, result_type] : types) {
-    const Outcome outcome = product_of(type, result_type, size, false, false, 0, Output::overwrite, 2);
+    const Outcome outcome = product_of(product, type, result_type, size, false, false, 0, Output::overwrite, 2);
     testing::expect_close(outcome.actual, outcome.expected, testing::tolerance_of(result_type));
   }
 }
 
-TEST(BlockedProduct, HasTheSameBitsForEveryNumberOfThreads) {
+TEST_P(OwnProduct, HasTheSameBitsForEveryNumberOfThreads) {
   for (const auto& [type, result_type] : types) {
     const Case size{131, 1300, 72};
-    const auto one = product_of(type, result_type, size, true, false, 0, Output::accumulate, 1).actual;
+    const auto one = product_of(product, type, result_type, size, true, false, 0, Output::accumulate, 1).actual;
     for (const int threads : {2, 3, 5}) {
-      EXPECT_EQ(product_of(type, result_type, size, true, false, 0, Output::accumulate, threads).actual, one);
+      EXPECT_EQ(product_of(product, type, result_type, size, true, false, 0, Output::accumulate, threads).actual, one);
     }
   }
 }
 
-TEST(BlockedProduct, SpreadsNoNumbersThatAreNotFinite) {
+TEST_P(OwnProduct, SpreadsNoNumbersThatAreNotFinite) {
   // What fills up the last unit and the last panel is zero, not what stands behind the operand.
   MemoryPool pool;
   for (const DataType type : {DataType::float32, DataType::bfloat16}) {
@@ -121,13 +144,45 @@ TEST(BlockedProduct, SpreadsNoNumbersThatAreNotFinite) {
     const ConstMatrix left{a.raw().data(), type, 3, 3, 4, 1}, right{b.raw().data(), type, 3, 3, 4, 1};
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
-        blocked_product(transpose_a ? left.transposed() : left, transpose_b ? right.transposed() : right,
-                        {c.raw().data(), DataType::float32, 3, 3, 4}, Output::overwrite, 1);
+        product(transpose_a ? left.transposed() : left, transpose_b ? right.transposed() : right,
+                {c.raw().data(), DataType::float32, 3, 3, 4}, Output::overwrite, 1);
         for (int i = 0; i < 3; ++i) {
           for (int j = 0; j < 3; ++j) EXPECT_EQ(c.data<float>()[i * 4 + j], 3.0f);
         }
       }
     }
+  }
+}
+
+TEST(UnitProduct, Float32IsAsExactAsByVectors) {
+  if (!has_matrix_units()) GTEST_SKIP() << "no matrix units here";
+  const auto error = [](Product* product, const Case& size) {
+    const Outcome outcome =
+        product_of(product, DataType::float32, DataType::float32, size, false, true, 0, Output::overwrite, 1);
+    double squares = 0;
+    for (std::size_t i = 0; i < outcome.actual.size(); ++i) {
+      squares += std::pow(outcome.actual[i] - outcome.expected[i], 2);
+    }
+    return std::sqrt(squares / static_cast<double>(outcome.actual.size()));
+  };
+  for (const Case& size : {Case{64, 64, 64}, Case{64, 512, 64}, Case{64, 4096, 64}}) {
+    EXPECT_LT(error(unit_product, size), 1.5 * error(blocked_product, size)) << size.inner;
+  }
+}
+
+TEST(UnitProduct, Float32KeepsNumbersThatAreTooLargeForBfloat16NotFinite) {
+  if (!has_matrix_units()) GTEST_SKIP() << "no matrix units here";
+  MemoryPool pool;
+  for (const float value : {INFINITY, -INFINITY, NAN, 3.4e38f}) {
+    Tensor a(pool, {32, 32}, DataType::float32), c(pool, {32, 32}, DataType::float32);
+    fill(a, 0.0);
+    a.data<float>()[5] = value;
+    const ConstMatrix left{a.raw().data(), DataType::float32, 32, 32, 32, 1};
+    Tensor b(pool, {32, 32}, DataType::float32);
+    fill(b, 1.0);
+    unit_product(left, {b.raw().data(), DataType::float32, 32, 32, 32, 1}, matrix_of(c), Output::overwrite, 1);
+    EXPECT_FALSE(std::isfinite(c.data<float>()[0])) << value;
+    EXPECT_EQ(c.data<float>()[32], 0.0f);
   }
 }
 
