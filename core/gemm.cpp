@@ -21,6 +21,7 @@
 #include "core/error.h"
 #include "core/matrix_vector.h"
 #include "core/products/blocked_product.h"
+#include "core/products/matrix_units.h"
 #include "core/products/unit_product.h"
 #include "core/products/vectors.h"
 
@@ -246,8 +247,7 @@ void run_row_times_transposed(const ConstMatrix& a, const ConstMatrix& b, const 
 
 /// Products of our own, by matrix units or by vectors, or oneDNN's where neither takes this one well.
 bool run_own(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
-  // oneDNN can be told to leave matrix units alone (DNNL_MAX_CPU_ISA), and so are we.
-  static const bool matrix_units = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
+  const bool matrix_units = matmul_uses_matrix_units();
   const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
   if (matrix_units && products::units_suit(a, b, threads)) {
     products::unit_product(a, b, c, output, threads);
@@ -297,6 +297,13 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output 
   } else if (!run_own(a, b, c, output)) {
     run_dnnl(a, b, c, output);
   }
+}
+
+bool matmul_uses_matrix_units() {
+  // oneDNN can be told to leave matrix units alone, and so are we.
+  static const bool allowed =
+      dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx && products::has_matrix_units();
+  return allowed;
 }
 
 bool has_native_bfloat16() {

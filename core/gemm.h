@@ -55,6 +55,10 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output 
 /// built for, like "avx512_core_amx (built for avx512_bf16)": others give other bits.
 std::string instruction_set();
 
+/// Whether products run through matrix units (AMX): the build's target and the machine have them, and
+/// DNNL_MAX_CPU_ISA does not keep them out.
+bool matmul_uses_matrix_units();
+
 /// Whether this machine multiplies bfloat16 matrices faster than float32 ones: native instructions,
 /// and a product that agrees with float32. Where it does not, matmul of bfloat16 still works, through
 /// float32 copies.

@@ -15,6 +15,7 @@ template <class T>
 class SpanBackward {
  public:
   using A = accumulate_t<T>;
+  static constexpr std::int64_t queries = tile;  // of a tile
 
   /// Bytes of scratch memory for spans of up to `longest` tokens, padded to tiles' rows.
   static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
@@ -137,15 +138,15 @@ class SpanBackward {
   /// P and dS of one panel of queries and the tile of keys that stands `i` keys into the block.
   void score_tile(std::int64_t first, std::int64_t i, std::int64_t panel) {
     A p[tile_rows * width], ds[tile_rows * width];
-    const std::int64_t queries = panel * width;
-    score_panel(k_ + (first + i) * stride_, q_transposed_ + queries * stride_, d_, p, width);
-    score_panel(v_ + (first + i) * stride_, d_out_transposed_ + queries * stride_, d_, ds, width);
-    const A *const log_sum_exp = log_sum_exp_ + queries, *const along = along_ + queries, scale = scale_;
+    const std::int64_t query = panel * width;
+    score_panel(k_ + (first + i) * stride_, q_transposed_ + query * stride_, d_, p, width);
+    score_panel(v_ + (first + i) * stride_, d_out_transposed_ + query * stride_, d_, ds, width);
+    const A *const log_sum_exp = log_sum_exp_ + query, *const along = along_ + query, scale = scale_;
     for (std::int64_t r = 0; r < tile_rows; ++r) {
-      const auto hidden = static_cast<int>(std::min(first + i + r - (begin_ + queries), width));
+      const auto hidden = static_cast<int>(std::min(first + i + r - (begin_ + query), width));
       A *const p_row = p + r * width, *const ds_row = ds + r * width;
-      T* const probabilities = probabilities_ + (i + r) * tile + queries;
-      T* const d_scores = d_scores_ + (i + r) * tile + queries;
+      T* const probabilities = probabilities_ + (i + r) * tile + query;
+      T* const d_scores = d_scores_ + (i + r) * tile + query;
 #pragma omp simd
       for (int l = 0; l < static_cast<int>(width); ++l) {
         const A weight = l < hidden ? A(0) : vector_exp(p_row[l] * scale - log_sum_exp[l]);
@@ -156,7 +157,7 @@ class SpanBackward {
     }
     if constexpr (group < T >> 1) {
       for (std::int64_t r = 0; r < tile_rows; r += group<T>) {
-        interleave(ds + r * width, width, d_scores_interleaved_ + (i + r) * tile + queries * group<T>);
+        interleave(ds + r * width, width, d_scores_interleaved_ + (i + r) * tile + query * group<T>);
       }
     }
   }

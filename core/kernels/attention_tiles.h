@@ -162,16 +162,16 @@ struct RunningSoftmax {
   }
 };
 
-/// scores (keys, tile) of one panel of queries -> probabilities (keys / group, tile, group), up to their sum.
+/// scores (keys, stride) of one panel of queries -> probabilities (keys / group, stride, group), up to their sum.
 /// Query l of the panel sees the keys up to diagonal + l.
 template <class T, class A>
-void softmax_panel(A* scores, std::int64_t keys, std::int64_t diagonal, A scale, A* highest, A* sum, A* factor,
-                   T* probabilities) {
+void softmax_panel(A* scores, std::int64_t stride, std::int64_t keys, std::int64_t diagonal, A scale, A* highest,
+                   A* sum, A* factor, T* probabilities) {
   constexpr std::int64_t width = tile_columns<T>;
   A next[width];
   std::copy_n(highest, width, next);
   for (std::int64_t key = 0; key < keys; ++key) {
-    A* const row = scores + key * tile;
+    A* const row = scores + key * stride;
     for (std::int64_t l = 0; l < std::min(key - diagonal, width); ++l) row[l] = -std::numeric_limits<A>::infinity();
 #pragma omp simd
     for (std::int64_t l = 0; l < width; ++l) next[l] = row[l] > next[l] ? row[l] : next[l];
@@ -185,14 +185,14 @@ void softmax_panel(A* scores, std::int64_t keys, std::int64_t diagonal, A scale,
   for (std::int64_t key = 0; key < keys; key += group<T>) {
     A weights[group<T>][width];
     for (std::int64_t g = 0; g < group<T>; ++g) {
-      const A* const row = scores + (key + g) * tile;
+      const A* const row = scores + (key + g) * stride;
 #pragma omp simd
       for (std::int64_t l = 0; l < width; ++l) {
         weights[g][l] = vector_exp((row[l] - next[l]) * scale);
         sum[l] += weights[g][l];
       }
     }
-    interleave(weights[0], width, probabilities + key * tile);
+    interleave(weights[0], width, probabilities + key * stride);
   }
 }
 

@@ -12,18 +12,90 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
+#include "core/gemm.h"
 #include "core/kernels/attention_backward.h"
 #include "core/kernels/attention_tiles.h"
+#include "core/kernels/attention_units_backward.h"
+#include "core/kernels/attention_units_forward.h"
 
 namespace palimpsest {
 
 using namespace attention_tiles;
 
+namespace {
+
+// Matrix units take bfloat16 alone: float32 would have to be split into pieces between all products.
+#ifdef __AMX_BF16__
+
+void forward_by_units(MemoryPool& pool, const SequenceLayout& layout, const HeadRows<const bfloat16>& query,
+                      const HeadRows<const bfloat16>& key, const HeadRows<const bfloat16>& value,
+                      const RotaryTable& table, const HeadRows<bfloat16>& output, float* log_sum_exp) {
+  const std::int64_t kv_heads = key.heads, group_heads = query.heads / kv_heads;
+  Scratch scratch(pool, UnitSpanForward::scratch_bytes(longest_padded_span(layout), query.head_size));
+  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t task = 0; task < tasks; ++task) {
+    const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
+    const std::int64_t kv_head = task % kv_heads;
+    UnitSpanForward pass(Scratch::Taker(scratch), span, table);
+    pass.load_keys(key, value, kv_head);
+    for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
+      for (std::int64_t begin = 0; begin < span.length; begin += unit_columns) {
+        pass.load_queries(query, head, begin);
+        for (std::int64_t first = 0; first < pass.keys(); first += UnitSpanForward::block) pass.add_block(first);
+        pass.store_output(output, log_sum_exp, head);
+      }
+    }
+  }
+}
+
+#endif
+
+template <class Pass, class T>
+void backward_by(MemoryPool& pool, const SequenceLayout& layout, const HeadRows<const T>& query,
+                 const HeadRows<const T>& key, const HeadRows<const T>& value, const RotaryTable& table,
+                 const HeadRows<const T>& output, const accumulate_t<T>* log_sum_exp, const HeadRows<const T>& d_output,
+                 const HeadGradient<T>& d_query, const HeadGradient<T>& d_key, const HeadGradient<T>& d_value) {
+  const std::int64_t kv_heads = key.heads, group_heads = query.heads / kv_heads;
+  Scratch scratch(pool, Pass::scratch_bytes(longest_padded_span(layout), query.head_size));
+  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t task = 0; task < tasks; ++task) {
+    const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
+    const std::int64_t kv_head = task % kv_heads;
+    Pass pass(Scratch::Taker(scratch), span, table);
+    pass.load_keys(key, value, kv_head);
+    for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
+      for (std::int64_t begin = 0; begin < span.length; begin += Pass::queries) {
+        pass.load_queries(query, output, d_output, log_sum_exp, head, begin);
+        for (std::int64_t first = 0; first < pass.keys(); first += block) {
+          const std::int64_t last = std::min(first + block, pass.keys());
+          pass.score_block(first, last);
+          pass.add_to_key_gradients(first, last);
+          pass.add_to_query_gradients(first, last);
+        }
+        pass.store_query_gradients(d_query, head);
+      }
+    }
+    pass.store_key_gradients(d_key, d_value, kv_head);
+  }
+}
+
+}  // namespace
+
 template <class T>
 void local_attention_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> query,
                              HeadRows<const T> key, HeadRows<const T> value, const RotaryTable& table,
                              HeadRows<T> output, accumulate_t<T>* log_sum_exp) {
+#ifdef __AMX_BF16__
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (matmul_uses_matrix_units()) {
+      return forward_by_units(pool, layout, query, key, value, table, output, log_sum_exp);
+    }
+  }
+#endif
   using A = accumulate_t<T>;
   constexpr std::int64_t width = tile_columns<T>;
   const std::int64_t d = query.head_size, heads = query.heads, kv_heads = key.heads, group_heads = heads / kv_heads;
@@ -65,7 +137,7 @@ void local_attention_forward(MemoryPool& pool, const SequenceLayout& layout, Hea
                           tile);
             }
             if (keys > 0) {
-              softmax_panel(scores + j * width, keys, from - first, scale, softmax.highest + j * width,
+              softmax_panel(scores + j * width, tile, keys, from - first, scale, softmax.highest + j * width,
                             softmax.sum + j * width, softmax.factor + j * width, probabilities + j * width * group<T>);
             }
           }
@@ -97,29 +169,16 @@ void local_attention_backward(MemoryPool& pool, const SequenceLayout& layout, He
                               HeadRows<const T> key, HeadRows<const T> value, const RotaryTable& table,
                               HeadRows<const T> output, const accumulate_t<T>* log_sum_exp, HeadRows<const T> d_output,
                               HeadGradient<T> d_query, HeadGradient<T> d_key, HeadGradient<T> d_value) {
-  const std::int64_t kv_heads = key.heads, group_heads = query.heads / kv_heads;
-  Scratch scratch(pool, SpanBackward<T>::scratch_bytes(longest_padded_span(layout), query.head_size));
-  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
-    const std::int64_t kv_head = task % kv_heads;
-    SpanBackward<T> pass(Scratch::Taker(scratch), span, table);
-    pass.load_keys(key, value, kv_head);
-    for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
-      for (std::int64_t begin = 0; begin < span.length; begin += tile) {
-        pass.load_queries(query, output, d_output, log_sum_exp, head, begin);
-        for (std::int64_t first = 0; first < pass.keys(); first += block) {
-          const std::int64_t last = std::min(first + block, pass.keys());
-          pass.score_block(first, last);
-          pass.add_to_key_gradients(first, last);
-          pass.add_to_query_gradients(first, last);
-        }
-        pass.store_query_gradients(d_query, head);
-      }
+#ifdef __AMX_BF16__
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (matmul_uses_matrix_units()) {
+      return backward_by<UnitSpanBackward>(pool, layout, query, key, value, table, output, log_sum_exp, d_output,
+                                           d_query, d_key, d_value);
     }
-    pass.store_key_gradients(d_key, d_value, kv_head);
   }
+#endif
+  backward_by<SpanBackward<T>>(pool, layout, query, key, value, table, output, log_sum_exp, d_output, d_query, d_key,
+                               d_value);
 }
 
 #define PALIMPSEST_INSTANTIATE(T)                                                                                     \

@@ -1,0 +1,203 @@
+// What backward of local_attention.cpp does with one span of tokens and one key/value head by matrix units.
+#pragma once
+
+#include "core/kernels/attention_units.h"
+#include "core/kernels/local_attention.h"
+
+#ifdef __AMX_BF16__
+
+namespace palimpsest::attention_tiles {
+
+/// SpanBackward (core/kernels/attention_backward.h) by matrix units.
+class UnitSpanBackward : UnitSpan {
+ public:
+  static constexpr std::int64_t queries = 128;  // of a tile
+
+  static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
+    const std::int64_t padded = round_up(longest, unit_rows), stride = row_stride<bfloat16>(d);
+    return (3 * padded + 6 * queries) * stride * 2 + (3 * padded + 2 * queries) * stride * 4 +
+           3 * attention_tiles::block * queries * 2 + 17 * 64;
+  }
+
+  UnitSpanBackward(Scratch::Taker pieces, const Span& span, const RotaryTable& table)
+      : UnitSpan(span, table),
+        k_(pieces.take<bfloat16>(padded_ * stride_)),
+        v_(pieces.take<bfloat16>(padded_ * stride_)),
+        k_transposed_(pieces.take<bfloat16>(padded_ * stride_)),
+        dk_(pieces.take<float>(padded_ * stride_)),
+        dv_(pieces.take<float>(padded_ * stride_)),
+        rows_of_sums_(pieces.take<float>(std::max(padded_, queries) * stride_)),
+        q_(pieces.take<bfloat16>(queries * stride_)),
+        d_out_(pieces.take<bfloat16>(queries * stride_)),
+        q_panels_(pieces.take<bfloat16>(queries * stride_)),
+        d_out_panels_(pieces.take<bfloat16>(queries * stride_)),
+        q_by_rows_(pieces.take<bfloat16>(queries * stride_)),
+        d_out_by_rows_(pieces.take<bfloat16>(queries * stride_)),
+        dq_(pieces.take<float>(queries * stride_)),
+        probabilities_(pieces.take<bfloat16>(attention_tiles::block * queries)),
+        d_scores_(pieces.take<bfloat16>(attention_tiles::block * queries)),
+        d_scores_panels_(pieces.take<bfloat16>(attention_tiles::block * queries)) {
+    std::fill_n(dk_, padded_ * stride_, 0.0f);
+    std::fill_n(dv_, padded_ * stride_, 0.0f);
+  }
+
+  void load_keys(const HeadRows<const bfloat16>& key, const HeadRows<const bfloat16>& value, std::int64_t kv_head) {
+    load(key, 0, kv_head, span_.length, padded_, true, k_);
+    load(value, 0, kv_head, span_.length, padded_, false, v_);
+    pack_unit_rows_transposed(k_, stride_, stride_, padded_, k_transposed_);
+  }
+
+  void load_queries(const HeadRows<const bfloat16>& query, const HeadRows<const bfloat16>& output,
+                    const HeadRows<const bfloat16>& d_output, const float* log_sum_exp, std::int64_t head,
+                    std::int64_t begin) {
+    begin_ = begin;
+    rows_ = std::min(queries, span_.length - begin);
+    padded_rows_ = round_up(rows_, unit_columns);
+    load(query, begin, head, rows_, padded_rows_, true, q_);
+    load(d_output, begin, head, rows_, padded_rows_, false, d_out_);
+    panels_of(q_, padded_rows_, q_panels_);
+    panels_of(d_out_, padded_rows_, d_out_panels_);
+    for (std::int64_t unit = 0; unit < units(); ++unit) {
+      pack_unit_panel(q_ + unit * unit_columns, stride_, padded_rows_, unit_columns, by_rows(q_by_rows_, unit, 0));
+      pack_unit_panel(d_out_ + unit * unit_columns, stride_, padded_rows_, unit_columns,
+                      by_rows(d_out_by_rows_, unit, 0));
+    }
+    std::fill_n(dq_, queries * stride_, 0.0f);
+    // Rows that only fill up a panel get probabilities of zero.
+    std::fill_n(log_sum_exp_, queries, std::numeric_limits<float>::infinity());
+    std::fill_n(along_, queries, 0.0f);
+    for (std::int64_t i = 0; i < rows_; ++i) {
+      const std::int64_t row = span_.begin + begin + i;
+      log_sum_exp_[i] = log_sum_exp[row * query.heads + head];
+      const bfloat16 *const out = output.at(row, head), *const d_out = d_out_ + i * stride_;
+      float sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t j = 0; j < d_; ++j) sum += static_cast<float>(out[j]) * static_cast<float>(d_out[j]);
+      along_[i] = sum;
+    }
+  }
+
+  std::int64_t keys() const { return begin_ + rows_; }
+
+  /// P and dS of the tile and keys [first, last), where a panel of queries sees any of a unit of them.
+  void score_block(std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; i += unit_rows) {
+      for (std::int64_t query = first_query(i); query < padded_rows_; query += unit_columns) score(first, i, query);
+    }
+  }
+
+  /// dV += P^T dO and dK += dS^T Q, from the first panel of queries on that sees a key.
+  void add_to_key_gradients(std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; i += unit_rows) {
+      const std::int64_t from = first_query(i), at = (i - first) * queries + from;
+      const std::int64_t steps = (padded_rows_ - from) / unit_inner;
+      for (std::int64_t unit = 0; unit < units(); ++unit) {
+        const std::int64_t sums = (i / unit_rows * units() + unit) * unit_size;
+        multiply_units<bfloat16>(probabilities_ + at, queries, by_rows(d_out_by_rows_, unit, from), steps, dv_ + sums,
+                                 true);
+        multiply_units<bfloat16>(d_scores_ + at, queries, by_rows(q_by_rows_, unit, from), steps, dk_ + sums, true);
+      }
+    }
+  }
+
+  /// dQ^T += K^T dS^T, up to the last unit of keys that a panel of queries sees.
+  void add_to_query_gradients(std::int64_t first, std::int64_t last) {
+    for (std::int64_t query = 0; query < padded_rows_; query += unit_columns) {
+      const std::int64_t steps =
+          round_up(std::min(last, begin_ + query + unit_columns) - first, unit_inner) / unit_inner;
+      if (steps <= 0) continue;
+      for (std::int64_t unit = 0; unit < units(); ++unit) {
+        multiply_units<bfloat16>(k_transposed_ + unit * unit_rows * padded_ + first, padded_,
+                                 d_scores_panels_ + query * attention_tiles::block, steps,
+                                 dq_ + (query / unit_columns * units() + unit) * unit_size, true);
+      }
+    }
+  }
+
+  void store_query_gradients(const HeadGradient<bfloat16>& d_query, std::int64_t head) {
+    for (std::int64_t query = 0; query < padded_rows_; query += unit_columns) {
+      for (std::int64_t unit = 0; unit < units(); ++unit) {
+        transpose_unit(dq_ + (query / unit_columns * units() + unit) * unit_size,
+                       rows_of_sums_ + query * stride_ + unit * unit_columns, stride_);
+      }
+    }
+    rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, rows_, span_.position + begin_, table_, true);
+    store(rows_, d_query, begin_, head);
+  }
+
+  void store_key_gradients(const HeadGradient<bfloat16>& d_key, const HeadGradient<bfloat16>& d_value,
+                           std::int64_t kv_head) {
+    rows_of(dk_);
+    rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, span_.length, span_.position, table_, true);
+    store(span_.length, d_key, 0, kv_head);
+    rows_of(dv_);
+    store(span_.length, d_value, 0, kv_head);
+  }
+
+ private:
+  /// The tile's first query of a panel that sees key `key`.
+  std::int64_t first_query(std::int64_t key) const {
+    return std::max<std::int64_t>(0, key - begin_) / unit_columns * unit_columns;
+  }
+
+  /// Columns [32 unit, ...) of an operand of queries by rows, from query `query` (a multiple of 32) on.
+  static bfloat16* by_rows(bfloat16* operand, std::int64_t unit, std::int64_t query) {
+    return operand + (unit * queries + query) * unit_columns;
+  }
+
+  /// P and dS of the unit of keys from `key` on and the panel of the tile's queries from `query` on.
+  void score(std::int64_t first, std::int64_t key, std::int64_t query) {
+    alignas(64) float p[unit_size], ds[unit_size];
+    multiply_units<bfloat16>(k_ + key * stride_, stride_, q_panels_ + query * stride_, units(), p, false);
+    multiply_units<bfloat16>(v_ + key * stride_, stride_, d_out_panels_ + query * stride_, units(), ds, false);
+    const float *const log_sum_exp = log_sum_exp_ + query, *const along = along_ + query, scale = scale_;
+    for (std::int64_t r = 0; r < unit_rows; ++r) {
+      const auto hidden = static_cast<int>(std::clamp<std::int64_t>(key + r - begin_ - query, 0, unit_columns));
+      float *const p_row = p + r * unit_columns, *const ds_row = ds + r * unit_columns;
+      bfloat16* const probabilities = probabilities_ + (key - first + r) * queries + query;
+      bfloat16* const d_scores = d_scores_ + (key - first + r) * queries + query;
+#pragma omp simd
+      for (int l = 0; l < static_cast<int>(unit_columns); ++l) {
+        const float weight = l < hidden ? 0.0f : vector_exp(p_row[l] * scale - log_sum_exp[l]);
+        probabilities[l] = bfloat16(weight);
+        ds_row[l] = weight * (ds_row[l] - along[l]) * scale;
+        d_scores[l] = bfloat16(ds_row[l]);
+      }
+    }
+    bfloat16* const panel = d_scores_panels_ + query * attention_tiles::block + (key - first) * unit_columns;
+    for (std::int64_t r = 0; r < unit_rows; r += 2) {
+      interleave(ds + r * unit_columns, unit_columns, panel + r * unit_columns);
+    }
+  }
+
+  /// Rows of sums of keys that lie in units.
+  void rows_of(const float* sums) {
+    for (std::int64_t key = 0; key < padded_; ++key) {
+      for (std::int64_t unit = 0; unit < units(); ++unit) {
+        const float* const from =
+            sums + (key / unit_rows * units() + unit) * unit_size + key % unit_rows * unit_columns;
+        std::copy_n(from, unit_columns, rows_of_sums_ + key * stride_ + unit * unit_columns);
+      }
+    }
+  }
+
+  void store(std::int64_t rows, const HeadGradient<bfloat16>& to, std::int64_t token, std::int64_t head) const {
+    store_rows(rows_of_sums_, stride_, rows, d_, to.rows.at(span_.begin + token, head), to.rows.stride(),
+               to.accumulate);
+  }
+
+  bfloat16 *k_, *v_, *k_transposed_;  // of the span, k_transposed (d, keys)
+  float *dk_, *dv_;                   // (keys, d) in units
+  float* rows_of_sums_;
+  bfloat16 *q_, *d_out_, *q_panels_, *d_out_panels_;  // of the tile: rows, and (d, queries) in panels
+  bfloat16 *q_by_rows_, *d_out_by_rows_;              // (queries, d) in panels
+  float* dq_;                                         // (d, queries) in units, panel after panel
+  bfloat16 *probabilities_, *d_scores_;               // of a block: (keys, queries)
+  bfloat16* d_scores_panels_;                         // (keys, queries) in panels
+  std::int64_t begin_ = 0, rows_ = 0, padded_rows_ = 0;
+  float log_sum_exp_[queries], along_[queries];  // along: of each query the sum of dO O
+};
+
+}  // namespace palimpsest::attention_tiles
+
+#endif
