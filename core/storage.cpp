@@ -17,7 +17,7 @@ namespace palimpsest {
 namespace {
 
 constexpr std::size_t alignment = 64;
-constexpr std::size_t commit_step = std::size_t{32} << 20;
+constexpr std::size_t commit_step = std::size_t{2} << 20;  // a huge page
 
 std::size_t physical_memory() {
   return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

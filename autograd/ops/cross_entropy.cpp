@@ -128,7 +128,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
 
 std::int64_t head_block_rows(std::int64_t vocab) {
   constexpr std::int64_t most_logits = std::int64_t{32} << 20;
-  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 1024);
+  return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 512);
 }
 
 Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
