@@ -89,7 +89,7 @@ class Supervisor:
         for path in sorted((pathlib.Path(self.plan["run_directory"]) / "heartbeats").glob("rank-*.json")):
             try:
                 beat = json.loads(path.read_text(encoding="utf-8"))
-                signs.append(f"rank {beat['rank']} on {beat['host']}: step {beat['step']}, {beat['phase']}")
+                signs.append(f"rank {beat['rank']} on {beat['host']}: step {beat['step']}, {beat['phase']}{', waiting for others' if beat['waiting'] else ''}")
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         shown = signs[:16] + ([f"and {len(signs) - 16} more"] if len(signs) > 16 else [])

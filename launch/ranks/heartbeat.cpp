@@ -1,7 +1,10 @@
 #include "launch/ranks/heartbeat.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <tuple>
+#include <vector>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -10,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "launch/ranks/rank_status.h"
 
 namespace palimpsest {
 
@@ -23,10 +27,10 @@ fs::path heartbeat_path(const fs::path& directory, int rank) {
 }
 
 void write_heartbeat(const fs::path& directory, const Heartbeat& heartbeat) {
-  const nlohmann::ordered_json json = {{"rank", heartbeat.rank},   {"host", heartbeat.host},
-                                       {"pid", heartbeat.process}, {"beat", heartbeat.beat},
-                                       {"alive", heartbeat.alive}, {"progress", heartbeat.progress},
-                                       {"step", heartbeat.step},   {"phase", heartbeat.phase}};
+  const nlohmann::ordered_json json = {
+      {"rank", heartbeat.rank}, {"host", heartbeat.host},   {"pid", heartbeat.process},
+      {"beat", heartbeat.beat}, {"alive", heartbeat.alive}, {"progress", heartbeat.progress},
+      {"step", heartbeat.step}, {"phase", heartbeat.phase}, {"waiting", heartbeat.waiting}};
   std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   text.resize(heartbeat_bytes - 1, ' ');
   text += '\n';
@@ -61,10 +65,30 @@ std::optional<Heartbeat> read_heartbeat(const fs::path& directory, int rank) {
     return Heartbeat{json.at("rank").get<int>(),           json.at("host").get<std::string>(),
                      json.at("pid").get<std::int64_t>(),   json.at("beat").get<std::int64_t>(),
                      json.at("alive").get<std::int64_t>(), json.at("progress").get<std::int64_t>(),
-                     json.at("step").get<std::int64_t>(),  json.at("phase").get<std::string>()};
+                     json.at("step").get<std::int64_t>(),  json.at("phase").get<std::string>(),
+                     json.at("waiting").get<bool>()};
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }
+}
+
+std::string last_signs_of_life(const fs::path& directory) {
+  constexpr std::size_t shown = 8;
+  std::vector<Heartbeat> last;
+  std::error_code error;
+  for (int rank = 0; fs::exists(heartbeat_path(directory, rank), error); ++rank) {
+    const auto heartbeat = read_heartbeat(directory, rank);
+    if (heartbeat && heartbeat->phase != name_of(Phase::finished)) last.push_back(*heartbeat);
+  }
+  std::ranges::stable_sort(last, {}, [](const Heartbeat& heartbeat) {
+    return std::tuple(heartbeat.waiting, heartbeat.step, heartbeat.progress);
+  });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(last.size(), shown); ++i) {
+    text += fmt::format("{}{}: {}{}", i == 0 ? "" : "; ", last[i].who(), last[i].where(),
+                        last[i].waiting ? ", waiting for others" : "");
+  }
+  return last.size() > shown ? fmt::format("{}; and {} more", text, last.size() - shown) : text;
 }
 
 }  // namespace palimpsest

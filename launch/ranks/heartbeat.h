@@ -3,7 +3,8 @@
 //
 // heartbeats/rank-00003.json is one line of JSON, padded with blanks to heartbeat_bytes and rewritten in
 // place (which needs no room on a disk that is full):
-//   {"rank":3,"host":"node2","pid":4711,"beat":17,"alive":17,"progress":240,"step":40,"phase":"optimizer"}
+//   {"rank":3,"host":"node2","pid":4711,"beat":17,"alive":17,"progress":240,"step":40,"phase":"optimizer",
+//    "waiting":false}
 // Nothing in it is a time: readers on other hosts look whether it changes.
 #pragma once
 
@@ -25,7 +26,8 @@ struct Heartbeat {
   std::int64_t alive = 0;     // grows as long as the rank makes progress, computes, waits for others or saves
   std::int64_t progress = 0;  // RankStatus::progress
   std::int64_t step = 0;
-  std::string phase;  // RankStatus::phase, by name
+  std::string phase;     // RankStatus::phase, by name
+  bool waiting = false;  // for other ranks
 
   bool operator==(const Heartbeat&) const = default;
   /// "rank 3 on node2 (process 4711)".
@@ -40,5 +42,9 @@ std::filesystem::path heartbeat_path(const std::filesystem::path& directory, int
 void write_heartbeat(const std::filesystem::path& directory, const Heartbeat& heartbeat);
 /// Nothing when there is none or it cannot be read or understood, as in the moment in which it is written.
 std::optional<Heartbeat> read_heartbeat(const std::filesystem::path& directory, int rank);
+
+/// What the ranks of a job that is over did last, in one line: those first that did not wait for others, and of these
+/// those that are behind. Empty when all of them ended in order, or there are no heartbeats.
+std::string last_signs_of_life(const std::filesystem::path& directory);
 
 }  // namespace palimpsest

@@ -22,15 +22,35 @@ class RankStatus {
   /// Counts steps from 1.
   void set_step(std::int64_t step) { step_ = step; }
 
+  /// While one of these is there, this rank waits for others (launch/ranks/watched_communicator.h). Beginning and
+  /// ending to wait is progress.
+  class Waiting {
+   public:
+    explicit Waiting(RankStatus& status) : status_(status) { status_.wait(true); }
+    ~Waiting() { status_.wait(false); }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+
+   private:
+    RankStatus& status_;
+  };
+
   Phase phase() const { return phase_; }
+  bool waiting() const { return waiting_; }
   std::int64_t step() const { return step_; }
-  /// Grows with every `enter`.
+  /// Grows with every `enter` and every beginning or end of waiting.
   std::int64_t progress() const { return progress_; }
   /// "step 12, saving a checkpoint".
   std::string describe() const;
 
  private:
+  void wait(bool waiting) {
+    waiting_ = waiting;
+    ++progress_;
+  }
+
   std::atomic<Phase> phase_{Phase::starting};
+  std::atomic<bool> waiting_{false};
   std::atomic<std::int64_t> step_{0};
   std::atomic<std::int64_t> progress_{0};
 };

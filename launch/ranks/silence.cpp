@@ -33,8 +33,7 @@ std::optional<std::string> SilenceJudge::look(Clock::time_point now,
       if (!known || heartbeat->beat != rank.last->beat) rank.without_beat = 0;
       if (!known || heartbeat->alive != rank.last->alive) rank.without_life = 0;
     }
-    all_waiting = all_waiting && known && heartbeat->progress == rank.last->progress &&
-                  heartbeat->phase == name_of(Phase::communication);
+    all_waiting = all_waiting && known && heartbeat->progress == rank.last->progress && heartbeat->waiting;
     if (heartbeat) rank.last = heartbeat;
   }
   all_waiting_ = all_waiting ? all_waiting_ + passed : 0;

@@ -39,7 +39,7 @@ class SilenceJudge {
   double interval_;
   std::optional<Clock::time_point> last_look_;
   std::vector<Rank> ranks_;
-  double all_waiting_ = 0;  // seconds in which every rank was in communication and none got on
+  double all_waiting_ = 0;  // seconds in which every rank waited for others and none got on
 };
 
 }  // namespace palimpsest

@@ -27,10 +27,9 @@ double processor_time() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/// Where a rank may spend any time without computing: in the hands of the file system, or of the other ranks.
-bool may_wait(Phase phase) {
-  return phase == Phase::starting || phase == Phase::loading || phase == Phase::saving ||
-         phase == Phase::communication || phase == Phase::finished;
+/// Where a rank may spend any time without computing: in the hands of the file system, for instance.
+bool may_rest(Phase phase) {
+  return phase == Phase::starting || phase == Phase::loading || phase == Phase::saving || phase == Phase::finished;
 }
 
 }  // namespace
@@ -70,12 +69,13 @@ bool Watchdog::wait(double seconds) {
 
 bool Watchdog::write() {
   const Phase phase = status_.phase();
+  const bool waiting = status_.waiting();
   const std::int64_t progress = status_.progress();
   const double processor = processor_time();
   const auto now = SilenceJudge::Clock::now();
   const double passed = std::chrono::duration<double>(now - last_write_).count();
   const bool computing = processor - last_processor_time_ >= least_processor_share * passed;
-  if (progress != last_progress_ || computing || may_wait(phase)) ++own_.alive;
+  if (progress != last_progress_ || computing || waiting || may_rest(phase)) ++own_.alive;
   last_progress_ = progress;
   last_processor_time_ = processor;
   last_write_ = now;
@@ -83,6 +83,7 @@ bool Watchdog::write() {
   own_.progress = progress;
   own_.step = status_.step();
   own_.phase = name_of(phase);
+  own_.waiting = waiting;
   try {
     write_heartbeat(settings_.directory, own_);
     return true;

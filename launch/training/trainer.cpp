@@ -51,19 +51,19 @@ TokenFile open_train_file(const DataConfig& config) {
 Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     : start_guard_(std::in_place, config.train.watchdog_timeout,
                    [seconds = config.train.watchdog_timeout] { end_start(seconds); }),
-      communicator_(communicator),
+      communicator_(communicator, status_),
       train_file_(open_train_file(config.data)),
-      config_(resolve(config, train_file_, communicator.size())),
-      sequence_ranks_(sequence_group(communicator, config_.train.sequence_ranks)),
+      config_(resolve(config, train_file_, communicator_.size())),
+      sequence_ranks_(sequence_group(communicator_, config_.train.sequence_ranks)),
       directory_(config_.train.run_directory),
       time_limit_(config_.train.time_limit),
       spikes_(config_.loss_spike),
       model_(state_pool_, config_.model, compute_type(config_.train.precision, communicator)),
-      stream_(train_file_, plan_stream(config_.train, communicator.rank(), communicator.size())),
+      stream_(train_file_, plan_stream(config_.train, communicator_.rank(), communicator_.size())),
       checkpointer_(
           CheckpointStore(directory_.checkpoints(), {config_.checkpoint.keep_last, config_.checkpoint.keep_every},
                           [this](const std::string& text) { log_.warn(text); }),
-          communicator, config_.checkpoint.asynchronous, [this](Phase phase) { status_.enter(phase); }) {
+          communicator_, config_.checkpoint.asynchronous, [this](Phase phase) { status_.enter(phase); }) {
   if (!config_.data.validation.empty()) {
     validation_file_.emplace(config_.data.validation);
     if (validation_file_->tokenizer_identity() != train_file_.tokenizer_identity()) {
@@ -77,7 +77,13 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     log_ = RunLog(STDOUT_FILENO, on_terminal(STDOUT_FILENO));
     lock_.emplace(directory_, RunLock::default_patience, [this](const std::string& text) { log_.note(text); });
     log_.add_file(directory_.log());
+    const std::string signs = last_signs_of_life(directory_.heartbeats());
+    if (!signs.empty())
+      log_.note(fmt::format("The job before did not end in order; its last signs of life: {}", signs));
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_.heartbeats(), ignored);  // there may have been more ranks
   }
+  communicator_.barrier();  // before that, no rank writes a heartbeat
   const Watchdog::Settings watchdog = {directory_.heartbeats(), communicator_.rank(), communicator_.size(), host_name(),
                                        config_.train.watchdog_timeout};
   watchdog_.emplace(
@@ -294,7 +300,7 @@ void Trainer::evaluate_validation() {
                                      config_.evaluation.max_documents, sequence_ranks_.get()};
   const EvaluationResult result =
       evaluate(model_, *validation_file_, communicator_, options, [&](std::int64_t done, std::int64_t all) {
-        status_.enter(done < all ? Phase::evaluating : Phase::communication);
+        status_.enter(Phase::evaluating);
         log_.progress(fmt::format("evaluating the validation split: {:.0f} %",
                                   100.0 * static_cast<double>(done) / static_cast<double>(all)),
                       /*lasting=*/false);

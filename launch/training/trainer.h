@@ -15,6 +15,7 @@
 #include "launch/ranks/rank_status.h"
 #include "launch/ranks/start_guard.h"
 #include "launch/ranks/watchdog.h"
+#include "launch/ranks/watched_communicator.h"
 #include "launch/training/loss_spike.h"
 #include "launch/training/metrics.h"
 #include "launch/training/run_directory.h"
@@ -95,7 +96,8 @@ class Trainer {
   TrainingState training_state();
 
   std::optional<StartGuard> start_guard_;  // until the watchdogs of all ranks are there
-  Communicator& communicator_;
+  RankStatus status_;
+  WatchedCommunicator communicator_;
   TokenFile train_file_;
   std::optional<TokenFile> validation_file_;
   RunConfig config_;                              // resolved
@@ -104,7 +106,6 @@ class Trainer {
   std::optional<RunLock> lock_;  // rank 0
   RunLog log_;
   StopRequest stop_request_;
-  RankStatus status_;
   std::optional<Watchdog> watchdog_;
   TimeLimit time_limit_;
   LossSpikeDetector spikes_;

@@ -110,7 +110,9 @@ class LostRanks(FaultTest):
         step = max(line["step"] for line in self.metrics(name))
         self.assertGreaterEqual(step, 12)
         self.assertFalse(self.ranks_of(config), "ranks are left")
-        self.run_program("train", config, *ENDLESS, "--stop-after", 30, ranks=2)
+        output = self.run_program("train", config, *ENDLESS, "--stop-after", 30, ranks=2).stdout
+        self.assertRegex(output, r"The job before did not end in order; its last signs of life: "
+                                 rf"rank [01] on {HOST} \(process \d+\): step \d+, [a-z ,]+; rank [01] on")
         if not (self.folder / "undisturbed").exists():
             reference = self.config("undisturbed", checkpoint={"every": 10})
             self.run_program("train", reference, *ENDLESS, "--stop-after", 30, ranks=2)
@@ -185,11 +187,22 @@ class LostRanks(FaultTest):
                                  rf"communication, and rank 0 on {HOST} \(process \d+\) in step 14, communication, for")
         self.check_resumes_from_checkpoint("sooner", config)
 
-    def test_gone_before_the_ranks_have_met(self):
-        config = self.config("never-met", train={"watchdog_timeout": 4})
+    def test_a_message_lost_inside_an_evaluation(self):
+        """Rank 1 has less to evaluate, so that rank 0 waits for its share of a sequence for ever."""
+        config = self.config("evaluating", data={"validation": self.folder / "train.h5"},
+                             evaluation={"every": 12, "batch_size": 1},
+                             train={"watchdog_timeout": 4, "steps": 100000, "sequence_ranks": 2})
         train = [PROGRAM, "train", config]
-        for other, seconds in ((["true"], 10), ([PROGRAM, "--version"], 4)):  # without a word to MPI; with it
-            output = self.finish(self.start(job(train, other)), 7)
+        output = self.finish(self.start(job(train, train + ["--set", "evaluation.max_documents=1"])), 7)
+        self.assertRegex(output, r"watchdog: all 2 ranks have waited for each other in step 12, evaluation for")
+
+    def test_gone_before_the_ranks_have_met(self):
+        waiting = []
+        for name, other, seconds in (("silent", ["true"], 10), ("polite", [PROGRAM, "--version"], 4)):  # without a word to MPI; with it
+            config = self.config(name, train={"watchdog_timeout": 4})
+            waiting.append((config, self.start(job([PROGRAM, "train", config], other)), seconds))
+        for config, process, seconds in waiting:
+            output = self.finish(process, 7)
             self.assertRegex(output, rf"process \d+ on {HOST}: the ranks have not come together within {seconds} s of their start")
             self.assertFalse(self.ranks_of(config), "ranks are left")
 

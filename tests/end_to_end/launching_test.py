@@ -157,7 +157,7 @@ class Supervise(LaunchTest):
         self.assertEqual(process.returncode, 0, output + errors)
         self.assertRegex(errors, rf"process rank \d with PID \d+ on node {re.escape(HOST)} exited on signal 9")
         self.assertIn("failed with exit code 137, after a new checkpoint", output)
-        self.assertRegex(output, rf"last signs of life: rank 0 on {re.escape(HOST)}: step \d+, [a-z ]+; rank 1 on ")
+        self.assertRegex(output, rf"last signs of life: rank 0 on {re.escape(HOST)}: step \d+, [a-z ,]+; rank 1 on ")
         self.assertRegex(output, r"attempt 2, from the checkpoint of step \d+0\n")
         self.assertIn("supervise: ", output.splitlines()[-1])
         self.assert_same_checkpoint("never-killed", "killed", 40)

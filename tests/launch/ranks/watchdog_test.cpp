@@ -54,6 +54,26 @@ TEST(Heartbeat, WhatIsTornOrForeignIsNone) {
   EXPECT_EQ(read_heartbeat(directory.path(), 0), std::nullopt);
 }
 
+TEST(Heartbeat, LastSignsOfLifeNameFirstWhomTheOthersWaitedFor) {
+  const TemporaryDirectory directory;
+  EXPECT_EQ(last_signs_of_life(directory.path()), "");
+  for (int rank = 0; rank < 12; ++rank) {
+    Heartbeat last = heartbeat(rank, 5, rank == 3 ? Phase::finished : Phase::evaluating);
+    last.waiting = rank != 7;
+    if (rank == 5) last.step = 11;
+    write_heartbeat(directory.path(), last);
+  }
+  EXPECT_EQ(last_signs_of_life(directory.path()),
+            "rank 7 on node7 (process 107): step 12, evaluation; "
+            "rank 5 on node5 (process 105): step 11, evaluation, waiting for others; "
+            "rank 0 on node0 (process 100): step 12, evaluation, waiting for others; "
+            "rank 1 on node1 (process 101): step 12, evaluation, waiting for others; "
+            "rank 2 on node2 (process 102): step 12, evaluation, waiting for others; "
+            "rank 4 on node4 (process 104): step 12, evaluation, waiting for others; "
+            "rank 6 on node6 (process 106): step 12, evaluation, waiting for others; "
+            "rank 8 on node8 (process 108): step 12, evaluation, waiting for others; and 3 more");
+}
+
 /// Looks every second for as long as `heartbeats(second)` gives; what was found wrong, and when.
 std::string verdict(SilenceJudge judge, int seconds, const std::function<Heartbeats(int)>& heartbeats) {
   for (int second = 0; second <= seconds; ++second) {
@@ -103,9 +123,14 @@ TEST(Silence, ARankThatBeatsButDoesNotGetOn) {
 }
 
 TEST(Silence, WaitingForEachOther) {
-  const auto waiting = [](int rank, int t, Phase phase) {
+  const auto still = [](int rank, int t, Phase phase) {
     Heartbeat beat = heartbeat(rank, t, phase);
     beat.progress = 3;
+    return beat;
+  };
+  const auto waiting = [&](int rank, int t, Phase phase) {
+    Heartbeat beat = still(rank, t, phase);
+    beat.waiting = true;
     return beat;
   };
   const std::string found = verdict(SilenceJudge(2, 10, 1), 100, [&](int t) {
@@ -123,10 +148,15 @@ TEST(Silence, WaitingForEachOther) {
                  "and rank 0 on node0 (process 100) in step 12, communication, for"),
       std::string::npos)
       << apart;
+  // Wherever they wait.
+  const std::string inside = verdict(SilenceJudge(2, 10, 1), 100, [&](int t) {
+    return Heartbeats{waiting(0, t, Phase::forward), waiting(1, t, Phase::evaluating)};
+  });
+  EXPECT_NE(inside.find("all 2 ranks have waited for each other"), std::string::npos) << inside;
   // One that computes keeps the others waiting for as long as it likes.
   EXPECT_EQ(verdict(SilenceJudge(2, 10, 1), 100,
                     [&](int t) {
-                      return Heartbeats{waiting(0, t, Phase::communication), waiting(1, t, Phase::forward)};
+                      return Heartbeats{waiting(0, t, Phase::communication), still(1, t, Phase::forward)};
                     }),
             "");
 }
