@@ -2,6 +2,7 @@
 // no, at every single call by which it changes files: whatever the moment, the newest complete checkpoint loads.
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -85,6 +86,38 @@ class CheckpointFaultsTest : public testing::Test {
   std::unique_ptr<Communicator> communicator_ = single_process();
   std::shared_ptr<spdlog::logger> before_;
 };
+
+/// What a crash of the machine needs, which no process that dies can show: the order in which things reach the disk.
+TEST_F(CheckpointFaultsTest, EverythingIsOnDiskBeforeItGetsItsNameAndTheNameBeforeAnythingGoes) {
+  for (const std::string step : {"2", "1"}) {  // a new one, and one that replaces another
+    start_with_step_1();
+    const fs::path destination = checkpoints_ / ("step-0000000" + step);
+    std::set<std::string> unsaved;  // files and directories changed since they were last forced to disk
+    bool named = false;
+    for (const std::string& line : save(1, step).calls) {
+      std::istringstream words(line);
+      std::string number, call, path;
+      words >> number >> call >> path;
+      if (named && path != destination) {  // where there is nothing to exchange, a rename follows
+        EXPECT_EQ(call + " " + path, "fsync " + checkpoints_.string()) << "step " << step;
+        break;
+      }
+      if (call == "fsync") unsaved.erase(path);
+      if (call == "write" || call == "pwrite" || call == "ftruncate" || call == "create") unsaved.insert(path);
+      if (call != "create" && call != "mkdir" && call != "rename" && call != "exchange") continue;
+      if (path == destination) {
+        for (const std::string& changed : unsaved) {
+          EXPECT_FALSE(changed.starts_with((checkpoints_ / ".tmp-step-").string()))
+              << "step " << step << ": " << changed;
+        }
+        named = true;
+      }
+      if (call == "rename") unsaved.erase(path);  // under the new name; what it replaced is gone
+      unsaved.insert(fs::path(path).parent_path().string());
+    }
+    EXPECT_TRUE(named) << step;
+  }
+}
 
 TEST_F(CheckpointFaultsTest, KilledAtEveryWriteFsyncAndRename) {
   start_with_step_1();

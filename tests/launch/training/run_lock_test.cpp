@@ -45,6 +45,10 @@ TEST_F(RunLockTest, KeepsASecondTrainerOutUntilTheFirstIsGone) {
   {
     const RunLock lock(directory);
     EXPECT_NE(refusal().find("is being trained in by process " + std::to_string(getpid())), std::string::npos);
+    std::ofstream(directory.path() / "lock") << "torn";
+    EXPECT_NE(refusal().find("is being trained in by another process"), std::string::npos)
+        << "the kernel's word counts";
+    fs::resize_file(directory.path() / "lock", 0);
   }
   EXPECT_EQ(refusal(), "");
   EXPECT_EQ(fs::file_size(directory.path() / "lock"), 0u) << "given back";
