@@ -98,9 +98,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, OwnProduct,
 TEST_P(OwnProduct, AgreesWithFloat64OverOddShapes) {
   for (const Case& size : {Case{1, 1, 1}, Case{7, 5, 3}, Case{13, 24, 24}, Case{12, 80, 80}, Case{100, 33, 47},
                            Case{256, 64, 64}, Case{97, 96, 65}}) {
-    for (const std::int64_t gap : {0, 3}) {
-      for (const int threads : {1, 2}) check(product, size, gap, threads);
-    }
+    check(product, size, 0, 2);
+    check(product, size, 3, 1);
   }
 }
 
