@@ -196,8 +196,8 @@ void run(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output out
   // One column of panels of all chunks, and how many of them are packed at a time.
   const std::int64_t padded_inner = chunks.count * round_up(chunks.length, group<T>);
   const std::int64_t all_panels = (b.columns + width - 1) / width;
-  const std::int64_t panels_at_once = std::clamp<std::int64_t>(
-      most_packed / (padded_inner * width * static_cast<std::int64_t>(sizeof(T))), panels_in_group, all_panels);
+  const std::int64_t panel_bytes = padded_inner * width * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t panels_at_once = std::min(all_panels, std::max(most_packed / panel_bytes, panels_in_group));
   const std::int64_t chunk_size = round_up(chunks.length, group<T>) * width;
   const bool in_place = group<T> == 1 && b.column_stride == 1 && b.columns % lanes<T> == 0 &&
                         b.row_stride * static_cast<std::int64_t>(sizeof(T)) <= in_place_stride && a.rows <= 512;

@@ -66,8 +66,8 @@ template <class T>
 void pack_unit_rows_transposed(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t inner,
                                bfloat16* target) {
   const std::int64_t target_stride = packed_length<T>(inner);
-  for (std::int64_t i = 0; i < round_up(rows, unit_rows); i += unit_lanes) {
-    for (std::int64_t k = 0; k < inner; k += unit_inner) {
+  for (std::int64_t k = 0; k < inner; k += unit_inner) {
+    for (std::int64_t i = 0; i < round_up(rows, unit_rows); i += unit_lanes) {
       Vector<std::uint32_t> square[pieces<T>][unit_lanes];  // (pairs of the inner dimension, rows)
       for (std::int64_t pair = 0; pair < unit_lanes; ++pair) {
         Sixteen even[pieces<T>], odd[pieces<T>];

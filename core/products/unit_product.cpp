@@ -2,8 +2,7 @@
 //   columns of c, as many as keep the packed right operand small: all of it is packed, by all threads
 //     rows of c, a thread's share of them in blocks
 //       chunks of the inner dimension: the block of the left operand is packed, for the second-level cache
-//         groups of panels of the right operand that fit there, too
-//           unit_rows of the left operand, for the first-level cache, against each panel of the group
+//         unit_rows of the left operand, for the first-level cache, against each panel of the right one
 #include "core/products/unit_product.h"
 
 #include <algorithm>
@@ -26,9 +25,8 @@ void unit_product(const ConstMatrix&, const ConstMatrix&, const Matrix&, Output,
 namespace {
 
 constexpr std::int64_t block_rows = 256;
-constexpr std::int64_t most_panels = 24;         // packed at a time; a block's sums stay in the second-level cache
+constexpr std::int64_t most_panels = 16;         // packed at a time; their chunk stays in the second-level cache
 constexpr std::int64_t most_packed = 32L << 20;  // bytes of them
-constexpr std::int64_t panels_in_group = 8;      // a group's chunk stays in the second-level cache
 constexpr std::int64_t in_place_stride = 1024;   // bytes; rows farther apart meet in the same sets of a cache
 constexpr std::int64_t rows_per_thread = 24;     // fewer are left to oneDNN
 constexpr std::int64_t least_inner = 16;
@@ -36,7 +34,7 @@ constexpr std::int64_t unit_size = unit_rows * unit_columns;
 
 /// Elements of a chunk of the inner dimension: unit_rows rows of it, and a panel, stay in the first-level cache.
 template <class T>
-constexpr std::int64_t most_chunk = pieces<T> == 1 ? 256 : 128;
+constexpr std::int64_t most_chunk = pieces<T> == 1 ? 256 : 64;
 
 /// target <- [target +] `rows` by `columns` of a unit's sums.
 template <class Target>
@@ -120,18 +118,16 @@ class PackedRight {
   std::int64_t panel_size_, panels_at_once_;
 };
 
-/// sums (units of rows, most_panels, unit_rows, unit_columns) <- [sums +] one chunk of a block of rows times `columns`
-/// columns of packed panels.
+/// sums (units of rows, most_panels, unit_rows, unit_columns) <- [sums +] one chunk of a block of rows times packed
+/// panels.
 template <class T>
 void multiply_block(const Rows& left, std::int64_t rows, const PackedRight<T>& right, const bfloat16* packed,
                     std::int64_t chunk, std::int64_t steps, std::int64_t panels, float* sums) {
-  for (std::int64_t first = 0; first < panels; first += panels_in_group) {
-    for (std::int64_t i = 0; i < rows; i += unit_rows) {
-      float* const row_of_units = sums + i / unit_rows * most_panels * unit_size;
-      for (std::int64_t panel = first; panel < std::min(first + panels_in_group, panels); ++panel) {
-        multiply_units<T>(left.data + i * left.stride, left.stride, right.panel(chunk, panel, packed), steps,
-                          row_of_units + panel * unit_size, chunk > 0);
-      }
+  for (std::int64_t i = 0; i < rows; i += unit_rows) {
+    float* const row_of_units = sums + i / unit_rows * most_panels * unit_size;
+    for (std::int64_t panel = 0; panel < panels; ++panel) {
+      multiply_units<T>(left.data + i * left.stride, left.stride, right.panel(chunk, panel, packed), steps,
+                        row_of_units + panel * unit_size, chunk > 0);
     }
   }
 }
