@@ -40,7 +40,8 @@ class Elastic(EndToEndTest):
         self.run_program("train", config, "--stop-after", 2)
         self.assertNotIn("not bit for bit", self.run_program("train", config, "--stop-after", 4).stdout)
         resumed = self.run_program("train", config, "--set", "train.threads=2", "--stop-after", 6)
-        self.assertRegex(resumed.stdout, r"written by 1 rank with 1 thread each on \w+, now there are 1 rank with 2 threads")
+        self.assertRegex(resumed.stdout, r"written by 1 rank with 1 thread each on \w+ \(built for \w+\), "
+                         r"now there are 1 rank with 2 threads")
 
 
 class Resume(EndToEndTest):
