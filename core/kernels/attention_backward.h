@@ -72,17 +72,7 @@ class SpanBackward {
     pack_rows<T>(q_, stride_, padded, d_, columns_, q_packed_, columns_ * group<T>);
     pack_rows<T>(d_out_, stride_, padded, d_, columns_, d_out_packed_, columns_ * group<T>);
     std::fill_n(dq_, tile * columns_, A(0));
-    // Rows that only fill up the tile get probabilities of zero.
-    std::fill_n(log_sum_exp_, tile, std::numeric_limits<A>::infinity());
-    std::fill_n(along_, tile, A(0));
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      log_sum_exp_[i] = log_sum_exp[(row + i) * query.heads + head];
-      const T *const out = output.at(row + i, head), *const d_out = d_out_ + i * stride_;
-      A sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t j = 0; j < d_; ++j) sum += static_cast<A>(out[j]) * static_cast<A>(d_out[j]);
-      along_[i] = sum;
-    }
+    statistics_.load(log_sum_exp, output, d_output, row, rows_, head);
   }
 
   /// Keys that the tile's queries see.
@@ -141,7 +131,8 @@ class SpanBackward {
     const std::int64_t query = panel * width;
     score_panel(k_ + (first + i) * stride_, q_transposed_ + query * stride_, d_, p, width);
     score_panel(v_ + (first + i) * stride_, d_out_transposed_ + query * stride_, d_, ds, width);
-    const A *const log_sum_exp = log_sum_exp_ + query, *const along = along_ + query, scale = scale_;
+    const A *const log_sum_exp = statistics_.log_sum_exp + query, *const along = statistics_.along + query;
+    const A scale = scale_;
     for (std::int64_t r = 0; r < tile_rows; ++r) {
       const auto hidden = static_cast<int>(std::min(first + i + r - (begin_ + query), width));
       A *const p_row = p + r * width, *const ds_row = ds + r * width;
@@ -179,8 +170,8 @@ class SpanBackward {
   A* dq_;
   T *probabilities_, *d_scores_, *d_scores_interleaved_;  // of a block: (keys, queries)
   std::int64_t begin_ = 0, rows_ = 0, panels_ = 0;
-  A log_sum_exp_[tile], along_[tile];  // along: of each query the sum of dO O
-  A ones_[tile_rows];                  // sums only grow
+  RowStatistics<A, tile> statistics_;
+  A ones_[tile_rows];  // sums only grow
 };
 
 }  // namespace palimpsest::attention_tiles

@@ -8,6 +8,7 @@
 
 #include <omp.h>
 
+#include "core/kernels/head_rows.h"
 #include "core/kernels/rope.h"
 #include "core/kernels/vector_math.h"
 #include "core/products/micro_kernel.h"
@@ -159,6 +160,28 @@ struct RunningSoftmax {
     std::fill_n(highest, tile, -std::numeric_limits<A>::infinity());
     std::fill_n(sum, tile, A(0));
     std::fill_n(factor, tile, A(1));
+  }
+};
+
+/// What backward needs to know of each query of a tile: its log_sum_exp, and along, the sum of dO O.
+template <class A, std::int64_t queries>
+struct RowStatistics {
+  A log_sum_exp[queries], along[queries];
+
+  /// Of `rows` queries of `head` from token `row` on. Rows that only fill up the tile get probabilities of zero.
+  template <class T>
+  void load(const A* all, const HeadRows<const T>& output, const HeadRows<const T>& d_output, std::int64_t row,
+            std::int64_t rows, std::int64_t head) {
+    std::fill_n(log_sum_exp, queries, std::numeric_limits<A>::infinity());
+    std::fill_n(along, queries, A(0));
+    for (std::int64_t i = 0; i < rows; ++i) {
+      log_sum_exp[i] = all[(row + i) * output.heads + head];
+      const T *const out = output.at(row + i, head), *const d_out = d_output.at(row + i, head);
+      A sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t j = 0; j < output.head_size; ++j) sum += static_cast<A>(out[j]) * static_cast<A>(d_out[j]);
+      along[i] = sum;
+    }
   }
 };
 

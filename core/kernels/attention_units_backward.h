@@ -63,18 +63,7 @@ class UnitSpanBackward : UnitSpan {
                       by_rows(d_out_by_rows_, unit, 0));
     }
     std::fill_n(dq_, queries * stride_, 0.0f);
-    // Rows that only fill up a panel get probabilities of zero.
-    std::fill_n(log_sum_exp_, queries, std::numeric_limits<float>::infinity());
-    std::fill_n(along_, queries, 0.0f);
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      const std::int64_t row = span_.begin + begin + i;
-      log_sum_exp_[i] = log_sum_exp[row * query.heads + head];
-      const bfloat16 *const out = output.at(row, head), *const d_out = d_out_ + i * stride_;
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t j = 0; j < d_; ++j) sum += static_cast<float>(out[j]) * static_cast<float>(d_out[j]);
-      along_[i] = sum;
-    }
+    statistics_.load(log_sum_exp, output, d_output, span_.begin + begin, rows_, head);
   }
 
   std::int64_t keys() const { return begin_ + rows_; }
@@ -150,7 +139,8 @@ class UnitSpanBackward : UnitSpan {
     alignas(64) float p[unit_size], ds[unit_size];
     multiply_units<bfloat16>(k_ + key * stride_, stride_, q_panels_ + query * stride_, units(), p, false);
     multiply_units<bfloat16>(v_ + key * stride_, stride_, d_out_panels_ + query * stride_, units(), ds, false);
-    const float *const log_sum_exp = log_sum_exp_ + query, *const along = along_ + query, scale = scale_;
+    const float *const log_sum_exp = statistics_.log_sum_exp + query, *const along = statistics_.along + query;
+    const float scale = scale_;
     for (std::int64_t r = 0; r < unit_rows; ++r) {
       const auto hidden = static_cast<int>(std::clamp<std::int64_t>(key + r - begin_ - query, 0, unit_columns));
       float *const p_row = p + r * unit_columns, *const ds_row = ds + r * unit_columns;
@@ -195,7 +185,7 @@ class UnitSpanBackward : UnitSpan {
   bfloat16 *probabilities_, *d_scores_;               // of a block: (keys, queries)
   bfloat16* d_scores_panels_;                         // (keys, queries) in panels
   std::int64_t begin_ = 0, rows_ = 0, padded_rows_ = 0;
-  float log_sum_exp_[queries], along_[queries];  // along: of each query the sum of dO O
+  RowStatistics<float, queries> statistics_;
 };
 
 }  // namespace palimpsest::attention_tiles

@@ -26,6 +26,16 @@ using namespace attention_tiles;
 
 namespace {
 
+/// Calls function(span, kv_head) for each in parallel.
+template <class Function>
+void for_each_span_head(const SequenceLayout& layout, std::int64_t kv_heads, Function function) {
+  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t task = 0; task < tasks; ++task) {
+    function(layout.spans[static_cast<std::size_t>(task / kv_heads)], task % kv_heads);
+  }
+}
+
 // Matrix units take bfloat16 alone: float32 would have to be split into pieces between all products.
 #ifdef __AMX_BF16__
 
@@ -34,11 +44,7 @@ void forward_by_units(MemoryPool& pool, const SequenceLayout& layout, const Head
                       const RotaryTable& table, const HeadRows<bfloat16>& output, float* log_sum_exp) {
   const std::int64_t kv_heads = key.heads, group_heads = query.heads / kv_heads;
   Scratch scratch(pool, UnitSpanForward::scratch_bytes(longest_padded_span(layout), query.head_size));
-  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
-    const std::int64_t kv_head = task % kv_heads;
+  for_each_span_head(layout, kv_heads, [&](const Span& span, std::int64_t kv_head) {
     UnitSpanForward pass(Scratch::Taker(scratch), span, table);
     pass.load_keys(key, value, kv_head);
     for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
@@ -48,7 +54,7 @@ void forward_by_units(MemoryPool& pool, const SequenceLayout& layout, const Head
         pass.store_output(output, log_sum_exp, head);
       }
     }
-  }
+  });
 }
 
 #endif
@@ -60,11 +66,7 @@ void backward_by(MemoryPool& pool, const SequenceLayout& layout, const HeadRows<
                  const HeadGradient<T>& d_query, const HeadGradient<T>& d_key, const HeadGradient<T>& d_value) {
   const std::int64_t kv_heads = key.heads, group_heads = query.heads / kv_heads;
   Scratch scratch(pool, Pass::scratch_bytes(longest_padded_span(layout), query.head_size));
-  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
-    const std::int64_t kv_head = task % kv_heads;
+  for_each_span_head(layout, kv_heads, [&](const Span& span, std::int64_t kv_head) {
     Pass pass(Scratch::Taker(scratch), span, table);
     pass.load_keys(key, value, kv_head);
     for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
@@ -80,7 +82,7 @@ void backward_by(MemoryPool& pool, const SequenceLayout& layout, const HeadRows<
       }
     }
     pass.store_key_gradients(d_key, d_value, kv_head);
-  }
+  });
 }
 
 }  // namespace
@@ -103,11 +105,8 @@ void local_attention_forward(MemoryPool& pool, const SequenceLayout& layout, Hea
   const A scale = A(1) / std::sqrt(static_cast<A>(d));
   Scratch scratch(pool, (longest + 2 * tile) * stride * sizeof(T) + longest * columns * sizeof(T) +
                             tile * columns * sizeof(A) + block * tile * (sizeof(A) + sizeof(T)) + 8 * 64);
-  const auto tasks = static_cast<std::int64_t>(layout.spans.size()) * kv_heads;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const Span& span = layout.spans[static_cast<std::size_t>(task / kv_heads)];
-    const std::int64_t kv_head = task % kv_heads, padded = round_up(span.length, tile_rows);
+  for_each_span_head(layout, kv_heads, [&](const Span& span, std::int64_t kv_head) {
+    const std::int64_t padded = round_up(span.length, tile_rows);
     Scratch::Taker pieces(scratch);
     T* const k = pieces.template take<T>(padded * stride);
     T* const v = pieces.template take<T>(padded * columns);
@@ -160,7 +159,7 @@ void local_attention_forward(MemoryPool& pool, const SequenceLayout& layout, Hea
         }
       }
     }
-  }
+  });
 }
 
 // dV = P^T dO;  dP = dO V^T;  dS = P (dP - rowsum(dO O)) / sqrt(d);  dR(Q) = dS R(K);  dR(K) = dS^T R(Q)
