@@ -5,120 +5,93 @@
 
 #include <fmt/format.h>
 
-#include "configs/schema.h"
-#include "configs/suggestion.h"
-#include "configs/yaml_entries.h"
+#include "configs/schema_reader.h"
+#include "configs/schema_writer.h"
+#include "configs/yaml_tree.h"
 #include "core/printable.h"
 
 namespace palimpsest {
 
 namespace {
 
-// Finds one key of the schema and sets it. What it saw on the way serves the message when there is
-// no such key.
-class Assignment {
- public:
-  Assignment(std::string_view place, std::string_view section, std::string_view key, const Scalar& value)
-      : place_(place), section_(section), key_(key), value_(value) {}
-
-  void section(std::string_view name, std::string_view) {
-    current_ = name;
-    sections_.push_back(name);
-  }
-
-  template <class T, class Allowed>
-  void field(std::string_view name, T& value, const Allowed& allowed, std::string_view) {
-    if (current_ == section_) keys_.push_back(name);
-    if (name != key_) return;
-    if (current_ == section_) {
-      value = parse_scalar(fmt::format("{}: {}.{}", place_, section_, key_), value_, allowed);
-      found_ = true;
-    } else {
-      elsewhere_ = fmt::format("{}.{}", current_, name);
-    }
-  }
-
-  void require_found() const {
-    if (found_) return;
-    require_name(place_, printable(section_), "a section", section_, sections_);
-    const std::string name = printable(fmt::format("{}.{}", section_, key_));
-    if (!elsewhere_.empty() && nearest_name(key_, keys_).empty()) {
-      throw ConfigError(fmt::format("{}: {} is not a key; did you mean {}?", place_, name, elsewhere_));
-    }
-    require_name(place_, name, "a key", key_, keys_);
-  }
-
-  /// Throws ConfigError unless `word` is one of `names`; `shown` is how the message calls it.
-  static void require_name(std::string_view place, std::string_view shown, std::string_view kind, std::string_view word,
-                           const std::vector<std::string_view>& names) {
-    if (std::ranges::find(names, word) != names.end()) return;
-    const std::string_view nearest = nearest_name(word, names);
-    throw ConfigError(fmt::format(
-        "{}: {} is not {}; {}", place, shown, kind,
-        nearest.empty() ? fmt::format("expected {}", join_names(names)) : fmt::format("did you mean {}?", nearest)));
-  }
-
- private:
-  std::string_view place_, section_, key_;
-  const Scalar& value_;
-  std::string_view current_;
-  std::vector<std::string_view> sections_, keys_;  // all sections; the keys of section_
-  std::string elsewhere_;                          // a key of that name in another section
-  bool found_ = false;
-};
-
-void assign(RunConfig& config, std::string_view place, std::string_view section, std::string_view key,
-            const Scalar& value) {
-  Assignment assignment(place, section, key, value);
-  describe(config, assignment);
-  assignment.require_found();
-}
-
-void apply_override(RunConfig& config, const std::string& text) {
+/// Puts the value of "section.key=value" into the tree, where its key may be new.
+void apply_override(YamlNode& root, const std::string& text) {
   const std::size_t equals = text.find('=');
   const std::size_t dot = text.find('.');
   if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
     throw ConfigError(fmt::format("--set {}: expected section.key=value, as in train.steps=1000", printable(text)));
   }
-  const std::string_view view = text;
-  assign(config, "--set", view.substr(0, dot), view.substr(dot + 1, equals - dot - 1), {text.substr(equals + 1)});
+  YamlNode* node = &root;
+  for (std::size_t begin = 0; begin <= equals;) {
+    const std::size_t end = std::min(text.find('.', begin), equals);
+    const std::string key = text.substr(begin, end - begin);
+    if (node->kind != YamlNode::Kind::mapping) {
+      node->kind = YamlNode::Kind::mapping;
+      node->children.clear();
+      node->line = node->column = 0;
+    }
+    YamlNode* child = node->find(key);
+    if (child == nullptr) {
+      child = &node->children.emplace_back();
+      child->key = key;
+    }
+    node = child;
+    begin = end + 1;
+  }
+  const std::string key = node->key;
+  *node = {};
+  node->kind = YamlNode::Kind::scalar;
+  node->scalar = {text.substr(equals + 1)};
+  node->key = key;
 }
 
-struct SectionNames {
-  std::vector<std::string_view> names;
-  void section(std::string_view name, std::string_view) { names.push_back(name); }
-  template <class T, class Allowed>
-  void field(std::string_view, T&, const Allowed&, std::string_view) {}
-};
-
-struct Writer {
-  std::string text;
-  void section(std::string_view name, std::string_view) {
-    text += fmt::format("{}{}:\n", text.empty() ? "" : "\n", name);
+/// Attention's options stood among the model's keys until there were several kinds of attention.
+void upgrade(YamlNode& root) {
+  YamlNode* model = root.find("model");
+  if (model == nullptr || model->find("attention") != nullptr) return;
+  YamlNode attention;
+  attention.kind = YamlNode::Kind::mapping;
+  attention.key = "attention";
+  attention.line = model->line;
+  attention.column = model->column;
+  for (const std::string_view key : {"memory_update", "empty_memory", "memory_epsilon", "initial_gate"}) {
+    if (YamlNode* option = model->find(key)) {
+      attention.children.push_back(std::move(*option));
+      model->children.erase(model->children.begin() + (option - model->children.data()));
+    }
   }
-  template <class T, class Allowed>
-  void field(std::string_view name, const T& value, const Allowed& allowed, std::string_view) {
-    text += fmt::format("  {}: {}\n", name, format_scalar(value, allowed));
-  }
-};
+  if (!attention.children.empty()) model->children.push_back(std::move(attention));
+}
 
-struct Value {
-  std::string name;
-  std::string text;
-};
-
-// Every value of one section (or all) as text.
-struct Values {
-  std::string_view wanted;
-  std::string_view current = {};
-  std::vector<Value> values = {};
-  void section(std::string_view name, std::string_view) { current = name; }
-  template <class T, class Allowed>
-  void field(std::string_view name, const T& value, const Allowed& allowed, std::string_view) {
-    if (!wanted.empty() && wanted != current) return;
-    values.push_back({fmt::format("{}.{}", current, name), format_scalar(value, allowed)});
+YamlNode read_tree(std::string_view text, std::string_view name) {
+  if (text.size() > max_config_bytes) {
+    throw ConfigError(fmt::format("{}: larger than the {} bytes allowed for a configuration", name, max_config_bytes));
   }
-};
+  return read_yaml(text, name);
+}
+
+RunConfig run_config_of(const YamlNode& tree, std::string_view name) {
+  RunConfig config;
+  read_schema(tree, name, [&](SchemaVisitor& visitor) { describe(config, visitor); });
+  return config;
+}
+
+void validate(const RunConfig& config, std::string_view name) {
+  try {
+    validate(config);
+  } catch (const ConfigError& error) {
+    throw ConfigError(fmt::format("{}: {}", name, error.what()));
+  }
+}
+
+std::vector<NamedValue> values_of(RunConfig config) {
+  return schema_values([&](SchemaVisitor& visitor) { describe(config, visitor); });
+}
+
+const std::string* find_value(const std::vector<NamedValue>& values, const std::string& name) {
+  const auto found = std::ranges::find(values, name, &NamedValue::name);
+  return found == values.end() ? nullptr : &found->text;
+}
 
 }  // namespace
 
@@ -141,45 +114,40 @@ RunConfig load_run_config(const std::filesystem::path& path, std::span<const std
 }
 
 RunConfig parse_run_config(std::string_view text, std::string_view name, std::span<const std::string> overrides) {
-  if (text.size() > max_config_bytes) {
-    throw ConfigError(fmt::format("{}: larger than the {} bytes allowed for a configuration", name, max_config_bytes));
+  YamlNode tree = read_tree(text, name);
+  RunConfig config = run_config_of(tree, name);  // what the file says has to be right, overridden or not
+  if (!overrides.empty()) {
+    for (const std::string& override_text : overrides) apply_override(tree, override_text);
+    config = run_config_of(tree, name);
   }
-  const YamlEntries yaml = read_yaml_entries(text, name);
-  RunConfig config;
-  SectionNames known;
-  describe(config, known);
-  for (const YamlSection& section : yaml.sections) {
-    Assignment::require_name(fmt::format("{}:{}", name, section.line), printable(section.name), "a section",
-                             section.name, known.names);
-  }
-  for (const YamlEntry& entry : yaml.entries) {
-    assign(config, fmt::format("{}:{}", name, entry.line), entry.section, entry.key, entry.value);
-  }
-  for (const std::string& text_of_override : overrides) apply_override(config, text_of_override);
-  try {
-    validate(config);
-  } catch (const ConfigError& error) {
-    throw ConfigError(fmt::format("{}: {}", name, error.what()));
-  }
+  validate(config, name);
   return config;
 }
 
-std::string to_yaml(const RunConfig& config) {
-  Writer writer;
-  describe(config, writer);
-  return writer.text;
+RunConfig parse_saved_config(std::string_view text, std::string_view name) {
+  YamlNode tree = read_tree(text, name);
+  upgrade(tree);
+  RunConfig config = run_config_of(tree, name);
+  validate(config, name);
+  return config;
+}
+
+std::string to_yaml(RunConfig config) {
+  return write_schema([&](SchemaVisitor& visitor) { describe(config, visitor); });
 }
 
 std::vector<std::string> differences(const RunConfig& before, const RunConfig& after, std::string_view section) {
-  Values old_values{section}, new_values{section};
-  describe(before, old_values);
-  describe(after, new_values);
+  const std::vector<NamedValue> old_values = values_of(before), new_values = values_of(after);
+  const std::string prefix = section.empty() ? "" : fmt::format("{}.", section);
   std::vector<std::string> result;
-  for (std::size_t i = 0; i < old_values.values.size(); ++i) {
-    const Value& old_value = old_values.values[i];
-    const Value& new_value = new_values.values[i];
-    if (old_value.text == new_value.text) continue;
-    result.push_back(fmt::format("{}: {} -> {}", old_value.name, old_value.text, new_value.text));
+  for (const auto& [name, text] : old_values) {
+    const std::string* now = find_value(new_values, name);
+    if (!name.starts_with(prefix) || (now != nullptr && *now == text)) continue;
+    result.push_back(fmt::format("{}: {} -> {}", name, text, now == nullptr ? "none" : *now));
+  }
+  for (const auto& [name, text] : new_values) {
+    if (!name.starts_with(prefix) || find_value(old_values, name) != nullptr) continue;
+    result.push_back(fmt::format("{}: none -> {}", name, text));
   }
   return result;
 }

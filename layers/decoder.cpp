@@ -94,10 +94,10 @@ void Decoder::finish_segment() {
   const LayoutPointer layout = single_document(config.segment_length, holds_document_, config.segment_length);
   Tape tape(pool_, Tape::Mode::inference);
   for (std::size_t i = 0; i < caches_.size(); ++i) {
-    memory_[i] =
-        memory_write(tape, Variable(caches_[i].key.reshaped(rows)), Variable(caches_[i].value.reshaped(rows)),
-                     memory_[i], layout, counts, {config.memory_update == MemoryUpdate::delta, config.memory_epsilon})
-            .after;
+    memory_[i] = memory_write(tape, Variable(caches_[i].key.reshaped(rows)), Variable(caches_[i].value.reshaped(rows)),
+                              memory_[i], layout, counts,
+                              {config.attention.memory_update == MemoryUpdate::delta, config.attention.memory_epsilon})
+                     .after;
   }
   holds_document_ = true;
   position_ = 0;

@@ -13,8 +13,8 @@ namespace palimpsest {
 
 InfiniAttention::InfiniAttention(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
     : counts_{config.num_heads, config.num_kv_heads, config.head_size},
-      rule_{config.memory_update == MemoryUpdate::delta, config.memory_epsilon},
-      gated_without_memory_(config.empty_memory == EmptyMemory::gated) {
+      rule_{config.attention.memory_update == MemoryUpdate::delta, config.attention.memory_epsilon},
+      gated_without_memory_(config.attention.empty_memory == EmptyMemory::gated) {
   const std::int64_t query_size = config.num_heads * config.head_size, kv_size = config.num_kv_heads * config.head_size;
   query_ = factory.create(prefix + "q_proj.weight", ParameterRole::matrix, {query_size, config.hidden_size});
   key_ = factory.create(prefix + "k_proj.weight", ParameterRole::matrix, {kv_size, config.hidden_size});

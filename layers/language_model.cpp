@@ -99,7 +99,7 @@ void LanguageModel::initialize(std::uint64_t seed) {
     const Random random(seed, RandomPurpose::initialization, 0, index++);
     switch (parameter.role) {
       case ParameterRole::norm: fill(parameter.master, 1.0); break;
-      case ParameterRole::memory_gate: fill(parameter.master, config_.initial_gate); break;
+      case ParameterRole::memory_gate: fill(parameter.master, config_.attention.initial_gate); break;
       case ParameterRole::matrix:
       case ParameterRole::embedding:
         fill_normal(parameter.master, random, static_cast<float>(config_.initializer_range));
@@ -141,7 +141,7 @@ LanguageModel::Result LanguageModel::forward(Tape& tape, std::span<const std::in
                                              Recompute recompute_grain,
                                              const std::shared_ptr<const ParameterEvents>& listener,
                                              const SequenceGroup& sequence, KeysAndValues* keys_and_values) const {
-  const bool everywhere = config_.empty_memory == EmptyMemory::gated;
+  const bool everywhere = config_.attention.empty_memory == EmptyMemory::gated;
   const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
   const ForwardContext context{tape, layout, mixes, rotary_, recompute_grain == Recompute::cheap, listener, sequence};
   const FirstBlock first = defer_first_block(tape, listener);
@@ -200,8 +200,8 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
 SequenceGroup LanguageModel::share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const {
   if (ranks == nullptr || ranks->size() == 1) return {};
   return {.ranks = ranks,
-          .share = std::make_shared<const SequenceShare>(share_sequence(
-              batch.documents, memory.documents, config_.segment_length, ranks->rank(), ranks->size()))};
+          .share = std::make_shared<const SequenceShare>(
+              share_sequence(batch.documents, memory.documents, config_.segment_length, ranks->rank(), ranks->size()))};
 }
 
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.

@@ -29,7 +29,9 @@ ModelConfig ModelConfig::resolved() const {
   require(c.num_heads % c.num_kv_heads == 0,
           fmt::format("model.num_heads {} is not a multiple of model.num_kv_heads {}", c.num_heads, c.num_kv_heads));
   require(c.head_size % 2 == 0, fmt::format("model.head_size {} must be even: RoPE rotates pairs", c.head_size));
-  require(c.memory_epsilon > 0 && c.norm_epsilon > 0, "model.memory_epsilon and model.norm_epsilon must be positive");
+  require(c.attention.kind == AttentionKind::infini, "model.attention.kind must be infini: no other one is there yet");
+  require(c.attention.memory_epsilon > 0 && c.norm_epsilon > 0,
+          "model.attention.memory_epsilon and model.norm_epsilon must be positive");
   require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
   return c;
 }

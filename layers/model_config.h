@@ -12,6 +12,21 @@ enum class MemoryUpdate { linear, delta };
 /// What a token attends with while its document has nothing in memory.
 enum class EmptyMemory { local, gated };
 
+/// Infini-attention, attention within segments alone, or causal attention over the whole sequence.
+enum class AttentionKind { infini, local, full };
+
+/// The attention of every block: its kind and the options of that kind.
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::infini;
+  // Of kind infini.
+  MemoryUpdate memory_update = MemoryUpdate::linear;
+  EmptyMemory empty_memory = EmptyMemory::local;
+  double memory_epsilon = 1e-6;
+  double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local
+
+  bool operator==(const AttentionConfig&) const = default;
+};
+
 struct ModelConfig {
   std::int64_t vocab_size = 0;  // 0: the tokenizer's
   std::int64_t hidden_size = 512;
@@ -21,14 +36,11 @@ struct ModelConfig {
   std::int64_t head_size = 0;     // 0: hidden_size / num_heads
   std::int64_t ffn_size = 1536;
   std::int64_t segment_length = 512;
-  MemoryUpdate memory_update = MemoryUpdate::linear;
-  EmptyMemory empty_memory = EmptyMemory::local;
-  double memory_epsilon = 1e-6;
+  AttentionConfig attention;
   double norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
   bool tie_embeddings = false;
   double initializer_range = 0.02;
-  double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local
 
   /// The same with derived values (0) filled in. Throws ConfigError on values that do not fit together.
   ModelConfig resolved() const;

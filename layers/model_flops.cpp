@@ -26,7 +26,7 @@ double training_flops_per_token(const ModelConfig& c, std::int64_t sequence_leng
       (d * 2.0 * (heads + static_cast<double>(c.num_kv_heads)) + 3.0 * static_cast<double>(c.ffn_size));
   const double head = static_cast<double>(c.vocab_size) * static_cast<double>(c.hidden_size);
   const double attention = 2.0 * 2.0 * heads * d * mean_keys(sequence_length, c.segment_length);
-  const double memory = heads * d * d * (c.memory_update == MemoryUpdate::delta ? 6.0 : 4.0);
+  const double memory = heads * d * d * (c.attention.memory_update == MemoryUpdate::delta ? 6.0 : 4.0);
   return 6.0 * (layers * layer_matrices + head) + 3.0 * layers * (attention + memory);
 }
 

@@ -15,9 +15,9 @@ inline ModelConfig small_config(MemoryUpdate update, std::int64_t segment_length
   config.head_size = 6;
   config.ffn_size = 20;
   config.segment_length = segment_length;
-  config.memory_update = update;
+  config.attention.memory_update = update;
   config.initializer_range = 0.3;  // large, so that every path matters
-  config.initial_gate = 0.4;
+  config.attention.initial_gate = 0.4;
   return config.resolved();
 }
 

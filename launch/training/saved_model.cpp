@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 SavedModel read_model(const Checkpoint& checkpoint, Communicator& communicator, MemoryPool& pool) {
   SavedModel saved;
-  saved.config = parse_run_config(checkpoint.config_yaml(), checkpoint.path().string());
+  saved.config = parse_saved_config(checkpoint.config_yaml(), checkpoint.path().string());
   saved.state = training_state_of(checkpoint);
   try {
     saved.tokenizer = saved.state.tokenizer();

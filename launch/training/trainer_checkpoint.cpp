@@ -54,7 +54,7 @@ void Trainer::resume() {
 std::vector<std::string> Trainer::restore(const Checkpoint& checkpoint) {
   const TrainingState state = training_state_of(checkpoint);
   std::vector<std::string> differences =
-      check_resumable(parse_run_config(checkpoint.config_yaml(), checkpoint.path().string()), config_);
+      check_resumable(parse_saved_config(checkpoint.config_yaml(), checkpoint.path().string()), config_);
   const StateDictionary parameters = parameter_entries(), optimizer = optimizer_entries();
   checkpoint.require_section("parameters", names_of(parameters));
   checkpoint.require_section("optimizer", names_of(optimizer));

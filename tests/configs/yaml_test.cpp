@@ -30,7 +30,7 @@ std::string refusal(const std::string& text, const std::vector<std::string>& ove
 
 TEST(RunConfigYaml, ValuesArrive) {
   const RunConfig config = parse(R"(# a comment
-model: {hidden_size: 64, num_heads: 4, memory_update: delta, tie_embeddings: true}
+model: {hidden_size: 64, num_heads: 4, attention: {memory_update: delta, kind: infini}, tie_embeddings: true}
 data:
   train: "a b/train.h5"
 train:
@@ -43,7 +43,7 @@ optimizer:
   clip_norm: 0
 )");
   EXPECT_EQ(config.model.hidden_size, 64);
-  EXPECT_EQ(config.model.memory_update, MemoryUpdate::delta);
+  EXPECT_EQ(config.model.attention.memory_update, MemoryUpdate::delta);
   EXPECT_TRUE(config.model.tie_embeddings);
   EXPECT_EQ(config.data.train, "a b/train.h5");
   EXPECT_EQ(config.train.seed, std::numeric_limits<std::uint64_t>::max());
@@ -96,91 +96,94 @@ void expect_refused(const std::vector<Mistake>& mistakes) {
 TEST(RunConfigYaml, UnknownNames) {
   expect_refused({
       {"optimizer:\n  kind: adamw\n  learning_rat: 1\n",
-       "run.yaml:3: optimizer.learning_rat is not a key; did you mean learning_rate?"},
-      {"optimiser:\n  kind: adamw\n", "run.yaml:1: optimiser is not a section; did you mean optimizer?"},
-      {"train:\n  steps: 1\nmodle:\n", "run.yaml:3: modle is not a section; did you mean model?"},
-      {"data:\n  corpus: x\n", "run.yaml:2: data.corpus is not a key; expected train, validation or test"},
+       "run.yaml:3:3: optimizer.learning_rat is not a key; did you mean learning_rate?"},
+      {"optimiser:\n  kind: adamw\n", "run.yaml:1:1: optimiser is not a section; did you mean optimizer?"},
+      {"train:\n  steps: 1\nmodle:\n", "run.yaml:3:1: modle is not a section; did you mean model?"},
+      {"data:\n  corpus: x\n", "run.yaml:2:3: data.corpus is not a key; expected train, validation or test"},
       {"train:\n  learning_rate: 1\n",
-       "run.yaml:2: train.learning_rate is not a key; did you mean optimizer.learning_rate?"},
-      {"steps: 1\n", "run.yaml:1: steps is a section: expected indented keys, found `1`"},
+       "run.yaml:2:3: train.learning_rate is not a key; did you mean optimizer.learning_rate?"},
+      {"train: 1\n", "run.yaml:1:1: train is a section: expected indented keys, found `1`"},
+      {"train: [1]\n", "run.yaml:1:1: train is a section: expected indented keys, found a list"},
+      {"steps: 1\n", "run.yaml:1:1: steps is not a section; did you mean train.steps?"},
   });
-  EXPECT_EQ(
-      refusal("zzz:\n"),
-      "run.yaml:1: zzz is not a section; expected model, data, train, optimizer, loss_spike, evaluation or checkpoint");
+  EXPECT_EQ(refusal("zzz:\n"),
+            "run.yaml:1:1: zzz is not a section; expected model, data, train, optimizer, loss_spike, evaluation or "
+            "checkpoint");
 }
 
 TEST(RunConfigYaml, Duplicates) {
   expect_refused({
-      {"train:\n  steps: 1\n  seed: 2\n  steps: 3\n", "run.yaml:4: train.steps is already set in line 2"},
-      {"train:\n  steps: 1\nmodel:\ntrain:\n  seed: 1\n", "run.yaml:4: train is already set in line 1"},
+      {"train:\n  steps: 1\n  seed: 2\n  steps: 3\n", "run.yaml:4:3: train.steps is already set in line 2"},
+      {"train:\n  steps: 1\nmodel:\ntrain:\n  seed: 1\n", "run.yaml:4:1: train is already set in line 1"},
   });
 }
 
 TEST(RunConfigYaml, Integers) {
   const auto steps = [](const std::string& value) { return "train:\n  steps: " + value + "\n"; };
   expect_refused({
-      {steps("1e3"), "run.yaml:2: train.steps must be an integer, found `1e3`"},
-      {steps("1e-4"), "run.yaml:2: train.steps must be an integer, found `1e-4`"},
-      {steps("1.0"), "run.yaml:2: train.steps must be an integer, found `1.0`"},
-      {steps("0x10"), "run.yaml:2: train.steps must be an integer, found `0x10`"},
-      {steps("+5"), "run.yaml:2: train.steps must be an integer, found `+5`"},
-      {steps("010"), "run.yaml:2: train.steps must be an integer without leading zeros, found `010`"},
-      {steps("\"10\""), "run.yaml:2: train.steps must be an integer, found the string \"10\""},
-      {steps("ten"), "run.yaml:2: train.steps must be an integer, found `ten`"},
-      {steps("true"), "run.yaml:2: train.steps must be an integer, found `true`"},
-      {steps("0"), "run.yaml:2: train.steps must be at least 1 and at most 1000000000000, found `0`"},
-      {steps("-1"), "run.yaml:2: train.steps must be at least 1 and at most 1000000000000, found `-1`"},
+      {steps("1e3"), "run.yaml:2:3: train.steps must be an integer, found `1e3`"},
+      {steps("1e-4"), "run.yaml:2:3: train.steps must be an integer, found `1e-4`"},
+      {steps("1.0"), "run.yaml:2:3: train.steps must be an integer, found `1.0`"},
+      {steps("0x10"), "run.yaml:2:3: train.steps must be an integer, found `0x10`"},
+      {steps("+5"), "run.yaml:2:3: train.steps must be an integer, found `+5`"},
+      {steps("010"), "run.yaml:2:3: train.steps must be an integer without leading zeros, found `010`"},
+      {steps("\"10\""), "run.yaml:2:3: train.steps must be an integer, found the string \"10\""},
+      {steps("ten"), "run.yaml:2:3: train.steps must be an integer, found `ten`"},
+      {steps("true"), "run.yaml:2:3: train.steps must be an integer, found `true`"},
+      {steps("0"), "run.yaml:2:3: train.steps must be at least 1 and at most 1000000000000, found `0`"},
+      {steps("-1"), "run.yaml:2:3: train.steps must be at least 1 and at most 1000000000000, found `-1`"},
       {steps("99999999999999999999"),
-       "run.yaml:2: train.steps must be at least 1 and at most 1000000000000, found `99999999999999999999`"},
-      {"train:\n  seed: -1\n", "run.yaml:2: train.seed must be a non-negative integer, found `-1`"},
+       "run.yaml:2:3: train.steps must be at least 1 and at most 1000000000000, found `99999999999999999999`"},
+      {"train:\n  seed: -1\n", "run.yaml:2:3: train.seed must be a non-negative integer, found `-1`"},
       {"train:\n  seed: 18446744073709551616\n",
-       "run.yaml:2: train.seed must be at least 0 and at most 18446744073709551615, found `18446744073709551616`"},
+       "run.yaml:2:3: train.seed must be at least 0 and at most 18446744073709551615, found `18446744073709551616`"},
   });
 }
 
 TEST(RunConfigYaml, Numbers) {
   const auto rate = [](const std::string& value) { return "optimizer:\n  learning_rate: " + value + "\n"; };
   expect_refused({
-      {rate("fast"), "run.yaml:2: optimizer.learning_rate must be a number, found `fast`"},
-      {rate(".nan"), "run.yaml:2: optimizer.learning_rate must be a number, found `.nan`"},
-      {rate(".inf"), "run.yaml:2: optimizer.learning_rate must be a number, found `.inf`"},
-      {rate("nan"), "run.yaml:2: optimizer.learning_rate must be a finite number, found `nan`"},
-      {rate("inf"), "run.yaml:2: optimizer.learning_rate must be a finite number, found `inf`"},
-      {rate("1e999"), "run.yaml:2: optimizer.learning_rate must be a finite number, found `1e999`"},
-      {rate("-0.1"), "run.yaml:2: optimizer.learning_rate must be at least 0, found `-0.1`"},
-      {rate("0010"), "run.yaml:2: optimizer.learning_rate must be a number without leading zeros, found `0010`"},
-      {"optimizer:\n  beta1: 1\n", "run.yaml:2: optimizer.beta1 must be at least 0 and less than 1, found `1`"},
-      {"optimizer:\n  epsilon: 0\n", "run.yaml:2: optimizer.epsilon must be greater than 0, found `0`"},
+      {rate("fast"), "run.yaml:2:3: optimizer.learning_rate must be a number, found `fast`"},
+      {rate(".nan"), "run.yaml:2:3: optimizer.learning_rate must be a number, found `.nan`"},
+      {rate(".inf"), "run.yaml:2:3: optimizer.learning_rate must be a number, found `.inf`"},
+      {rate("nan"), "run.yaml:2:3: optimizer.learning_rate must be a finite number, found `nan`"},
+      {rate("inf"), "run.yaml:2:3: optimizer.learning_rate must be a finite number, found `inf`"},
+      {rate("1e999"), "run.yaml:2:3: optimizer.learning_rate must be a finite number, found `1e999`"},
+      {rate("-0.1"), "run.yaml:2:3: optimizer.learning_rate must be at least 0, found `-0.1`"},
+      {rate("0010"), "run.yaml:2:3: optimizer.learning_rate must be a number without leading zeros, found `0010`"},
+      {"optimizer:\n  beta1: 1\n", "run.yaml:2:3: optimizer.beta1 must be at least 0 and less than 1, found `1`"},
+      {"optimizer:\n  epsilon: 0\n", "run.yaml:2:3: optimizer.epsilon must be greater than 0, found `0`"},
   });
 }
 
 TEST(RunConfigYaml, BooleansChoicesAndText) {
   expect_refused({
-      {"train:\n  carry_memory: yes\n", "run.yaml:2: train.carry_memory must be true or false, found `yes`"},
-      {"train:\n  carry_memory: 1\n", "run.yaml:2: train.carry_memory must be true or false, found `1`"},
-      {"model:\n  memory_update: dleta\n",
-       "run.yaml:2: model.memory_update must be linear or delta, found `dleta`; did you mean delta?"},
-      {"optimizer:\n  kind: sgd\n", "run.yaml:2: optimizer.kind must be adamw or adafactor, found `sgd`"},
-      {"data:\n  train: \"a\\0b\"\n", "run.yaml:2: data.train must be text without control characters"},
+      {"train:\n  carry_memory: yes\n", "run.yaml:2:3: train.carry_memory must be true or false, found `yes`"},
+      {"train:\n  carry_memory: 1\n", "run.yaml:2:3: train.carry_memory must be true or false, found `1`"},
+      {"model:\n  attention: {memory_update: dleta}\n",
+       "run.yaml:2:15: model.attention.memory_update must be linear or delta, found `dleta`; did you mean delta?"},
+      {"optimizer:\n  kind: sgd\n", "run.yaml:2:3: optimizer.kind must be adamw or adafactor, found `sgd`"},
+      {"data:\n  train: \"a\\0b\"\n", "run.yaml:2:3: data.train must be text without control characters"},
       {"data:\n  train: a\xff\n", "run.yaml:2: byte 0xFF at offset 16 is no part of UTF-8, expected UTF-8 text"},
   });
 }
 
 TEST(RunConfigYaml, StructureThatIsNotSectionsOfKeys) {
   expect_refused({
-      {"5\n", "run.yaml:1: expected sections like `train:` with indented keys, found a single value"},
-      {"- train\n", "run.yaml:1: expected `key: value`, found a list"},
-      {"train:\n  steps: [1, 2]\n", "run.yaml:2: expected `key: value`, found a list"},
-      {"train:\n  steps:\n    a: 1\n", "run.yaml:3: train.steps: expected a value, found a mapping"},
-      {"train:\n  steps:\n", "run.yaml:2: train.steps has no value; an empty string is written \"\""},
-      {"train:\n  run_directory: ~\n", "run.yaml:2: train.run_directory has no value; an empty string is written \"\""},
-      {"train:\n  ~: 1\n", "run.yaml:2: a key is missing"},
-      {"train:\n  ? {a: 1}\n  : 2\n", "run.yaml:2: expected the name of a key, found a mapping"},
-      {"model: &m\n  num_heads: 2\ntrain:\n  steps: 1\n", "run.yaml:1: anchors (&name) are not allowed"},
-      {"train:\n  steps: &s 1\n", "run.yaml:2: anchors (&name) are not allowed"},
-      {"train:\n  steps: !!int 1\n", "run.yaml:2: tags (tag:yaml.org,2002:int) are not allowed"},
+      {"5\n", "run.yaml:1:1: expected sections like `train:` with indented keys, found a single value"},
+      {"- train\n", "run.yaml:1:1: expected `key: value`, found a list"},
+      {"train:\n  steps: [1, 2]\n", "run.yaml:2:3: train.steps: expected a value, found a list"},
+      {"train:\n  steps:\n    a: 1\n", "run.yaml:2:3: train.steps: expected a value, found a mapping"},
+      {"train:\n  steps:\n", "run.yaml:2:3: train.steps has no value; an empty string is written \"\""},
+      {"train:\n  run_directory: ~\n",
+       "run.yaml:2:3: train.run_directory has no value; an empty string is written \"\""},
+      {"train:\n  ~: 1\n", "run.yaml:2:3: a key is missing"},
+      {"train:\n  ? {a: 1}\n  : 2\n", "run.yaml:2:5: expected the name of a key, found more than a name"},
+      {"model: &m\n  num_heads: 2\ntrain:\n  steps: 1\n", "run.yaml:1:8: anchors (&name) are not allowed"},
+      {"train:\n  steps: &s 1\n", "run.yaml:2:10: anchors (&name) are not allowed"},
+      {"train:\n  steps: !!int 1\n", "run.yaml:2:10: tags (tag:yaml.org,2002:int) are not allowed"},
       {"train:\n  steps: 1\n---\ntrain:\n  steps: 2\n",
-       "run.yaml:3: a second document starts; a configuration is one document"},
+       "run.yaml:3:1: a second document starts; a configuration is one document"},
   });
   EXPECT_NE(refusal("model: &m {num_heads: 2}\ntrain: *m\n"), "accepted");
   EXPECT_NE(refusal("train: &t [*t]\n"), "accepted");
@@ -222,9 +225,9 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
 
 TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
   RunConfig config;
-  config.model.memory_update = MemoryUpdate::delta;
-  config.model.memory_epsilon = 0.1 + 0.2;
-  config.model.initial_gate = -1.0 / 3;
+  config.model.attention.memory_update = MemoryUpdate::delta;
+  config.model.attention.memory_epsilon = 0.1 + 0.2;
+  config.model.attention.initial_gate = -1.0 / 3;
   config.model.norm_epsilon = std::numeric_limits<double>::min();
   config.data.train = "it's \"quoted\": [a, b] #no comment \\ {ß → 語}";
   config.data.validation = "true";
@@ -238,8 +241,8 @@ TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
   EXPECT_EQ(to_yaml(again), to_yaml(config));
   EXPECT_EQ(again.data.train, config.data.train);
   EXPECT_EQ(again.data.test, config.data.test);
-  EXPECT_EQ(again.model.memory_epsilon, 0.1 + 0.2);
-  EXPECT_EQ(again.model.initial_gate, -1.0 / 3);
+  EXPECT_EQ(again.model.attention.memory_epsilon, 0.1 + 0.2);
+  EXPECT_EQ(again.model.attention.initial_gate, -1.0 / 3);
   EXPECT_EQ(again.optimizer.learning_rate, std::numeric_limits<double>::max());
   EXPECT_TRUE(again.model == config.model);
 }
@@ -277,7 +280,7 @@ TEST(RunConfigFile, LoadsAndRefusesWhatIsNoFile) {
   expect_error(directory / "none.yaml", ": No such file or directory");
   EXPECT_THROW(load_run_config(directory.path()), FileError);
   expect_error(directory.path(), ": is a directory, expected a YAML file");
-  expect_error(write("bad.yaml", "train:\n  stepz: 3\n"), ":2: train.stepz is not a key; did you mean steps?");
+  expect_error(write("bad.yaml", "train:\n  stepz: 3\n"), ":2:3: train.stepz is not a key; did you mean steps?");
   expect_error(write("large.yaml", "#" + std::string(max_config_bytes, 'x')),
                ": larger than the 1048576 bytes allowed for a configuration");
   EXPECT_NO_THROW(load_run_config(write("just.yaml", "#" + std::string(max_config_bytes - 1, 'x'))));

@@ -29,7 +29,7 @@ model:
   num_kv_heads: 2
   ffn_size: 48
   segment_length: 16
-  memory_update: delta
+  attention: {{kind: infini, memory_update: delta}}
 
 data:
   train: {data}/train.h5

@@ -14,7 +14,7 @@ class SequenceParallel(EndToEndTest):
     def test_same_losses_as_one_process(self):
         # Three segments a sequence, four lanes, memory carried from step to step.
         for rule, recompute, jobs in (("delta", "none", ((3, 3),)), ("linear", "block", ((2, 2),))):
-            settings = {"model": {"memory_update": rule}, "train": {"steps": 3}}
+            settings = {"model": {"attention": f"{{kind: infini, memory_update: {rule}}}"}, "train": {"steps": 3}}
             expected = self.train(f"alone-{rule}", steps=3, **settings)
             perplexity = self.metrics(f"alone-{rule}", "evaluation")[-1]["token_perplexity"]
             for ranks, together in jobs:

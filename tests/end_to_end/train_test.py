@@ -28,7 +28,7 @@ class Resume(EndToEndTest):
         self.check(ranks=1)
 
     def test_two_ranks_adafactor_linear_micro_batches(self):
-        self.check(ranks=2, optimizer={"kind": "adafactor"}, model={"memory_update": "linear"},
+        self.check(ranks=2, optimizer={"kind": "adafactor"}, model={"attention": "{kind: infini, memory_update: linear}"},
                    train={"micro_batch_size": 1, "recompute": "segment"})
 
     def test_finished_run_stays_as_it_is(self):

@@ -9,7 +9,8 @@ namespace palimpsest::fuzz {
 std::vector<std::string> seeds() {
   return {
       to_yaml(RunConfig()),
-      "model: {hidden_size: 64, num_heads: 4, memory_update: delta, tie_embeddings: true}\ndata:\n  train: \"a b\"\n",
+      "model: {hidden_size: 64, num_heads: 4, attention: {kind: infini, memory_update: delta}, tie_embeddings: "
+      "true}\ndata:\n  train: \"a b\"\n",
       "# comment\ntrain:\n  seed: 18446744073709551615\n  steps: 20\n  carry_memory: false\n---\n",
       "train:\n  <<: &a [*a]\n  ? {x: !!int 1}\n  : |\n    text\noptimizer: {learning_rate: .nan, beta1: 1e-2}\n",
       "data:\n  train: \"\\x41\\u00e9\\U0001F600\\\n    folded\"\n  test: 'it''s'\n",

@@ -39,11 +39,11 @@ struct Golden {
     config.head_size = integer("head_size");
     config.ffn_size = integer("ffn_size");
     config.segment_length = integer("segment_length");
-    config.memory_update =
+    config.attention.memory_update =
         file.text_attribute("memory_update", "config") == "delta" ? MemoryUpdate::delta : MemoryUpdate::linear;
-    config.empty_memory =
+    config.attention.empty_memory =
         file.text_attribute("empty_memory", "config") == "gated" ? EmptyMemory::gated : EmptyMemory::local;
-    config.memory_epsilon = file.real_attribute("memory_epsilon", "config");
+    config.attention.memory_epsilon = file.real_attribute("memory_epsilon", "config");
     config.norm_epsilon = file.real_attribute("norm_epsilon", "config");
     config.rope_theta = file.real_attribute("rope_theta", "config");
     config.tie_embeddings = integer("tie_embeddings") != 0;

@@ -165,7 +165,7 @@ TEST_P(LanguageModelTest, SchedulesAgreeOnAnyLayout) {
     ModelConfig config = small_config(GetParam());
     config.num_kv_heads = trial % 3 == 0 ? 1 : trial % 3 == 1 ? 2 : 4;
     config.segment_length = 1 + static_cast<std::int64_t>(random.below(0, 7));
-    config.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
+    config.attention.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
     LanguageModel model(pool, config, DataType::float64);
     model.initialize(trial);
     const auto tokens = 1 + static_cast<std::int64_t>(random.below(1, 30));
@@ -216,7 +216,7 @@ TEST_P(LanguageModelTest, CarriedMemoryEqualsOneLongSequence) {
 TEST_P(LanguageModelTest, DecodingEqualsOnePass) {
   for (const EmptyMemory empty : {EmptyMemory::local, EmptyMemory::gated}) {
     ModelConfig config = small_config(GetParam());
-    config.empty_memory = empty;
+    config.attention.empty_memory = empty;
     LanguageModel model(pool, config, DataType::float64);
     model.initialize(7);
     const TokenBatch batch = random_batch(1, 23, 23, {});

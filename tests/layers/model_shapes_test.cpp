@@ -35,9 +35,9 @@ ModelConfig config_of(const ModelShape& shape) {
   config.head_size = shape.head_size;
   config.ffn_size = 41;
   config.segment_length = shape.segment_length;
-  config.memory_update = shape.rule;
+  config.attention.memory_update = shape.rule;
   config.initializer_range = 0.15;  // large, so that every path matters
-  config.initial_gate = 0.4;
+  config.attention.initial_gate = 0.4;
   return config.resolved();
 }
 

@@ -112,7 +112,7 @@ TEST(ModelFlops, FollowsTheDefinition) {
   const double linear = 6 * matrices + 3 * 3 * 4 * 4 * 16 * keys + 3 * 3 * 4 * 4 * 16 * 16;
   EXPECT_DOUBLE_EQ(training_flops_per_token(config, 25), linear);
   EXPECT_DOUBLE_EQ(inference_flops_per_token(config, 25), linear / 3);
-  config.memory_update = MemoryUpdate::delta;
+  config.attention.memory_update = MemoryUpdate::delta;
   EXPECT_DOUBLE_EQ(training_flops_per_token(config, 25), linear + 3 * 3 * 4 * 2 * 16 * 16);
 }
 

@@ -192,7 +192,7 @@ TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
   for (std::uint64_t trial = 0; trial < 12; ++trial) {
     const Random random(trial, RandomPurpose::test, 3);
     ModelConfig config = small_config(GetParam(), 1 + static_cast<std::int64_t>(random.below(0, 7)));
-    config.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
+    config.attention.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
     const auto tokens = 20 + static_cast<std::int64_t>(random.below(1, 40));  // most often with a ragged last segment
     const std::int64_t document_length = trial % 3 == 0 ? 1000 : trial % 3 == 1 ? 15 : 5;
     std::vector<TokenBatch> batches{random_batch(2, tokens, document_length, 0, trial)};

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <regex>
+#include <string>
+
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/checkpoint/checkpointer.h"
@@ -98,6 +101,7 @@ TEST_F(TrainingStateTest, ModelIsFoundByItsCheckpointItsRunDirectoryAndItsStep) 
   const std::unique_ptr<LanguageModel> model = tiny_model(pool_);
   RunConfig config;
   config.model = tiny_config();
+  config.model.attention.memory_update = MemoryUpdate::delta;
   TrainingState state = example();
   state.tokenizer_identity = ByteTokenizer().identity();
   state.tokenizer_model.clear();
@@ -108,7 +112,12 @@ TEST_F(TrainingStateTest, ModelIsFoundByItsCheckpointItsRunDirectoryAndItsStep) 
       parameters.add("parameters/" + parameter.name, parameter.master);
     }
     state.step = step;
-    checkpointer.save(step, parameters, {}, to_json(state), to_yaml(config));
+    std::string yaml = to_yaml(config);
+    if (step == 3) {  // as programs wrote it that knew one kind of attention
+      yaml = std::regex_replace(yaml, std::regex("  attention:\n    kind: infini\n"), "");
+      yaml = std::regex_replace(yaml, std::regex("\n    "), "\n  ");
+    }
+    checkpointer.save(step, parameters, {}, to_json(state), yaml);
   }
   const auto path_of = [&](std::int64_t step) { return directory_ / "checkpoints" / checkpoint_directory_name(step); };
   const auto found = [&](const std::filesystem::path& path, std::int64_t step) {
@@ -120,6 +129,7 @@ TEST_F(TrainingStateTest, ModelIsFoundByItsCheckpointItsRunDirectoryAndItsStep) 
   const SavedModel saved = open_model(directory_.path(), 3, *communicator_, pool_);
   EXPECT_EQ(run_directory_of(*saved.checkpoint), directory_.path());
   EXPECT_EQ(saved.state.step, 3);
+  EXPECT_TRUE(saved.config.model == config.model);
   EXPECT_EQ(saved.model->parameters().begin()->master.to_doubles(), model->parameters().begin()->master.to_doubles());
 
   EXPECT_TRUE(holds(message_of([&] { found(directory_.path(), 4); }),

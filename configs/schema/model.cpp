@@ -1,0 +1,54 @@
+// The keys of `model`.
+#include "configs/schema.h"
+
+namespace palimpsest {
+
+using namespace schema;
+
+void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
+  visitor.field("kind", attention.kind,
+                Choices{Choice{"infini", AttentionKind::infini}, Choice{"local", AttentionKind::local},
+                        Choice{"full", AttentionKind::full}},
+                "`infini`: within segments, joined by the memory; `local`: within segments alone; `full`: over the "
+                "whole sequence.");
+  visitor.options_of("infini", attention.kind == AttentionKind::infini, [&](SchemaVisitor& options) {
+    options.field(
+        "memory_update", attention.memory_update,
+        Choices{Choice{"linear", MemoryUpdate::linear}, Choice{"delta", MemoryUpdate::delta}},
+        "How a segment is written: `linear` adds every value, `delta` first subtracts what the memory already "
+        "answers to the key.");
+    options.field("empty_memory", attention.empty_memory,
+                  Choices{Choice{"local", EmptyMemory::local}, Choice{"gated", EmptyMemory::gated}},
+                  "Attention of a token whose document has nothing in memory yet: `local` attention alone, or the "
+                  "paper's gated sum with a zero read.");
+    options.field("memory_epsilon", attention.memory_epsilon, positive(), "Added to the denominator of a memory read.");
+    options.field("initial_gate", attention.initial_gate, between(-20.0, 20.0),
+                  "Initial memory gate β of every head; sigmoid(β) is the share of the memory, so 0 means one half.");
+  });
+}
+
+void describe(ModelConfig& model, SchemaVisitor& visitor) {
+  visitor.field("vocab_size", model.vocab_size, between<std::int64_t>(0, max_length),
+                "Rows of the embedding. 0: the vocabulary of the tokenizer the data was packed with.");
+  visitor.field("hidden_size", model.hidden_size, between<std::int64_t>(1, max_width), "Width of the residual stream.");
+  visitor.field("num_layers", model.num_layers, between<std::int64_t>(1, 10'000),
+                "Blocks of attention and feed-forward.");
+  visitor.field("num_heads", model.num_heads, between<std::int64_t>(1, max_heads), "Query heads of each block.");
+  visitor.field("num_kv_heads", model.num_kv_heads, between<std::int64_t>(0, max_heads),
+                "Key/value heads, each with a memory of its own; divides `num_heads`. 0: as many as `num_heads`.");
+  visitor.field("head_size", model.head_size, between<std::int64_t>(0, 10'000),
+                "Width of a head, even. 0: `hidden_size` / `num_heads`.");
+  visitor.field("ffn_size", model.ffn_size, between<std::int64_t>(1, max_width),
+                "Inner width of the SwiGLU feed-forward.");
+  visitor.field("segment_length", model.segment_length, between<std::int64_t>(1, max_length),
+                "Tokens of a segment: how far local attention sees and how often the memory is written.");
+  visitor.section("attention", model.attention, "The attention of every block: its `kind` and that kind's options.");
+  visitor.field("norm_epsilon", model.norm_epsilon, positive(), "Added to the mean square in RMSNorm.");
+  visitor.field("rope_theta", model.rope_theta, Range<double>{.minimum = 1, .above_minimum = true},
+                "Base of the rotary position wavelengths.");
+  visitor.field("tie_embeddings", model.tie_embeddings, Boolean{}, "Whether the output head is the embedding matrix.");
+  visitor.field("initializer_range", model.initializer_range, at_least(0.0),
+                "Standard deviation of the initial weights.");
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,48 @@
+// The keys of `optimizer`.
+#include "configs/schema.h"
+
+namespace palimpsest {
+
+using namespace schema;
+
+void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
+  visitor.field("kind", optimizer.kind,
+                Choices{Choice{"adamw", OptimizerKind::adamw}, Choice{"adafactor", OptimizerKind::adafactor}},
+                "The optimizer.");
+  visitor.field("learning_rate", optimizer.learning_rate, at_least(0.0),
+                "Peak learning rate of every parameter but the memory gates.");
+  visitor.field("memory_gate_learning_rate", optimizer.memory_gate_learning_rate, at_least(0.0),
+                "Peak learning rate of the memory gates, with the same warm-up and decay.");
+  visitor.field("warmup_steps", optimizer.warmup_steps, between<std::int64_t>(0, max_count),
+                "Steps over which the rate rises linearly to its peak.");
+  visitor.field(
+      "decay", optimizer.decay,
+      Choices{Choice{"cosine", Decay::cosine}, Choice{"linear", Decay::linear}, Choice{"constant", Decay::constant}},
+      "How the rate falls from the peak until the last step.");
+  visitor.field("final_learning_rate_ratio", optimizer.final_learning_rate_ratio, between(0.0, 1.0),
+                "The rate of the last step as a share of the peak (`cosine` and `linear`).");
+  visitor.field("weight_decay", optimizer.weight_decay, at_least(0.0),
+                "Decoupled weight decay of matrices and embeddings; norms and memory gates have none.");
+  visitor.field("beta1", optimizer.beta1, below_one(), "AdamW: decay of the first moment.");
+  visitor.field("beta2", optimizer.beta2, below_one(), "AdamW: decay of the second moment.");
+  visitor.field("epsilon", optimizer.epsilon, positive(), "AdamW: added to the root of the second moment.");
+  visitor.field("clip_norm", optimizer.clip_norm, at_least(0.0),
+                "Largest norm of all gradients together; larger ones are scaled down to it. 0: no clipping.");
+  visitor.field(
+      "sharded", optimizer.sharded, Boolean{},
+      "AdamW: whether every rank keeps the optimizer's state for its share of the parameters alone, and updates "
+      "that (ZeRO, stage 1): memory falls with the number of ranks, the bits stay the same.");
+  visitor.field("adafactor_decay_rate", optimizer.adafactor_decay_rate, between(0.0, 1.0),
+                "Adafactor: the second moment of step t decays by 1 - t^-rate.");
+  visitor.field("adafactor_clip_threshold", optimizer.adafactor_clip_threshold, positive(),
+                "Adafactor: largest root mean square of a parameter's update.");
+  visitor.field("adafactor_epsilon1", optimizer.adafactor_epsilon1, between(1e-37, 1.0),
+                "Adafactor: added to the squared gradient.");
+  visitor.field("adafactor_epsilon2", optimizer.adafactor_epsilon2, at_least(0.0),
+                "Adafactor: least root mean square a parameter counts with under `adafactor_scale_parameter`.");
+  visitor.field(
+      "adafactor_scale_parameter", optimizer.adafactor_scale_parameter, Boolean{},
+      "Adafactor: whether the rate is relative to the parameter's root mean square (never for memory gates).");
+}
+
+}  // namespace palimpsest
