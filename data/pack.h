@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/corpus.h"
@@ -12,8 +15,15 @@
 namespace palimpsest {
 
 struct PackOptions {
-  bool strict = false;     // refuse the folder over any file that cannot be used, rather than pass it over
-  bool overwrite = false;  // replace the output file when it exists
+  bool strict = false;       // refuse the folder over any file that cannot be used, rather than pass it over
+  bool overwrite = false;    // replace the output file when it exists
+  bool allow_lossy = false;  // pack documents, too, that the tokenizer does not give back as they were
+};
+
+/// A document whose tokens do not give its text back.
+struct LossyDocument {
+  std::string name;
+  std::string difference;  // the first one: "byte 12 (line 1): \"\x0Anext\" comes back as \" next\""
 };
 
 struct PackReport {
@@ -25,12 +35,22 @@ struct PackReport {
   std::int64_t tokens = 0;          // begin and end tokens included
   std::int64_t unknown_tokens = 0;  // text that the tokenizer cannot express
   std::vector<CorpusProblem> problems;
+  std::int64_t lossy_documents = 0;
+  std::vector<LossyDocument> lossy;  // the first of them, named_documents at most
 };
+
+/// So many documents are named where something is wrong with more.
+inline constexpr std::size_t named_documents = 20;
+
+/// Where `restored`, the text that a tokenizer gives back, first differs from `text`, in words; nothing when it does
+/// not.
+std::optional<std::string> first_difference(std::string_view text, std::string_view restored);
 
 /// Packs every text file of `folder` (data/corpus.h) into the token file `output`. `progress` is called
 /// after every file. Throws FileError when the folder cannot be read, WriteError when the output cannot be written,
-/// DataError when there is no usable file, or, when strict, naming the unusable ones. No output is left then,
-/// and an output that existed is untouched.
+/// DataError when there is no usable file; when strict, naming the unusable ones; and unless allow_lossy, naming
+/// documents that decoding would not give back: text that is lost costs no bits and flatters whatever is measured per
+/// word or byte. No output is left then, and an output that existed is untouched.
 PackReport pack_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
                        const Tokenizer& tokenizer, const PackOptions& options,
                        const std::function<void(const PackReport&)>& progress = {});

@@ -53,6 +53,10 @@ TokenFile::TokenFile(const std::filesystem::path& path) : file_(Hdf5File::open_u
   checksum_ = file_.text_attribute("checksum");
   read_document_table();
   check_document_table();
+  if (file_.has_attribute(lossy_documents_name)) lossy_documents_ = file_.integer_attribute(lossy_documents_name);
+  if (lossy_documents_ < 0 || lossy_documents_ > document_count()) {
+    fail(fmt::format("{} is {}, expected 0 to {}", lossy_documents_name, lossy_documents_, document_count()));
+  }
 }
 
 void TokenFile::read_document_table() {

@@ -43,6 +43,8 @@ class TokenFile {
   std::span<const std::int64_t> document_offsets() const { return document_offsets_; }
   std::int64_t word_count() const { return word_count_; }
   std::int64_t byte_count() const { return byte_count_; }
+  /// Documents whose text the tokens do not give back, packed so on request. Words and bytes count all of the text.
+  std::int64_t lossy_documents() const { return lossy_documents_; }
 
   std::int64_t vocab_size() const { return vocab_size_; }
   std::int32_t begin_id() const { return begin_id_; }
@@ -76,7 +78,7 @@ class TokenFile {
   std::vector<std::int64_t> document_offsets_, words_, bytes_;
   std::string names_;  // each ends with a zero byte
   std::vector<std::size_t> name_begins_;
-  std::int64_t word_count_ = 0, byte_count_ = 0;
+  std::int64_t word_count_ = 0, byte_count_ = 0, lossy_documents_ = 0;
   std::string tokens_checksum_, checksum_;
 };
 
@@ -95,6 +97,8 @@ class TokenFileWriter {
   /// DataError on a token outside the vocabulary or a zero byte in the name.
   void add_document(std::string_view name, std::span<const std::int32_t> text_tokens, std::int64_t words,
                     std::int64_t bytes);
+  /// Notes that the tokens of so many documents do not give their text back.
+  void set_lossy_documents(std::int64_t count) { lossy_documents_ = count; }
   /// Completes the file, forces it to disk and gives it its name. Throws WriteError, or DataError when
   /// there is no document.
   void finish();
@@ -114,6 +118,7 @@ class TokenFileWriter {
   std::vector<std::int32_t> buffer_;  // tokens not yet written
   std::vector<std::int64_t> document_offsets_{0}, words_, bytes_;
   std::string names_;
+  std::int64_t lossy_documents_ = 0;
 };
 
 }  // namespace palimpsest

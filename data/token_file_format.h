@@ -19,6 +19,7 @@ inline constexpr const char* words_name = "documents/words";
 inline constexpr const char* bytes_name = "documents/bytes";
 inline constexpr const char* names_name = "documents/names";
 inline constexpr const char* model_name = "tokenizer_model";
+inline constexpr const char* lossy_documents_name = "lossy_documents";  // an attribute, absent for none
 
 inline constexpr std::int64_t max_vocab_size = std::int64_t{1} << 30;
 

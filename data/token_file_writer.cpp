@@ -1,12 +1,11 @@
 // Writing token files; token_file.cpp reads them.
-#include <unistd.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
+#include "core/io/temporary_file.h"
 #include "data/token_file.h"
 #include "data/token_file_format.h"
 
@@ -23,7 +22,6 @@ std::span<const std::uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
-/// The temporary file's name carries the process, so that two writers of one file do not meet.
 fs::path prepare(const fs::path& path, bool overwrite) {
   std::error_code error;
   if (fs::is_directory(path, error))
@@ -31,8 +29,8 @@ fs::path prepare(const fs::path& path, bool overwrite) {
   if (!overwrite && fs::exists(path, error)) throw WriteError(fmt::format("{}: exists already", path.string()));
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
   if (error) throw WriteError(fmt::format("{}: cannot be created: {}", path.parent_path().string(), error.message()));
-  fs::path temporary = path;
-  temporary.replace_filename(fmt::format("{}{}-{}", temporary_prefix, path.filename().string(), ::getpid()));
+  remove_abandoned_files(path.has_parent_path() ? path.parent_path() : fs::path("."));
+  fs::path temporary = temporary_file_for(path);
   fs::remove(temporary, error);
   return temporary;
 }
@@ -104,6 +102,7 @@ void TokenFileWriter::finish() {
   file_.write_attribute("begin_id", std::int64_t{begin_id_});
   file_.write_attribute("end_id", std::int64_t{end_id_});
   file_.write_attribute("tokens_checksum", tokens_checksum);
+  if (lossy_documents_ > 0) file_.write_attribute(lossy_documents_name, lossy_documents_);
   file_.write_attribute("checksum",
                         content_checksum({tokens_checksum, tokenizer_identity_, vocab_size_, begin_id_, end_id_,
                                           document_offsets_, words_, bytes_, names_, tokenizer_model_}));

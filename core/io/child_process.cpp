@@ -21,7 +21,6 @@ namespace {
 
 constexpr int out_of_memory = 3;
 constexpr int exception = 4;
-constexpr unsigned waiting_factor = 6;
 
 std::uint64_t address_space() {
   std::uint64_t pages = 0;
@@ -52,7 +51,6 @@ void limit(__rlimit_resource resource, std::uint64_t value) {
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_CPU, limits.seconds);
   if (const std::uint64_t own = address_space(); own > 0) limit(RLIMIT_AS, own + limits.memory_bytes);
-  alarm(waiting_factor * limits.seconds);
   try {
     action();
   } catch (const std::bad_alloc&) {
@@ -83,7 +81,7 @@ std::optional<std::string> try_in_child(const std::function<void()>& action, con
     return fmt::format("ends the process with status {}", WEXITSTATUS(status));
   }
   const int signal = WTERMSIG(status);
-  if (signal == SIGXCPU || signal == SIGALRM) return fmt::format("needs more than {} seconds", limits.seconds);
+  if (signal == SIGXCPU) return fmt::format("needs more than {} seconds", limits.seconds);
   return fmt::format("is killed by signal {} ({})", signal, strsignal(signal));
 }
 

@@ -9,7 +9,7 @@
 namespace palimpsest {
 
 struct ChildLimits {
-  unsigned seconds = 20;                                // of computing; six times as many of waiting
+  unsigned seconds = 20;                                // of computing; waiting for a slow disk has no limit
   std::uint64_t memory_bytes = std::uint64_t{4} << 30;  // beyond what this process has
 };
 

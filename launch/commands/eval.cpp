@@ -70,6 +70,12 @@ int evaluate_model(const Options& options, Communicator& communicator) {
                        saved.state.step, file.path().string(), format_plural(file.document_count(), "document"),
                        file.token_count(), communicator.description(), format_plural(threads.threads, "thread")));
 
+  if (file.lossy_documents() > 0) {
+    log.warn(
+        fmt::format("{} of {} documents lost text when they were packed (--allow-lossy): perplexity per word and bits "
+                    "per byte look better than they are",
+                    file.lossy_documents(), file.document_count()));
+  }
   const EvaluationOptions evaluation = {
       .batch_size = options.batch_size > 0 ? options.batch_size : config.evaluation.batch_size,
       .tokens_at_once = saved.config.train.sequence_length,

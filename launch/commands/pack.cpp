@@ -35,6 +35,7 @@ struct Options {
   std::string tokenizer = "bytes";
   bool strict = false;
   bool force = false;
+  bool allow_lossy = false;
   std::string check;
 };
 
@@ -99,11 +100,20 @@ std::string describe_skipped(const std::vector<CorpusProblem>& problems) {
 }
 
 void warn_of(const PackReport& report, const Tokenizer& tokenizer, RunLog& log) {
-  constexpr std::size_t shown = 20;
+  constexpr std::size_t shown = named_documents;
   for (std::size_t i = 0; i < std::min(report.problems.size(), shown); ++i) {
     log.warn(fmt::format("skipped {}: {}", report.problems[i].path, report.problems[i].reason));
   }
   if (report.problems.size() > shown) log.warn(fmt::format("skipped {} more", report.problems.size() - shown));
+  if (report.lossy_documents > 0) {
+    log.warn(
+        fmt::format("{} of {} documents do not come back from their tokens as they were; their perplexity per word and "
+                    "bits per byte will look better than they are. The token file says so",
+                    report.lossy_documents, report.documents));
+    for (const LossyDocument& document : report.lossy) {
+      log.warn(fmt::format("lossy: {}: {}", document.name, document.difference));
+    }
+  }
   if (report.unknown_tokens > 0) {
     log.warn(
         fmt::format("{} of {} tokens are the unknown token {}: the tokenizer cannot express that text, and "
@@ -128,7 +138,8 @@ int pack(const Options& options, RunLog& log) {
       {"file", "documents", "words", "bytes", "tokens", "bytes/token", "skipped"}};
   for (const Job& job : jobs) {
     const PackReport report =
-        pack_folder(job.folder, job.output, *tokenizer, {.strict = options.strict, .overwrite = options.force},
+        pack_folder(job.folder, job.output, *tokenizer,
+                    {.strict = options.strict, .overwrite = options.force, .allow_lossy = options.allow_lossy},
                     PackProgress(log, job.name));
     log.end_progress();
     warn_of(report, *tokenizer, log);
@@ -149,6 +160,10 @@ int check(const std::string& path) {
                                   std::to_string(file.byte_count()), std::to_string(file.token_count())}}));
   fmt::print("Tokenizer {}, vocabulary of {}. Checksum {}: the file is whole.\n", file.tokenizer_identity(),
              file.vocab_size(), file.checksum());
+  if (file.lossy_documents() > 0) {
+    fmt::print("{} of {} documents do not come back from their tokens as they were (--allow-lossy).\n",
+               file.lossy_documents(), file.document_count());
+  }
   return ExitCode::ok;
 }
 
@@ -174,6 +189,8 @@ Command add_pack_command(CLI::App& program) {
       ->type_name("bytes|FILE");
   command->add_flag("--strict", options->strict,
                     "Refuse the corpus, and write nothing, over a file that cannot be used");
+  command->add_flag("--allow-lossy", options->allow_lossy,
+                    "Pack documents, too, that the tokenizer does not give back as they were, and note it in the file");
   command->add_flag("--force", options->force, "Replace token files that exist");
   command->add_option("--check", options->check, "Pack nothing: verify every token of a token file")->type_name("FILE");
   command->footer(

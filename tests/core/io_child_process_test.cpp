@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -36,6 +37,19 @@ TEST(ChildProcess, WorkWithoutEndIsEnded) {
     }
   };
   EXPECT_EQ(try_in_child(spin, strict), "needs more than 1 seconds");
+}
+
+TEST(ChildProcess, WaitingHasNoLimit) {
+  const auto look = [] {
+    // A clock that runs while the process waits would call a slow disk damaged.
+    if (alarm(0) != 0) throw std::runtime_error("an alarm is set");
+    for (const auto timer : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF}) {
+      itimerval left{};
+      getitimer(timer, &left);
+      if (left.it_value.tv_sec != 0 || left.it_value.tv_usec != 0) throw std::runtime_error("a timer is set");
+    }
+  };
+  EXPECT_EQ(try_in_child(look, strict), std::nullopt);
 }
 
 TEST(ChildProcess, MemoryIsBounded) {

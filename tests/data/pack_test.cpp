@@ -1,5 +1,8 @@
 #include "data/pack.h"
 
+#include <algorithm>
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -110,6 +113,68 @@ TEST(Pack, GivesTheSameFileAgain) {
   const std::string first = file_content(fixture.output);
   fixture.pack({.overwrite = true});
   EXPECT_EQ(file_content(fixture.output), first);
+}
+
+/// Joins lines, as the normalisation of many SentencePiece models does.
+class LineJoiner final : public Tokenizer {
+ public:
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    std::string joined(text);
+    std::ranges::replace(joined, '\n', ' ');
+    return bytes_.encode(joined);
+  }
+  std::string decode(std::span<const std::int32_t> tokens) const override { return bytes_.decode(tokens); }
+  std::int64_t vocab_size() const override { return bytes_.vocab_size(); }
+  std::int32_t begin_id() const override { return bytes_.begin_id(); }
+  std::int32_t end_id() const override { return bytes_.end_id(); }
+  std::string identity() const override { return bytes_.identity(); }
+  std::string token_bytes(std::int32_t token, bool& at_start) const override {
+    return bytes_.token_bytes(token, at_start);
+  }
+
+ private:
+  ByteTokenizer bytes_;
+};
+
+TEST(Pack, RefusesDocumentsThatDoNotComeBack) {
+  Fixture fixture;
+  overwrite_file(fixture.corpus / "lines.txt", "first\nsecond\nthird");
+  const std::string message =
+      message_of<DataError>([&] { pack_folder(fixture.corpus, fixture.output, LineJoiner(), {}); });
+  EXPECT_TRUE(holds(message, "does not give 1 of the 3 documents back")) << message;
+  EXPECT_TRUE(holds(message, R"(lines: byte 5 (line 1): "\x0Asecond\x0Athird" comes back as " second third")"))
+      << message;
+  EXPECT_TRUE(fs::is_empty(fixture.output.parent_path()));
+}
+
+TEST(Pack, NotesLossesThatAreAllowed) {
+  Fixture fixture;
+  overwrite_file(fixture.corpus / "lines.txt", "first\nsecond");
+  const PackReport report = pack_folder(fixture.corpus, fixture.output, LineJoiner(), {.allow_lossy = true});
+  EXPECT_EQ(report.documents, 3);
+  EXPECT_EQ(report.lossy_documents, 1);
+  ASSERT_EQ(report.lossy.size(), 1u);
+  EXPECT_EQ(report.lossy[0].name, "lines");
+  EXPECT_EQ(TokenFile(fixture.output).lossy_documents(), 1);
+  EXPECT_EQ(fixture.pack({.overwrite = true}).lossy_documents, 0);
+  EXPECT_EQ(TokenFile(fixture.output).lossy_documents(), 0);
+}
+
+TEST(Pack, StopsReadingWhenLossesAreTheRule) {
+  Fixture fixture;
+  for (int i = 0; i < 30; ++i) overwrite_file(fixture.corpus / fmt::format("lines-{:02}.txt", i), "one\ntwo");
+  const std::string message =
+      message_of<DataError>([&] { pack_folder(fixture.corpus, fixture.output, LineJoiner(), {}); });
+  EXPECT_TRUE(holds(message, "at least 20 of the 20 documents")) << message;
+  EXPECT_TRUE(holds(message, "lines-19: ")) << message;
+  EXPECT_FALSE(holds(message, "lines-20: ")) << message;
+}
+
+TEST(Pack, FindsTheFirstDifference) {
+  EXPECT_EQ(first_difference("same", "same"), std::nullopt);
+  EXPECT_EQ(first_difference("a\nbé", "a\nbè"), R"(byte 3 (line 2): "é" comes back as "è")");
+  EXPECT_EQ(first_difference("ends", "end"), R"(byte 3 (line 1): "s" comes back as nothing)");
+  EXPECT_EQ(first_difference("", "more"), R"(byte 0 (line 1): nothing comes back as "more")");
 }
 
 }  // namespace

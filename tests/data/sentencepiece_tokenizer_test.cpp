@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "data/pack.h"
 #include "tests/file_damage.h"
 #include "tests/temporary_directory.h"
 
@@ -141,6 +142,18 @@ TEST_F(SentencePiece, CountsUnknownText) {
   EXPECT_EQ(tokenizer.unknown_id(), 0);
   const auto tokens = tokenizer.encode("kalo Ω");
   EXPECT_EQ(std::count(tokens.begin(), tokens.end(), tokenizer.unknown_id()), 1);
+}
+
+TEST_F(SentencePiece, PackingTellsWhatNormalisationLoses) {
+  const TemporaryDirectory texts;
+  overwrite_file(texts / "lines.txt", "kalomi nure\nkalo");
+  overwrite_file(texts / "plain.txt", "kalomi nure");
+  const SentencePieceTokenizer others(default_model(), "default");
+  const std::string message = message_of<DataError>([&] { pack_folder(texts.path(), texts / "a.h5", others, {}); });
+  EXPECT_TRUE(holds(message, R"(lines: byte 11 (line 1): "\x0Akalo" comes back as " kalo")")) << message;
+  EXPECT_EQ(pack_folder(texts.path(), texts / "a.h5", others, {.allow_lossy = true}).lossy_documents, 1);
+  const SentencePieceTokenizer ours(*model_, "model");
+  EXPECT_EQ(pack_folder(texts.path(), texts / "b.h5", ours, {}).lossy_documents, 0);
 }
 
 TEST_F(SentencePiece, IdentityFollowsTheModel) {

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <functional>
 #include <limits>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -120,6 +124,19 @@ TEST(TokenFileWriter, LeavesNothingUnlessFinished) {
   TokenFileWriter nothing(directory / "a.h5", ByteTokenizer());
   EXPECT_THROW(nothing.finish(), DataError);
   EXPECT_FALSE(fs::exists(directory / "a.h5"));
+}
+
+TEST(TokenFileWriter, RemovesWhatAKilledProcessLeft) {
+  const TemporaryDirectory directory;
+  const pid_t child = fork();
+  if (child == 0) {
+    TokenFileWriter writer(directory / "killed.h5", ByteTokenizer());
+    raise(SIGKILL);
+  }
+  waitpid(child, nullptr, 0);
+  EXPECT_FALSE(fs::is_empty(directory.path()));
+  { TokenFileWriter writer(directory / "a.h5", ByteTokenizer()); }
+  EXPECT_TRUE(fs::is_empty(directory.path()));
 }
 
 TEST(TokenFileWriter, RefusesWhatItCannotWrite) {

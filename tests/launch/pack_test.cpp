@@ -94,6 +94,22 @@ TEST(PackCommand, SaysWhatItCannotDo) {
   EXPECT_THROW(run({"pack", corpus.root, corpus.packed, "--split", "dev"}), CLI::ParseError);
 }
 
+TEST(PackCommand, PacksLossyDocumentsOnRequest) {
+  Corpus corpus;
+  // SentencePiece gives U+2581, by which it marks spaces, back as a space.
+  overwrite_file(corpus.root + "/train/2.txt", "one\u2581more");
+  std::string text;
+  for (int line = 0; line < 200; ++line) text += "some words that come again and again, line after line\n";
+  overwrite_file(corpus.root + "/train/1.txt", text);
+  const std::string model = (corpus.directory / "test.model").string();
+  run({"tokenizer", "train", corpus.root, model, "--vocab-size", "300", "--type", "bpe"});
+  std::vector<std::string> pack = {"pack", corpus.root + "/train", corpus.packed + "/a.h5", "--tokenizer", model};
+  EXPECT_TRUE(holds(message_of<DataError>([&] { run(pack); }), "--allow-lossy packs them all the same:\n  2: byte 3"));
+  pack.push_back("--allow-lossy");
+  run(pack);
+  EXPECT_TRUE(holds(run({"pack", "--check", corpus.packed + "/a.h5"}), "1 of 2 documents do not come back"));
+}
+
 TEST(PackCommand, LooksForExistingFilesBeforeItStarts) {
   Corpus corpus;
   fs::create_directory(corpus.packed);
