@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include <fmt/format.h>
+
+#include "core/comm/agreement.h"
+#include "launch/ranks/placement.h"
 
 namespace palimpsest {
 
@@ -39,6 +43,20 @@ std::string first_not_finite(const ParameterList& parameters, const std::vector<
     }
   }
   return "";
+}
+
+std::string explain_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
+                               std::int64_t first_lane, bool own_loss_finite, Communicator& communicator) {
+  const std::string found = first_not_finite(parameters, memories, first_lane);
+  const int rank = communicator.rank(), ranks = communicator.size();
+  // The lowest rank whose own loss is wrong speaks, else the lowest that finds a tensor: sums have spread to all.
+  std::int64_t claim = !own_loss_finite ? 2 * ranks - rank : !found.empty() ? ranks - rank : 0;
+  communicator.all_reduce_max(std::span(&claim, 1));
+  if (claim == 0) return "the sum of losses or the gradient norm is not finite, though every tensor is";
+  return broadcast_text(communicator,
+                        fmt::format("{} of rank {} on {} is not finite{}", own_loss_finite ? "a gradient" : "the loss",
+                                    rank, host_name(), found.empty() ? "" : ", and the first such tensor is " + found),
+                        ranks - static_cast<int>((claim - 1) % ranks) - 1);
 }
 
 }  // namespace palimpsest

@@ -1,4 +1,4 @@
-// Finds the first tensor that holds NaN or infinity.
+// Finds the first tensor that holds NaN or infinity, on one rank and among all.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "core/comm/communicator.h"
 #include "layers/memory_state.h"
 
 namespace palimpsest {
@@ -16,5 +17,10 @@ namespace palimpsest {
 /// finite.
 std::string first_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
                              std::int64_t first_lane);
+
+/// Which rank's loss, or which tensor, was the first of a step that is not finite; `own_loss_finite` says whether this
+/// rank's part of the loss is. Collective; rank 0 gets the text of the rank concerned.
+std::string explain_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
+                               std::int64_t first_lane, bool own_loss_finite, Communicator& communicator);
 
 }  // namespace palimpsest

@@ -7,6 +7,7 @@
 #include "core/comm/agreement.h"
 #include "core/error.h"
 #include "core/gemm.h"
+#include "launch/ranks/sequence_groups.h"
 #include "launch/report.h"
 #include "launch/training/trainer.h"
 #include "launch/training/training_state.h"
@@ -47,7 +48,7 @@ void Trainer::resume() {
   }
   if (communicator_.is_root()) {
     write_result(directory_.config(), to_yaml(config_));
-    metrics_.emplace(directory_.metrics(), step_, [this](const std::string& text) { log_.warn(text); });
+    metrics_.emplace(directory_.metrics(), state_.progress.step, [this](const std::string& text) { log_.warn(text); });
   }
 }
 
@@ -62,49 +63,47 @@ std::vector<std::string> Trainer::restore(const Checkpoint& checkpoint) {
   targets.add_all("parameters", parameters);
   targets.add_all("optimizer", optimizer);
   if (config_.train.carry_memory) {
-    agree<FileError>(communicator_, [&] { set_memory_documents(state, checkpoint.path(), first_lane_, memories_); });
-    for (const auto& entry : memory_entries(memories_, first_lane_)) targets.add(entry);
+    agree<FileError>(communicator_,
+                     [&] { set_memory_documents(state, checkpoint.path(), state_.first_lane, state_.memories); });
+    for (const auto& entry : memory_entries(state_.memories, state_.first_lane)) targets.add(entry);
   }
   checkpoint.load(targets, communicator_);
 
   for (Parameter& parameter : model_.parameters()) parameter.refresh();
-  optimizer_->set_step(state.optimizer_step);
+  step_.optimizer().set_step(state.optimizer_step);
   stream_.seek(state.cursor);
-  step_ = resumed_step_ = state.step;
-  tokens_ = state.tokens;
-  skipped_steps_ = state.skipped_steps;
-  consecutive_skips_ = state.consecutive_skips;
-  spikes_.restore(state.loss_window);
+  state_.progress = {state.step, state.tokens, state.skipped_steps, state.consecutive_skips};
+  step_.spikes().restore(state.loss_window);
   return differences;
 }
 
 TrainingState Trainer::training_state() {
   TrainingState state;
-  state.step = step_;
-  state.optimizer_step = optimizer_->step();
-  state.tokens = tokens_;
-  state.skipped_steps = skipped_steps_;
-  state.consecutive_skips = consecutive_skips_;
-  state.loss_window = spikes_.window();
+  state.step = state_.progress.step;
+  state.optimizer_step = step_.optimizer().step();
+  state.tokens = state_.progress.tokens;
+  state.skipped_steps = state_.progress.skipped_steps;
+  state.consecutive_skips = state_.progress.consecutive_skips;
+  state.loss_window = step_.spikes().window();
   state.cursor = stream_.cursor();
   state.tokenizer_identity = train_file_.tokenizer_identity();
   state.tokenizer_model = train_file_.tokenizer_model();
   state.ranks = communicator_.size();
-  state.threads = threads_;
+  state.threads = threads_.threads;
   state.instruction_set = instruction_set();
   return state;
 }
 
 void Trainer::start_checkpoint() {
-  status_.enter(Phase::saving);
+  guard_.enter(Phase::saving);
   if (metrics_) metrics_->synchronize();
   report_checkpoint(checkpointer_.finish());
-  update_->wait_for_all();
+  step_.wait();
   TrainingState state = training_state();
-  status_.enter(Phase::communication);
+  guard_.enter(Phase::communication);
   if (config_.train.carry_memory) state.memory_documents = gather_memory_documents(own_memories(), communicator_);
   const CheckpointTensors tensors = checkpoint_tensors();
-  checkpointer_.start(step_, tensors.replicated, tensors.owned, to_json(state), to_yaml(config_));
+  checkpointer_.start(state_.progress.step, tensors.replicated, tensors.owned, to_json(state), to_yaml(config_));
 }
 
 void Trainer::prepare_checkpoints() {
@@ -114,14 +113,15 @@ void Trainer::prepare_checkpoints() {
 }
 
 std::vector<MemoryState> Trainer::own_memories() const {
-  return leads_sequence_group() ? memories_ : std::vector<MemoryState>();
+  return leads_sequence_group(communicator_.rank(), config_.train.sequence_ranks) ? state_.memories
+                                                                                  : std::vector<MemoryState>();
 }
 
 Trainer::CheckpointTensors Trainer::checkpoint_tensors() {
   CheckpointTensors tensors;
-  if (config_.train.carry_memory) tensors.owned = memory_entries(own_memories(), first_lane_);
+  if (config_.train.carry_memory) tensors.owned = memory_entries(own_memories(), state_.first_lane);
   tensors.replicated.add_all("parameters", parameter_entries());
-  optimizer_->visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
+  step_.optimizer().visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
     (place.cut ? tensors.owned : tensors.replicated).add_slice(name, place.whole, place.begin, tensor);
   });
   return tensors;
@@ -139,7 +139,7 @@ void Trainer::report_checkpoint(const std::optional<Checkpointer::Outcome>& outc
     log_.warn(message);
     return;
   }
-  time_limit_.save_took(outcome->seconds);
+  guard_.time_limit().save_took(outcome->seconds);
   log_.note(fmt::format("step {}  checkpoint saved in {:.1f} s{}", outcome->step, outcome->seconds,
                         checkpointer_.asynchronous()
                             ? fmt::format(", training waited {:.0f} ms", 1000 * outcome->seconds_waited)
@@ -155,7 +155,7 @@ StateDictionary Trainer::parameter_entries() {
 
 StateDictionary Trainer::optimizer_entries() {
   StateDictionary entries;
-  optimizer_->visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
+  step_.optimizer().visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
     entries.add_slice(name.substr(std::string_view("optimizer/").size()), place.whole, place.begin, tensor);
   });
   return entries;

@@ -1,0 +1,56 @@
+#include "launch/training/banner.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "core/sequence_share.h"
+#include "launch/output/progress.h"
+#include "launch/ranks/placement.h"
+
+namespace palimpsest {
+
+namespace {
+
+void print_placements(const std::vector<std::string>& placements, RunLog& log) {
+  constexpr std::size_t max_hosts = 16;
+  for (std::size_t host = 0; host < std::min(placements.size(), max_hosts); ++host) {
+    log.note(fmt::format("  {:<14} {}", host == 0 ? "placement" : "", placements[host]));
+  }
+  if (placements.size() > max_hosts) {
+    log.note(fmt::format("  {:<14} and {} more hosts", "", placements.size() - max_hosts));
+  }
+}
+
+}  // namespace
+
+void print_banner(const Banner& banner, RunLog& log) {
+  const auto& [config, communicator, threads, run_directory, model, train_file, plan, step] = banner;
+  const TrainConfig& train = config.train;
+  const std::int64_t tokens_per_step = train.batch_size * train.sequence_length;
+  log.note(fmt::format("Palimpsest {}: {}, {} each, {}", PALIMPSEST_VERSION, communicator.description(),
+                       format_plural(threads.threads, "thread"), name_of(model.compute_type())));
+  print_placements(describe_placements(threads.placements), log);
+  log.note(fmt::format("  run directory  {}{}", run_directory.string(), step == 0 ? " (from the start)" : ""));
+  log.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
+                       format_count(static_cast<double>(model.parameters().elements())), config.model.num_layers,
+                       config.model.num_heads, config.model.head_size, config.model.segment_length));
+  log.note(fmt::format("  data           {}: {} tokens in {} documents, vocabulary {}", train_file.path().string(),
+                       format_count(static_cast<double>(train_file.token_count())), train_file.document_count(),
+                       train_file.vocab_size()));
+  log.note(fmt::format("  a step         {} lanes of {} tokens; {:.1f} steps an epoch", train.batch_size,
+                       train.sequence_length,
+                       static_cast<double>(train_file.token_count()) / static_cast<double>(tokens_per_step)));
+  if (train.sequence_ranks > 1) {
+    const auto together = static_cast<int>(train.sequence_ranks);
+    log.note(fmt::format("  sequences      each over {} neighbouring ranks, at most {} tokens a rank", together,
+                         longest_share(train.sequence_length, config.model.segment_length, together)));
+  }
+  log.note(fmt::format("  schedule       {}, recomputing {}", name_of(plan.schedule), name_of(plan.recompute)));
+  log.note(fmt::format("  plan           steps {} to {}", step + 1, train.steps));
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,147 @@
+#include "launch/training/training_step.h"
+
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <span>
+
+#include "launch/ranks/sequence_groups.h"
+#include "launch/training/not_finite.h"
+#include "optim/gradient_norm.h"
+#include "optim/learning_rate.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Lanes [begin, begin + count) of a batch.
+TokenBatch micro_batch(const TokenBatch& batch, std::int64_t begin, std::int64_t count) {
+  const auto slice = [&]<class T>(const std::vector<T>& values) {
+    return std::vector<T>(values.begin() + begin * batch.tokens, values.begin() + (begin + count) * batch.tokens);
+  };
+  return {count,
+          batch.tokens,
+          slice(batch.inputs),
+          slice(batch.targets),
+          slice(batch.documents),
+          slice(batch.loss_weights)};
+}
+
+}  // namespace
+
+TrainingStep::TrainingStep(const Setting& setting)
+    : setting_(setting),
+      shares_(share_parameters(setting.config.optimizer, setting.model.parameters(), setting.communicator)),
+      optimizer_(make_optimizer(setting.config.optimizer, setting.model.parameters(), setting.state_pool, shares_)),
+      reducer_(setting.model.parameters(), setting.communicator, setting.step_pool,
+               reduction_options(setting.config.train), shares_),
+      update_(*optimizer_, setting.model.parameters(), setting.communicator),
+      spikes_(setting.config.loss_spike) {}
+
+StepState TrainingStep::empty_state() const {
+  StepState state;
+  const TrainConfig& train = setting_.config.train;
+  state.first_lane = group_of(setting_.communicator.rank(), train.sequence_ranks) * setting_.lanes.per_rank;
+  for (std::int64_t i = 0; train.carry_memory && i < micro_batches(); ++i) {
+    state.memories.push_back(setting_.model.empty_memory(setting_.state_pool, setting_.lanes.per_micro_batch));
+  }
+  return state;
+}
+
+StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
+  const RunConfig& config = setting_.config;
+  LanguageModel& model = setting_.model;
+  Communicator& communicator = setting_.communicator;
+  StepObserver& observer = setting_.observer;
+  StepResult result;
+  observer.enter(Phase::communication);
+  result.tokens = total_weight(batch);
+
+  model.parameters().clear_gradients();
+  const std::vector<MemoryState> memories_before = state.memories;  // for explanations; they share their tensors
+  result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories);
+  observer.enter(Phase::communication);
+  GradientNorm gradient_norm(model.parameters(), communicator);
+  reducer_.finish([&](std::size_t index) { gradient_norm.add(index); });
+  result.gradient_norm = gradient_norm.total();
+  const bool own_loss_finite = std::isfinite(result.loss);
+  communicator.all_reduce_sum(std::span(&result.loss, 1));
+  if (result.tokens > 0) result.loss /= result.tokens;
+
+  const bool finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
+  const StopReason own_reason = observer.stop_reason();
+  std::array<std::int64_t, 3> agreement = {!finite, own_reason.signal, own_reason.out_of_time};
+  communicator.all_reduce_max(agreement);
+  result.stop = {static_cast<int>(agreement[1]), agreement[2] != 0};
+
+  observer.enter(Phase::optimizer);
+  result.rates = learning_rate_at(config.optimizer, state.progress.step, config.train.steps);
+  const std::optional<LossSpike> spike = spikes_.look(result.loss);  // the loss of all ranks, so they judge alike
+  if (spike) result.warning = spike->describe();
+  if (agreement[0] != 0) {
+    result.skipped = true;
+    result.warning =
+        explain_not_finite(model.parameters(), memories_before, state.first_lane, own_loss_finite, communicator);
+    for (MemoryState& memory : state.memories) memory = model.empty_memory(setting_.step_pool, memory.lanes());
+  } else if (spike && config.loss_spike.policy == LossSpikePolicy::skip) {
+    result.skipped = true;
+  } else {
+    update_.update(result.rates, clip_factor(result.gradient_norm, config.optimizer.clip_norm));
+    if (!config.train.overlap_gradients) update_.wait_for_all();
+  }
+  Progress& progress = state.progress;
+  ++progress.step;
+  progress.tokens += std::llround(result.tokens);
+  progress.skipped_steps += result.skipped;
+  progress.consecutive_skips = result.skipped ? progress.consecutive_skips + 1 : 0;
+  return result;
+}
+
+double TrainingStep::total_weight(const TokenBatch& batch) const {
+  const bool leads = setting_.sequence_ranks == nullptr || setting_.sequence_ranks->is_root();  // its lanes count once
+  double weight = leads ? std::accumulate(batch.loss_weights.begin(), batch.loss_weights.end(), 0.0) : 0.0;
+  setting_.communicator.all_reduce_sum(std::span(&weight, 1));
+  return weight;
+}
+
+double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_scale,
+                                          std::vector<MemoryState>& memories) {
+  const TrainConfig& train = setting_.config.train;
+  const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
+  double loss = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    setting_.observer.enter(Phase::forward);
+    PassOptions options{.schedule = setting_.plan.schedule,
+                        .recompute = setting_.plan.recompute,
+                        .loss_scale = loss_scale,
+                        .profile = setting_.observer.profile(),
+                        .sequence_ranks = setting_.sequence_ranks,
+                        .overlap_memory = train.overlap_memory};
+    // What the last update has left under way is there once the first micro batch has used it.
+    if (i == 0) options.events.needed = [this](std::size_t begin, std::size_t end) { update_.wait_for(begin, end); };
+    // Gradients are final in the last micro batch only: there they leave while backward goes on.
+    if (train.overlap_gradients && i + 1 == count) {
+      options.events.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_.begin(begin, end); };
+    }
+    const TokenBatch part = micro_batch(batch, i * lanes, lanes);
+    MemoryState empty;
+    if (!train.carry_memory) empty = setting_.model.empty_memory(setting_.step_pool, lanes);
+    MemoryState& memory = train.carry_memory ? memories[static_cast<std::size_t>(i)] : empty;
+    loss += setting_.model.accumulate_gradients(setting_.step_pool, part, memory, options);
+  }
+  return loss;
+}
+
+void TrainingStep::communicate() {
+  wait();
+  reducer_.finish();
+  std::vector<Transfer> transfers;
+  for (std::size_t index = 0; index < setting_.model.parameters().size(); ++index) {
+    Tensor& master = setting_.model.parameters().all()[index].master;
+    if (shares_.cut(index)) transfers.push_back(setting_.communicator.begin_all_gather_shares(master.values<float>()));
+  }
+  for (Transfer& transfer : transfers) transfer.wait();
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,99 @@
+// The training step: the same one for `train`, `bench` and whatever else trains.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "configs/run_config.h"
+#include "core/comm/communicator.h"
+#include "core/token_batch.h"
+#include "launch/training/loss_spike.h"
+#include "launch/training/run_plan.h"
+#include "launch/training/step_observer.h"
+#include "layers/language_model.h"
+#include "layers/pass_plan.h"
+#include "optim/gradient_reducer.h"
+#include "optim/optimizer.h"
+#include "optim/sharded_update.h"
+
+namespace palimpsest {
+
+/// Counts what a run has done; the same on every rank.
+struct Progress {
+  std::int64_t step = 0;               // done
+  std::int64_t tokens = 0;             // predicted
+  std::int64_t skipped_steps = 0;      // because something was not finite, or of a loss spike
+  std::int64_t consecutive_skips = 0;  // the last of these, if the last step was one
+};
+
+/// What a step takes and leaves, beside parameters and the optimiser's state.
+struct StepState {
+  Progress progress;
+  std::int64_t first_lane = 0;        // of this rank in the global batch
+  std::vector<MemoryState> memories;  // one per micro batch, lanes in order; none unless train.carry_memory
+};
+
+/// The same on every rank.
+struct StepResult {
+  double loss = 0;           // mean negative log-likelihood per token, nats, before the update
+  double tokens = 0;         // predicted: the sum of the loss weights
+  double gradient_norm = 0;  // before clipping
+  LearningRates rates;
+  StopReason stop;       // of any rank
+  std::string warning;   // what was wrong with the loss or the gradients; on rank 0
+  bool skipped = false;  // nothing was updated, because of that
+};
+
+class TrainingStep {
+ public:
+  /// What the steps work with; all must outlive them.
+  struct Setting {
+    const RunConfig& config;  // resolved; its train, optimizer and loss_spike sections count
+    LanePlan lanes;
+    PassPlan plan;
+    LanguageModel& model;
+    MemoryPool& state_pool;  // the optimiser's state
+    MemoryPool& step_pool;   // what a step uses
+    Communicator& communicator;
+    Communicator* sequence_ranks;  // that share each sequence; null for none
+    StepObserver& observer;
+  };
+
+  /// The optimiser's state is zero. Collective, like everything here.
+  explicit TrainingStep(const Setting& setting);
+
+  /// Where a run begins: nothing done, every lane's memory empty.
+  StepState empty_state() const;
+
+  /// Forward, backward and update on this rank's lanes of a batch. Where a loss or the norm of the gradients is not
+  /// finite on any rank, or the loss is a spike and loss_spike.policy says so, all ranks skip the update alike; in the
+  /// first case the memory, which may be the cause or have been spoilt, is emptied. Updates may still be under way
+  /// between ranks when this returns (`wait`).
+  StepResult step(const TokenBatch& batch, StepState& state);
+
+  /// Returns when every parameter is what the last update made it.
+  void wait() { update_.wait_for_all(); }
+  /// What of a step is communication of gradients and parameters, and nothing else; changes no parameter.
+  void communicate();
+
+  Optimizer& optimizer() { return *optimizer_; }
+  LossSpikeDetector& spikes() { return spikes_; }
+  const PassPlan& plan() const { return setting_.plan; }
+
+ private:
+  double total_weight(const TokenBatch& batch) const;
+  /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
+  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<MemoryState>& memories);
+  std::int64_t micro_batches() const { return setting_.lanes.per_rank / setting_.lanes.per_micro_batch; }
+
+  const Setting setting_;
+  ParameterShares shares_;
+  std::unique_ptr<Optimizer> optimizer_;
+  GradientReducer reducer_;
+  ShardedUpdate update_;
+  LossSpikeDetector spikes_;
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,133 @@
+#include "launch/training/training_step.h"
+
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "layers/memory_state.h"
+#include "tests/launch/tiny_model.h"
+
+namespace palimpsest {
+namespace {
+
+class Recorder final : public StepObserver {
+ public:
+  void enter(Phase phase) override { phases.push_back(phase); }
+  StopReason stop_reason() override { return reason; }
+
+  std::vector<Phase> phases;
+  StopReason reason;
+};
+
+/// A tiny model, four lanes of two segments and a half, and the step over them.
+class TrainingStepTest : public testing::Test {
+ protected:
+  TrainingStepTest() {
+    config_.model = tiny_config();
+    config_.train.batch_size = 4;
+    config_.train.sequence_length = 20;
+    config_.train.carry_memory = true;
+    config_.optimizer.warmup_steps = 0;
+    batch_.lanes = 4;
+    batch_.tokens = 20;
+    for (std::int32_t i = 0; i < 80; ++i) {
+      batch_.inputs.push_back(97 + i * 7 % 26);
+      batch_.targets.push_back(97 + i * 11 % 26);
+      batch_.documents.push_back(0);
+      batch_.loss_weights.push_back(i % 5 == 0 ? 0.0f : 1.0f);
+    }
+  }
+
+  TrainingStep make_step(LanguageModel& model) {
+    return TrainingStep({.config = config_,
+                         .lanes = plan_lanes(config_.train, 1),
+                         .plan = {Schedule::parallel, Recompute::cheap, 0},
+                         .model = model,
+                         .state_pool = pool_,
+                         .step_pool = pool_,
+                         .communicator = *communicator_,
+                         .sequence_ranks = nullptr,
+                         .observer = recorder_});
+  }
+
+  MemoryPool pool_;
+  RunConfig config_;
+  TokenBatch batch_;
+  Recorder recorder_;
+  std::unique_ptr<Communicator> communicator_ = single_process();
+};
+
+TEST_F(TrainingStepTest, UpdatesAndCountsAndSaysWhatItDoes) {
+  config_.train.micro_batch_size = 2;
+  const auto model = tiny_model(pool_);
+  TrainingStep step = make_step(*model);
+  StepState state = step.empty_state();
+  ASSERT_EQ(state.memories.size(), 2u);
+  const StepResult first = step.step(batch_, state);
+  EXPECT_EQ(recorder_.phases, (std::vector<Phase>{Phase::communication, Phase::forward, Phase::forward,
+                                                  Phase::communication, Phase::optimizer}));
+  EXPECT_EQ(first.tokens, 64);
+  EXPECT_FALSE(first.skipped);
+  EXPECT_FALSE(first.stop.stop());
+  EXPECT_EQ(step.optimizer().step(), 1);
+  EXPECT_EQ(state.progress.step, 1);
+  EXPECT_EQ(state.progress.tokens, 64);
+  EXPECT_EQ(state.memories[0].documents, std::vector<std::int64_t>(2, 0));  // carried on
+  EXPECT_LT(step.step(batch_, state).loss, first.loss);
+}
+
+TEST_F(TrainingStepTest, MicroBatchesMakeTheSameStep) {
+  std::vector<StepResult> results;
+  for (const std::int64_t size : {0, 2, 1}) {
+    config_.train.micro_batch_size = size;
+    const auto model = tiny_model(pool_);
+    TrainingStep step = make_step(*model);
+    StepState state = step.empty_state();
+    results.push_back(step.step(batch_, state));
+    EXPECT_NEAR(results.back().loss, results[0].loss, 1e-5 * results[0].loss);
+    EXPECT_NEAR(results.back().gradient_norm, results[0].gradient_norm, 1e-4 * results[0].gradient_norm);
+  }
+}
+
+TEST_F(TrainingStepTest, CarriesNothingUnlessAsked) {
+  config_.train.carry_memory = false;
+  const auto model = tiny_model(pool_);
+  TrainingStep step = make_step(*model);
+  StepState state = step.empty_state();
+  step.step(batch_, state);
+  EXPECT_TRUE(state.memories.empty());
+}
+
+TEST_F(TrainingStepTest, SkipsWhatIsNotFiniteAndEmptiesTheMemory) {
+  const auto model = tiny_model(pool_);
+  TrainingStep step = make_step(*model);
+  StepState state = step.empty_state();
+  step.step(batch_, state);
+  Parameter& spoilt = model->parameters().all()[1];
+  spoilt.master.values<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  spoilt.refresh();
+  for (int skips = 1; skips <= 2; ++skips) {
+    const StepResult result = step.step(batch_, state);
+    EXPECT_TRUE(result.skipped);
+    EXPECT_NE(result.warning.find(spoilt.name), std::string::npos) << result.warning;
+    EXPECT_EQ(state.progress.consecutive_skips, skips);
+    EXPECT_EQ(state.memories[0].documents, std::vector<std::int64_t>(4, no_document));
+  }
+  EXPECT_EQ(step.optimizer().step(), 1);
+  EXPECT_EQ(state.progress.step, 3);
+}
+
+TEST_F(TrainingStepTest, TellsWhyToStop) {
+  const auto model = tiny_model(pool_);
+  TrainingStep step = make_step(*model);
+  StepState state = step.empty_state();
+  recorder_.reason = {.signal = 15};
+  EXPECT_EQ(step.step(batch_, state).stop.signal, 15);
+  recorder_.reason = {.out_of_time = true};
+  EXPECT_TRUE(step.step(batch_, state).stop.out_of_time);
+  EXPECT_EQ(step.optimizer().step(), 2);  // the step is taken all the same
+}
+
+}  // namespace
+}  // namespace palimpsest
