@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "configs/run_config.h"
+#include "configs/options/loss_spike_config.h"
 
 namespace palimpsest {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "configs/run_config.h"
+#include "configs/options/train_config.h"
 #include "core/comm/communicator.h"
 #include "launch/ranks/rank_status.h"
 #include "launch/ranks/start_guard.h"
