@@ -12,8 +12,8 @@ case "${1:-}" in
   "") run=runs/quickstart ;;
   *) run=$(realpath -m "$1") ;;
 esac
-# shellcheck source=common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 config=configs/quickstart.yaml
 corpus=runs/austen
@@ -27,7 +27,7 @@ fetch_novels() {
   update_package_lists_for "$package"
   download=$(mktemp -d)
   (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg-deb -x ./*.deb .)
-  launch/austen.py "$corpus/text" --library "$download/usr/lib/R/site-library"
+  launch/scripts/austen.py "$corpus/text" --library "$download/usr/lib/R/site-library"
   rm -r "$download"
 }
 
@@ -70,7 +70,7 @@ export OMP_NUM_THREADS=$cores
 say "Evaluating the test split, Northanger Abbey, with the memory carried through the whole book"
 result=$run/evaluation/quickstart.json
 "$palimpsest" eval "$run" --split test --json "$result"
-launch/byte_baselines.py "$corpus/text" --model "$result"
+launch/scripts/byte_baselines.py "$corpus/text" --model "$result"
 
 say "Writing on from a prompt"
 "$palimpsest" generate "$run" --prompt "$prompt" --max-tokens 600 --temperature 0.8 --top-p 0.95

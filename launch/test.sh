@@ -8,8 +8,8 @@
 # With CI=true, warnings are errors, the unit tests run a second time under AddressSanitizer and
 # UndefinedBehaviorSanitizer, those of the arithmetic once more as a machine without AVX-512 computes, and every fuzz
 # target runs for some seconds.
-# shellcheck source=common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 # run_tests PRESET [CTEST OPTION]...
 run_tests() {

@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "end_to_end
 from harness import PROGRAM, SOURCE, TIMEOUT, EndToEndTest, environment
 
 NAMESPACES = SOURCE / "tests" / "cluster" / "namespaces.sh"
-SUPERVISE = SOURCE / "launch" / "supervise.py"
+SUPERVISE = SOURCE / "launch" / "scripts" / "supervise.py"
 # When a machine that says nothing is given up, in seconds.
 IMPATIENT = {"OMPI_MCA_oob_tcp_keepalive_time": "2", "OMPI_MCA_oob_tcp_keepalive_intvl": "1", "OMPI_MCA_oob_tcp_keepalive_probes": "2"}
 

@@ -12,7 +12,7 @@ import unittest
 from harness import PROGRAM, SOURCE, TIMEOUT, EndToEndTest, environment
 
 RUN = SOURCE / "launch" / "run.sh"
-SUPERVISE = SOURCE / "launch" / "supervise.py"
+SUPERVISE = SOURCE / "launch" / "scripts" / "supervise.py"
 CORES = len(os.sched_getaffinity(0))
 HOST = socket.gethostname()
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The scripts of the quick start, on data small enough to know the answers: launch/austen.py reads an R
-database that this test writes, launch/byte_baselines.py measures texts whose probabilities are plain. And what
+"""The scripts of the quick start, on data small enough to know the answers: launch/scripts/austen.py reads an R
+database that this test writes, launch/scripts/byte_baselines.py measures texts whose probabilities are plain. And what
 shellcheck says about all shell scripts."""
 
 import gzip
@@ -14,12 +14,12 @@ import tempfile
 import unittest
 import zlib
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[2] / "launch"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "launch" / "scripts"
 NOVELS = ["sensesensibility", "prideprejudice", "mansfieldpark", "emma", "persuasion", "northangerabbey"]
 
 
 def run(script, *arguments):
-    command = [sys.executable, LAUNCH / script, *arguments]
+    command = [sys.executable, SCRIPTS / script, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -133,8 +133,8 @@ class ByteBaselines(unittest.TestCase):
 
 class ShellScripts(unittest.TestCase):
     def test_shellcheck_has_nothing_to_say(self):
-        root = LAUNCH.parent
-        scripts = [*root.glob("launch/*.sh"), *root.glob("launch/*.sbatch"), *root.glob("tests/cluster/*.sh"), root / ".ci" / "run"]
+        root = SCRIPTS.parents[1]
+        scripts = [*root.glob("launch/*.sh"), *root.glob("launch/scripts/*.sh"), *root.glob("launch/*.sbatch"), *root.glob("tests/cluster/*.sh"), root / ".ci" / "run"]
         self.assertGreater(len(scripts), 5)
         result = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)

@@ -145,7 +145,7 @@ def write_corpus(novels, out):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="example: launch/austen.py --library /usr/lib/R/site-library build/corpora/austen")
+        epilog="example: launch/scripts/austen.py --library /usr/lib/R/site-library build/corpora/austen")
     parser.add_argument("out", type=pathlib.Path, help="folder to write, in PG19 layout")
     parser.add_argument("--library", type=pathlib.Path, action="append",
                         help="R library folder that holds janeaustenr (default: where Debian installs it)")

@@ -58,7 +58,7 @@ def model_bits_per_byte(path):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="example: launch/byte_baselines.py runs/austen/text --model runs/quickstart/evaluation/quickstart.json")
+        epilog="example: launch/scripts/byte_baselines.py runs/austen/text --model runs/quickstart/evaluation/quickstart.json")
     parser.add_argument("corpus", type=pathlib.Path, help="folder with train/ and test/, one *.txt a book")
     parser.add_argument("--model", type=pathlib.Path, metavar="JSON", help="result of palimpsest eval to set beside them")
     arguments = parser.parse_args()

@@ -2,7 +2,7 @@
 # What quickstart.sh and test.sh share: messages with the elapsed time, packages, the build and mpirun's
 # environment. To be sourced; leaves the shell in the repository's root.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 cores=$(nproc)
 

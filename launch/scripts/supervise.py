@@ -2,10 +2,10 @@
 """Keeps a training run going: starts it with launch/run.sh and, when it fails, starts it again from its last
 checkpoint, on the machines that still answer.
 
-  launch/supervise.py [OPTION]... [OPTION OF launch/run.sh]... -- train CONFIG [OPTION OF palimpsest train]...
+  launch/scripts/supervise.py [OPTION]... [OPTION OF launch/run.sh]... -- train CONFIG [OPTION OF palimpsest train]...
 
-  launch/supervise.py --ranks-per-node 2 -- train run.yaml
-  launch/supervise.py --hosts a,b,c,d --threads 16 --max-restarts 10 -- train run.yaml
+  launch/scripts/supervise.py --ranks-per-node 2 -- train run.yaml
+  launch/scripts/supervise.py --hosts a,b,c,d --threads 16 --max-restarts 10 -- train run.yaml
 
 With --hosts or --hostfile every machine is asked before each start whether it answers (through ssh, or what
 OMPI_MCA_plm_rsh_agent names). Those that do not are left out, together with as many others as it takes for the
@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 
-RUN = pathlib.Path(__file__).resolve().parent / "run.sh"
+RUN = pathlib.Path(__file__).resolve().parents[1] / "run.sh"
 CONFIGURATION, INPUT, OUTPUT, NOT_FINITE, TIME_LIMIT = 2, 3, 4, 5, 8
 STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)}
 SECONDS_TO_ANSWER = 15
