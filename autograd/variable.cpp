@@ -6,25 +6,25 @@
 
 namespace palimpsest {
 
-struct GradientSlot::Gradient {
+struct GradientSlot::Content {
   Shape shape;
   DataType type;
   Tensor tensor;
 };
 
 GradientSlot::GradientSlot(Shape shape, DataType type)
-    : gradient_(std::make_shared<Gradient>(Gradient{shape, type, {}})) {}
+    : content_(std::make_shared<Content>(Content{shape, type, {}})) {}
 
-const Shape& GradientSlot::shape() const { return gradient_->shape; }
-DataType GradientSlot::type() const { return gradient_->type; }
-bool GradientSlot::filled() const { return gradient_->tensor.defined(); }
-const Tensor& GradientSlot::tensor() const { return gradient_->tensor; }
-Tensor& GradientSlot::tensor() { return gradient_->tensor; }
-void GradientSlot::clear() const { gradient_->tensor = Tensor(); }
-Tensor GradientSlot::take() const { return std::exchange(gradient_->tensor, Tensor()); }
+const Shape& GradientSlot::shape() const { return content_->shape; }
+DataType GradientSlot::type() const { return content_->type; }
+bool GradientSlot::filled() const { return content_->tensor.defined(); }
+const Tensor& GradientSlot::tensor() const { return content_->tensor; }
+Tensor& GradientSlot::tensor() { return content_->tensor; }
+void GradientSlot::clear() const { content_->tensor = Tensor(); }
+Tensor GradientSlot::take() const { return std::exchange(content_->tensor, Tensor()); }
 
-GradientSlot::Target GradientSlot::target(MemoryPool& pool) const {
-  auto& [shape, type, tensor] = *gradient_;
+Gradient<Tensor> GradientSlot::target(MemoryPool& pool) const {
+  auto& [shape, type, tensor] = *content_;
   if (!tensor.defined()) {
     tensor = Tensor(pool, shape, type);
     return {tensor, false};
@@ -39,7 +39,7 @@ void GradientSlot::add(MemoryPool& pool, const Tensor& contribution) const {
                                  shape().to_string()));
   }
   if (!filled() && contribution.data_type() == type()) {
-    gradient_->tensor = contribution;
+    content_->tensor = contribution;
     return;
   }
   auto [tensor, accumulate] = target(pool);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "core/gradient.h"
 #include "core/tensor.h"
 
 namespace palimpsest {
@@ -25,23 +26,17 @@ class GradientSlot {
   /// Moves the gradient out, leaving none.
   Tensor take() const;
 
-  /// Where an operation's backward writes an input's gradient: a tensor of its own storage, and
-  /// whether it holds earlier contributions to be added to (else it is unspecified and must be
-  /// overwritten whole).
-  struct Target {
-    Tensor tensor;
-    bool accumulate;
-  };
-  Target target(MemoryPool& pool) const;
+  /// Where an operation's backward writes an input's gradient: a tensor of its own storage.
+  Gradient<Tensor> target(MemoryPool& pool) const;
   /// Adds a whole tensor; the first contribution is kept as it is, sharing its storage.
   void add(MemoryPool& pool, const Tensor& contribution) const;
 
  private:
   friend class Variable;
-  struct Gradient;
+  struct Content;
   GradientSlot(Shape shape, DataType type);
 
-  std::shared_ptr<Gradient> gradient_;
+  std::shared_ptr<Content> content_;
 };
 
 class Variable {
@@ -78,13 +73,16 @@ class Variable {
   const GradientSlot& gradient_slot() const;
 
   // The slot's, in short.
-  using GradientTarget = GradientSlot::Target;
   bool has_gradient() const { return defined() && gradient_slot().filled(); }
   const Tensor& gradient() const { return gradient_slot().tensor(); }
   Tensor& gradient();
   void clear_gradient() const { gradient_slot().clear(); }
   Tensor take_gradient() const { return gradient_slot().take(); }
-  GradientTarget gradient_target(MemoryPool& pool) const { return gradient_slot().target(pool); }
+  Gradient<Tensor> gradient_target(MemoryPool& pool) const { return gradient_slot().target(pool); }
+  /// The same where a gradient is wanted, else an empty one, which costs nothing.
+  Gradient<Tensor> wanted_gradient(MemoryPool& pool) const {
+    return requires_gradient() ? gradient_target(pool) : Gradient<Tensor>{};
+  }
   void add_gradient(MemoryPool& pool, const Tensor& contribution) const { gradient_slot().add(pool, contribution); }
 
  private:

@@ -17,11 +17,14 @@ struct Segment {
   bool keeps_memory = false;  // the document in memory is also the segment's last: its memory goes on
 };
 
-/// A run of tokens of one document within one segment: causal attention happens inside it.
+/// A run of tokens of one document within one segment: causal attention happens inside it, and over so many keys as
+/// stand directly in front of it and belong to it as well.
 struct Span {
   std::int64_t begin = 0;     // first row
   std::int64_t length = 0;    // tokens
   std::int64_t position = 0;  // RoPE position of the first token, counted from the segment's start
+  /// Keys in front of the first token that all tokens see, at the positions before it: at most `position`.
+  std::int64_t keys_before = 0;
 };
 
 struct SequenceLayout {

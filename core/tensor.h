@@ -25,6 +25,7 @@ class Tensor {
   static Tensor from_values(MemoryPool& pool, Shape shape, DataType type, std::span<const double> values);
 
   bool defined() const { return storage_ != nullptr; }
+  explicit operator bool() const { return defined(); }
   const Shape& shape() const { return shape_; }
   DataType data_type() const { return type_; }
   std::int64_t elements() const { return shape_.elements(); }

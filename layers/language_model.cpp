@@ -263,7 +263,7 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
 
   for (const Variable& loss : losses) {
     auto seed = loss.gradient_target(pool);
-    fill(seed.tensor, options.loss_scale);
+    fill(seed.view, options.loss_scale);
   }
   tape.backward_from_gradients();
   double sum = 0;

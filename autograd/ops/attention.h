@@ -11,9 +11,12 @@
 
 namespace palimpsest {
 
-/// A_dot (lanes, tokens, heads * head_size): causal softmax attention with RoPE inside each span of
-/// the layout. Query, key and value come without position. Keeps its inputs, its output and one
-/// number per token and head for backward. Throws ShapeError on a mismatch.
+/// A_dot (lanes, tokens, heads * head_size): causal softmax attention with RoPE inside each span of the layout, and
+/// over the keys directly in front of it that it says it sees (Span::keys_before). Query (lanes, tokens, heads *
+/// head_size), key and value (lanes, keys, kv_heads * head_size), all without position; keys >= tokens: the last
+/// `tokens` of a lane are those of the query's tokens, those in front of them what spans may see besides, say the keys
+/// of earlier passes, and gradients flow to them, too. Keeps its inputs, its output and one number per token and head
+/// for backward. Throws ShapeError on a mismatch, or where a span's keys or positions are not there.
 Variable local_attention(Tape& tape, const Variable& query, const Variable& key, const Variable& value,
                          const LayoutPointer& layout, const HeadCounts& counts,
                          const std::shared_ptr<const RotaryTable>& table);

@@ -91,9 +91,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
   Tensor dlogits = std::is_same_v<T, A> ? logits : Tensor(pool, logits.shape(), data_type_of<T>);
   std::vector<double> nll(static_cast<std::size_t>(most_rows));
 
-  Variable::GradientTarget dx{}, dw{};
-  if (hidden.requires_gradient()) dx = hidden.gradient_target(pool);
-  if (weight.requires_gradient()) dw = weight.gradient_target(pool);
+  Gradient<Tensor> dx = hidden.wanted_gradient(pool), dw = weight.wanted_gradient(pool);
   const Output dx_output = dx.accumulate ? Output::accumulate : Output::overwrite;
   Output dw_output = dw.accumulate ? Output::accumulate : Output::overwrite;
 
@@ -104,8 +102,8 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
     const auto block_weights = loss_weights.subspan(offset, extent);
     const ConstMatrix block = rows_of(x, begin, count);
     if (all_zero(block_weights)) {
-      if (dx.tensor.defined() && !dx.accumulate) {
-        Tensor rows = dx.tensor.reshaped({x.rows, x.columns}).rows(begin, begin + count);
+      if (dx.wanted() && !dx.accumulate) {
+        Tensor rows = dx.view.reshaped({x.rows, x.columns}).rows(begin, begin + count);
         fill(rows, 0.0);
       }
       continue;
@@ -115,12 +113,12 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
                                    nll.data(), dlogits.data<T>());
     loss += weighted_sum(block_weights, nll);
     const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, w.rows);
-    if (dx.tensor.defined()) matmul(gradient, w, rows_of(matrix_of(dx.tensor), begin, count), dx_output);
-    if (dw.tensor.defined()) {
-      matmul(gradient.transposed(), block, matrix_of(dw.tensor), std::exchange(dw_output, Output::accumulate));
+    if (dx.wanted()) matmul(gradient, w, rows_of(matrix_of(dx.view), begin, count), dx_output);
+    if (dw.wanted()) {
+      matmul(gradient.transposed(), block, matrix_of(dw.view), std::exchange(dw_output, Output::accumulate));
     }
   }
-  if (dw.tensor.defined() && dw_output == Output::overwrite) fill(dw.tensor, 0.0);
+  if (dw.wanted() && dw_output == Output::overwrite) fill(dw.view, 0.0);
   return loss;
 }
 

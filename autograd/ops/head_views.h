@@ -18,6 +18,12 @@ HeadRows<T> head_rows(Tensor& tensor, std::int64_t heads, std::int64_t head_size
   return {tensor.data<T>(), heads, head_size};
 }
 
+template <class T>
+Gradient<HeadRows<T>> head_gradient(Gradient<Tensor>& gradient, std::int64_t heads, std::int64_t head_size) {
+  if (!gradient.wanted()) return {};
+  return {head_rows<T>(gradient.view, heads, head_size), gradient.accumulate};
+}
+
 /// An undefined tensor gives an empty view.
 template <class A>
 MemoryStates<const A> memory_states(const Tensor& matrix, const Tensor& norm, std::int64_t lanes,

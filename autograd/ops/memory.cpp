@@ -81,9 +81,9 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
                                            memory_states<A>(matrices, norms, lanes, counts),
                                            memory_states<A>(d_before[0].tensor(), d_before[1].tensor(), lanes, counts),
                                            memory_states<A>(d_after[0].tensor(), d_after[1].tensor(), lanes, counts),
-                                           head_rows<T>(d_key.tensor, counts.kv_heads, counts.head_size),
+                                           head_rows<T>(d_key.view, counts.kv_heads, counts.head_size),
                                            d_key.accumulate,
-                                           head_rows<T>(d_value.tensor, counts.kv_heads, counts.head_size),
+                                           head_rows<T>(d_value.view, counts.kv_heads, counts.head_size),
                                            d_value.accumulate, memory_states<A>(d_matrix, d_norm, lanes, counts));
                   if (initial.matrix.requires_gradient()) initial.matrix.add_gradient(pool, d_matrix);
                   if (initial.norm.requires_gradient()) initial.norm.add_gradient(pool, d_norm);
@@ -121,8 +121,8 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
                               memory_states<A>(before.matrix.value(), before.norm.value(), lanes, counts), epsilon,
                               head_rows<T>(result.value(), counts.heads, counts.head_size),
                               head_rows<T>(result.gradient(), counts.heads, counts.head_size),
-                              head_rows<T>(d_query.tensor, counts.heads, counts.head_size), d_query.accumulate,
-                              memory_states<A>(d_matrix.tensor, d_norm.tensor, lanes, counts), d_matrix.accumulate);
+                              head_rows<T>(d_query.view, counts.heads, counts.head_size), d_query.accumulate,
+                              memory_states<A>(d_matrix.view, d_norm.view, lanes, counts), d_matrix.accumulate);
     });
   });
   return result;

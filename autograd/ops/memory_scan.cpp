@@ -28,7 +28,7 @@ class Turn {
   }
   void ask(MemoryPool& pool) const {
     auto target = asked_.gradient_target(pool);
-    fill(target.tensor, 1.0);
+    fill(target.view, 1.0);
   }
 
  private:
@@ -190,8 +190,8 @@ class SharedMemoryWrite::Pass {
       auto d_key = key_.gradient_target(pool_), d_value = value_.gradient_target(pool_);
       memory_write_backward<T>(pool_, layout_, keys<T>(), values<T>(), rule_, const_states<A>(matrices_, norms_),
                                const_states<A>(d_read_.matrix, d_read_.norm), const_states<A>(matrix, norm),
-                               head_rows<T>(d_key.tensor, counts_.kv_heads, counts_.head_size), d_key.accumulate,
-                               head_rows<T>(d_value.tensor, counts_.kv_heads, counts_.head_size), d_value.accumulate,
+                               head_rows<T>(d_key.view, counts_.kv_heads, counts_.head_size), d_key.accumulate,
+                               head_rows<T>(d_value.view, counts_.kv_heads, counts_.head_size), d_value.accumulate,
                                delta() ? states<A>(none_, mine_) : MemoryStates<A>{});
     });
     all_ = Tensor();
@@ -206,9 +206,9 @@ class SharedMemoryWrite::Pass {
       memory_scan_backward<A>(*group_.share, {.norm = all_.data<A>(), .norm_stride = norm_size_},
                               states<A>(none_, d_norm));
       auto d_key = key_.gradient_target(pool_);
-      if (!d_key.accumulate) fill(d_key.tensor, 0.0);
+      if (!d_key.accumulate) fill(d_key.view, 0.0);
       memory_norm_backward<T>(layout_, keys<T>(), const_states<A>(Tensor(), d_norm),
-                              head_rows<T>(d_key.tensor, counts_.kv_heads, counts_.head_size));
+                              head_rows<T>(d_key.view, counts_.kv_heads, counts_.head_size));
     });
     all_ = Tensor();
   }

@@ -13,25 +13,26 @@ void rms_norm_gradients(MemoryPool& pool, const Variable& x, const Variable& wei
                         const Tensor& dy) {
   using A = accumulate_t<T>;
   const std::int64_t rows = x.shape().rows(), columns = x.shape()[-1];
-  Variable::GradientTarget dx{}, dw{};
+  Gradient<Tensor> dx = x.wanted_gradient(pool), dw = weight.wanted_gradient(pool);
   Tensor scratch;
-  if (x.requires_gradient()) dx = x.gradient_target(pool);
-  if (weight.requires_gradient()) {
-    dw = weight.gradient_target(pool);
-    scratch = Tensor(pool, {rms_norm_blocks(rows), columns}, data_type_of<A>);
-  }
-  rms_norm_backward(x.value().data<T>(), weight.value().data<A>(), inverse_rms.data<A>(), dy.data<T>(), rows, columns,
-                    dx.tensor.defined() ? dx.tensor.data<T>() : nullptr, dx.accumulate,
-                    dw.tensor.defined() ? dw.tensor.data<A>() : nullptr, dw.accumulate,
-                    scratch.defined() ? scratch.data<A>() : nullptr);
+  if (dw.wanted()) scratch = Tensor(pool, {rms_norm_blocks(rows), columns}, data_type_of<A>);
+  rms_norm_backward<T>({.x = x.value().data<T>(), .weight = weight.value().data<A>(), .rows = rows, .columns = columns},
+                       {.inverse_rms = inverse_rms.data<A>(),
+                        .dy = dy.data<T>(),
+                        .dx = {dx.wanted() ? dx.view.data<T>() : nullptr, dx.accumulate},
+                        .dweight = {dw.wanted() ? dw.view.data<A>() : nullptr, dw.accumulate},
+                        .scratch = dw.wanted() ? scratch.data<A>() : nullptr});
 }
 
 Tensor normalise(MemoryPool& pool, const Variable& x, const Variable& weight, double epsilon, Tensor& inverse_rms) {
   Tensor normalised(pool, x.shape(), x.data_type());
   dispatch(x.data_type(), [&]<class T>() {
     using A = accumulate_t<T>;
-    rms_norm_forward(x.value().data<T>(), weight.value().data<A>(), x.shape().rows(), x.shape()[-1], epsilon,
-                     normalised.data<T>(), inverse_rms.data<A>());
+    rms_norm_forward<T>({.x = x.value().data<T>(),
+                         .weight = weight.value().data<A>(),
+                         .rows = x.shape().rows(),
+                         .columns = x.shape()[-1]},
+                        epsilon, {.y = normalised.data<T>(), .inverse_rms = inverse_rms.data<A>()});
   });
   return normalised;
 }

@@ -17,20 +17,23 @@ class SpanBackward {
   using A = accumulate_t<T>;
   static constexpr std::int64_t queries = tile;  // of a tile
 
-  /// Bytes of scratch memory for spans of up to `longest` tokens, padded to tiles' rows.
+  /// Bytes of scratch memory for spans that see up to `longest` keys, padded to tiles' rows.
   static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
     const auto narrow = static_cast<std::int64_t>(sizeof(T)), wide = static_cast<std::int64_t>(sizeof(A));
     return (2 * longest + 4 * tile) * row_stride<T>(d) * narrow + (longest + 2 * tile) * padded_columns<T>(d) * narrow +
            (2 * longest + tile) * padded_columns<T>(d) * wide + 3 * block * tile * narrow + 16 * 64;
   }
 
-  SpanBackward(Scratch::Taker pieces, const Span& span, const RotaryTable& table)
-      : span_(span),
-        table_(table),
-        d_(table.head_size()),
+  SpanBackward(Scratch::Taker pieces, const LocalAttentionInputs<T>& in, const Span& span,
+               const LocalAttentionGradients<T>& gradients)
+      : in_(in),
+        gradients_(gradients),
+        span_(span),
+        seen_(seen_keys(in.layout, span, in.keys_in_front)),
+        d_(in.query.head_size),
         stride_(row_stride<T>(d_)),
         columns_(padded_columns<T>(d_)),
-        padded_(round_up(span.length, tile_rows)),
+        padded_(round_up(seen_.count, tile_rows)),
         scale_(A(1) / std::sqrt(static_cast<A>(d_))),
         k_(pieces.take<T>(padded_ * stride_)),
         v_(pieces.take<T>(padded_ * stride_)),
@@ -50,53 +53,58 @@ class SpanBackward {
     std::fill_n(ones_, tile_rows, A(1));
   }
 
-  void load_keys(const HeadRows<const T>& key, const HeadRows<const T>& value, std::int64_t kv_head) {
-    load_rows(key.at(span_.begin, kv_head), key.stride(), span_.length, padded_, d_, &table_, span_.position, k_);
-    load_rows<T>(value.at(span_.begin, kv_head), value.stride(), span_.length, padded_, d_, nullptr, 0, v_);
+  void load_keys(std::int64_t kv_head) {
+    const std::int64_t row = seen_.row, keys = seen_.count;
+    load_rows(in_.key.at(row, kv_head), in_.key.stride(), keys, padded_, d_, &in_.rotary, seen_.position, k_);
+    load_rows<T>(in_.value.at(row, kv_head), in_.value.stride(), keys, padded_, d_, nullptr, 0, v_);
     pack_rows<T>(k_, stride_, padded_, d_, columns_, k_packed_, columns_ * group<T>);
     std::fill(dk_, dk_ + padded_ * columns_, A(0));
     std::fill(dv_, dv_ + padded_ * columns_, A(0));
   }
 
   /// The tile of up to `tile` queries of `head` from the span's token `begin` on.
-  void load_queries(const HeadRows<const T>& query, const HeadRows<const T>& output, const HeadRows<const T>& d_output,
-                    const A* log_sum_exp, std::int64_t head, std::int64_t begin) {
+  void load_queries(std::int64_t head, std::int64_t begin) {
     begin_ = begin;
     rows_ = std::min(tile, span_.length - begin);
     panels_ = (rows_ + width - 1) / width;
     const std::int64_t row = span_.begin + begin, padded = panels_ * width;
-    load_rows(query.at(row, head), query.stride(), rows_, padded, d_, &table_, span_.position + begin, q_);
+    const HeadRows<const T>&query = in_.query, &d_output = gradients_.d_output;
+    load_rows(query.at(row, head), query.stride(), rows_, padded, d_, &in_.rotary, span_.position + begin, q_);
     load_rows<T>(d_output.at(row, head), d_output.stride(), rows_, padded, d_, nullptr, 0, d_out_);
     transpose_tile(q_, panels_, d_, q_transposed_);
     transpose_tile(d_out_, panels_, d_, d_out_transposed_);
     pack_rows<T>(q_, stride_, padded, d_, columns_, q_packed_, columns_ * group<T>);
     pack_rows<T>(d_out_, stride_, padded, d_, columns_, d_out_packed_, columns_ * group<T>);
     std::fill_n(dq_, tile * columns_, A(0));
-    statistics_.load(log_sum_exp, output, d_output, row, rows_, head);
+    statistics_.load(gradients_.log_sum_exp, gradients_.output, d_output, row, rows_, head);
   }
 
   /// Keys that the tile's queries see.
-  std::int64_t keys() const { return begin_ + rows_; }
+  std::int64_t keys() const { return seen_.before + begin_ + rows_; }
 
   /// P and dS of the tile and keys [first, last), where a panel of queries sees any of a tile of them.
   void score_block(std::int64_t first, std::int64_t last) {
-    for (std::int64_t panel = 0; panel < panels_; ++panel) {
-      const std::int64_t seen = round_up(std::min(last, begin_ + (panel + 1) * width) - first, tile_rows);
-      for (std::int64_t i = 0; i < seen; i += tile_rows) score_tile(first, i, panel);
+    for (std::int64_t query = 0; query < panels_ * width; query += width) {
+      const std::int64_t keys = keys_of_panel<T>(diagonal(first), query, last - first);
+      for (std::int64_t i = 0; i < keys; i += tile_rows) score_tile(first, i, query);
     }
   }
 
   /// dV += P^T dO and dK += dS^T Q: (keys, queries) as they lie, from the first query on that sees a key.
   void add_to_key_gradients(std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; i += tile_rows) {
-      const std::int64_t seen_from = std::max<std::int64_t>(0, i - begin_);
+      const std::int64_t seen_from = std::max<std::int64_t>(0, -diagonal(i)) / group<T> * group<T>;
       const std::int64_t units = (rows_ - seen_from + group<T> - 1) / group<T>;
       if (units <= 0) break;
       const std::int64_t at = (i - first) * tile + seen_from, packed = seen_from * columns_;
-      add_product<T, LeftLayout::rows>(probabilities_ + at, tile, d_out_packed_ + packed, units, columns_,
-                                       dv_ + i * columns_, ones_);
-      add_product<T, LeftLayout::rows>(d_scores_ + at, tile, q_packed_ + packed, units, columns_, dk_ + i * columns_,
-                                       ones_);
+      if (gradients_.d_value.wanted()) {
+        add_product<T, LeftLayout::rows>(probabilities_ + at, tile, d_out_packed_ + packed, units, columns_,
+                                         dv_ + i * columns_, ones_);
+      }
+      if (gradients_.d_key.wanted()) {
+        add_product<T, LeftLayout::rows>(d_scores_ + at, tile, q_packed_ + packed, units, columns_, dk_ + i * columns_,
+                                         ones_);
+      }
     }
   }
 
@@ -104,37 +112,41 @@ class SpanBackward {
   void add_to_query_gradients(std::int64_t first, std::int64_t last) {
     const T* const d_scores = group<T> == 1 ? d_scores_ : d_scores_interleaved_;
     for (std::int64_t i = 0; i < rows_; i += tile_rows) {
-      const std::int64_t seen = std::min(last, begin_ + i + tile_rows) - first;
+      const std::int64_t seen = std::min(last - first, diagonal(first) + i + tile_rows);
       if (seen <= 0) continue;
       add_product<T, LeftLayout::interleaved>(d_scores + i * group<T>, tile * group<T>, k_packed_ + first * columns_,
                                               (seen + group<T> - 1) / group<T>, columns_, dq_ + i * columns_, ones_);
     }
   }
 
-  void store_query_gradients(const HeadGradient<T>& d_query, std::int64_t head) {
-    rotate(dq_, columns_, dq_, columns_, rows_, span_.position + begin_, table_, true);
-    store_gradients(dq_, rows_, d_query, span_.begin + begin_, head);
+  void store_query_gradients(std::int64_t head) {
+    rotate(dq_, columns_, dq_, columns_, rows_, span_.position + begin_, in_.rotary, true);
+    store(dq_, rows_, gradients_.d_query, span_.begin + begin_, head);
   }
 
-  void store_key_gradients(const HeadGradient<T>& d_key, const HeadGradient<T>& d_value, std::int64_t kv_head) {
-    rotate(dk_, columns_, dk_, columns_, span_.length, span_.position, table_, true);
-    store_gradients(dk_, span_.length, d_key, span_.begin, kv_head);
-    store_gradients(dv_, span_.length, d_value, span_.begin, kv_head);
+  void store_key_gradients(std::int64_t kv_head) {
+    if (gradients_.d_key.wanted()) {
+      rotate(dk_, columns_, dk_, columns_, seen_.count, seen_.position, in_.rotary, true);
+      store(dk_, seen_.count, gradients_.d_key, seen_.row, kv_head);
+    }
+    if (gradients_.d_value.wanted()) store(dv_, seen_.count, gradients_.d_value, seen_.row, kv_head);
   }
 
  private:
   static constexpr std::int64_t width = tile_columns<T>;
 
-  /// P and dS of one panel of queries and the tile of keys that stands `i` keys into the block.
-  void score_tile(std::int64_t first, std::int64_t i, std::int64_t panel) {
+  /// The key, counted from key `first`, that the tile's first query sees last.
+  std::int64_t diagonal(std::int64_t first) const { return seen_.before + begin_ - first; }
+
+  /// P and dS of the panel of queries from `query` on and the tile of keys that stands `i` keys into the block.
+  void score_tile(std::int64_t first, std::int64_t i, std::int64_t query) {
     A p[tile_rows * width], ds[tile_rows * width];
-    const std::int64_t query = panel * width;
     score_panel(k_ + (first + i) * stride_, q_transposed_ + query * stride_, d_, p, width);
     score_panel(v_ + (first + i) * stride_, d_out_transposed_ + query * stride_, d_, ds, width);
     const A *const log_sum_exp = statistics_.log_sum_exp + query, *const along = statistics_.along + query;
     const A scale = scale_;
     for (std::int64_t r = 0; r < tile_rows; ++r) {
-      const auto hidden = static_cast<int>(std::min(first + i + r - (begin_ + query), width));
+      const auto hidden = static_cast<int>(std::min(r - diagonal(first + i) - query, width));
       A *const p_row = p + r * width, *const ds_row = ds + r * width;
       T* const probabilities = probabilities_ + (i + r) * tile + query;
       T* const d_scores = d_scores_ + (i + r) * tile + query;
@@ -153,13 +165,14 @@ class SpanBackward {
     }
   }
 
-  void store_gradients(const A* gradients, std::int64_t rows, const HeadGradient<T>& to, std::int64_t row,
-                       std::int64_t head) {
-    store_rows(gradients, columns_, rows, d_, to.rows.at(row, head), to.rows.stride(), to.accumulate);
+  void store(const A* sums, std::int64_t rows, const Gradient<HeadRows<T>>& to, std::int64_t row, std::int64_t head) {
+    store_rows(sums, columns_, rows, d_, to.view.at(row, head), to.view.stride(), to.accumulate);
   }
 
+  const LocalAttentionInputs<T>& in_;
+  const LocalAttentionGradients<T>& gradients_;
   const Span& span_;
-  const RotaryTable& table_;
+  SeenKeys seen_;
   std::int64_t d_, stride_, columns_, padded_;
   A scale_;
   // The span's keys and values, keys (key, d) as a right operand as well, and the sums of both gradients.

@@ -23,10 +23,31 @@ using namespace products;
 constexpr std::int64_t tile = 96, block = 192;
 static_assert(tile % tile_rows == 0 && tile % tile_columns<float> == 0 && block % tile == 0);
 
-inline std::int64_t longest_padded_span(const SequenceLayout& layout) {
-  std::int64_t longest = 0;
-  for (const Span& span : layout.spans) longest = std::max(longest, span.length);
-  return round_up(longest, tile_rows);
+/// The keys that a span's queries see: query i of the span keys 0 ... before + i.
+struct SeenKeys {
+  std::int64_t row = 0;  // of the first of them among all keys
+  std::int64_t count = 0;
+  std::int64_t before = 0;    // those in front of the span's own
+  std::int64_t position = 0;  // RoPE position of the first
+};
+
+inline SeenKeys seen_keys(const SequenceLayout& layout, const Span& span, std::int64_t keys_in_front) {
+  const std::int64_t own = span.begin + (span.begin / layout.tokens + 1) * keys_in_front, before = span.keys_before;
+  return {own - before, before + span.length, before, span.position - before};
+}
+
+/// The most keys that a span sees, padded to tiles' rows.
+inline std::int64_t most_keys(const SequenceLayout& layout) {
+  std::int64_t most = 0;
+  for (const Span& span : layout.spans) most = std::max(most, span.keys_before + span.length);
+  return round_up(most, tile_rows);
+}
+
+/// How many of a block's `keys` are computed for the panel of queries from the tile's query `query` on, where query 0
+/// sees the block's keys up to `diagonal`: all that its queries see, and those that share a tile of rows with it.
+template <class T>
+std::int64_t keys_of_panel(std::int64_t diagonal, std::int64_t query, std::int64_t keys) {
+  return round_up(std::min(keys, diagonal + round_up(query + tile_columns<T>, tile_rows)), tile_rows);
 }
 
 /// Elements between the rows of operands that are multiplied along them or transposed, and the columns of

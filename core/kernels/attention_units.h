@@ -1,9 +1,10 @@
 // Local attention of bfloat16 by matrix units (core/products/matrix_units.h): what local_attention.cpp does with one
 // span of tokens and one key/value head. Everything between products is transposed, a column a query: units of scores
-// are (keys, queries), those of outputs and of the gradients of queries (d, queries).
+// are (keys, queries), those of outputs and of the gradients of queries (d, queries). Spans see their own keys alone.
 #pragma once
 
 #include "core/kernels/attention_tiles.h"
+#include "core/kernels/local_attention.h"
 #include "core/products/matrix_units.h"
 #include "core/products/unit_packing.h"
 
@@ -17,19 +18,20 @@ static_assert(block % unit_rows == 0 && unit_columns == tile_columns<bfloat16>);
 /// What both directions keep of a span, and how a head's rows become operands.
 class UnitSpan {
  protected:
-  UnitSpan(const Span& span, const RotaryTable& table)
-      : span_(span),
-        table_(table),
-        d_(table.head_size()),
+  UnitSpan(const LocalAttentionInputs<bfloat16>& in, const Span& span)
+      : in_(in),
+        span_(span),
+        keys_at_(seen_keys(in.layout, span, in.keys_in_front).row),
+        d_(in.query.head_size),
         stride_(row_stride<bfloat16>(d_)),
         padded_(round_up(span.length, unit_rows)),
         scale_(1.0f / std::sqrt(static_cast<float>(d_))) {}
 
   std::int64_t units() const { return stride_ / unit_rows; }  // of a head's size
 
-  void load(const HeadRows<const bfloat16>& source, std::int64_t token, std::int64_t head, std::int64_t rows,
-            std::int64_t padded, bool rotated, bfloat16* target) const {
-    load_rows(source.at(span_.begin + token, head), source.stride(), rows, padded, d_, rotated ? &table_ : nullptr,
+  void load(const HeadRows<const bfloat16>& source, std::int64_t first_row, std::int64_t token, std::int64_t head,
+            std::int64_t rows, std::int64_t padded, bool rotated, bfloat16* target) const {
+    load_rows(source.at(first_row + token, head), source.stride(), rows, padded, d_, rotated ? &in_.rotary : nullptr,
               span_.position + token, target);
     for (std::int64_t i = 0; stride_ > d_ && i < rows; ++i) std::fill_n(target + i * stride_ + d_, stride_ - d_, 0.0f);
   }
@@ -52,8 +54,9 @@ class UnitSpan {
     }
   }
 
+  const LocalAttentionInputs<bfloat16>& in_;
   const Span& span_;
-  const RotaryTable& table_;
+  std::int64_t keys_at_;              // the row of the span's first key
   std::int64_t d_, stride_, padded_;  // stride: d in whole steps
   float scale_;
 

@@ -19,8 +19,10 @@ class UnitSpanBackward : UnitSpan {
            3 * attention_tiles::block * queries * 2 + 17 * 64;
   }
 
-  UnitSpanBackward(Scratch::Taker pieces, const Span& span, const RotaryTable& table)
-      : UnitSpan(span, table),
+  UnitSpanBackward(Scratch::Taker pieces, const LocalAttentionInputs<bfloat16>& in, const Span& span,
+                   const LocalAttentionGradients<bfloat16>& gradients)
+      : UnitSpan(in, span),
+        gradients_(gradients),
         k_(pieces.take<bfloat16>(padded_ * stride_)),
         v_(pieces.take<bfloat16>(padded_ * stride_)),
         k_transposed_(pieces.take<bfloat16>(padded_ * stride_)),
@@ -41,20 +43,18 @@ class UnitSpanBackward : UnitSpan {
     std::fill_n(dv_, padded_ * stride_, 0.0f);
   }
 
-  void load_keys(const HeadRows<const bfloat16>& key, const HeadRows<const bfloat16>& value, std::int64_t kv_head) {
-    load(key, 0, kv_head, span_.length, padded_, true, k_);
-    load(value, 0, kv_head, span_.length, padded_, false, v_);
+  void load_keys(std::int64_t kv_head) {
+    load(in_.key, keys_at_, 0, kv_head, span_.length, padded_, true, k_);
+    load(in_.value, keys_at_, 0, kv_head, span_.length, padded_, false, v_);
     pack_unit_rows_transposed(k_, stride_, stride_, padded_, k_transposed_);
   }
 
-  void load_queries(const HeadRows<const bfloat16>& query, const HeadRows<const bfloat16>& output,
-                    const HeadRows<const bfloat16>& d_output, const float* log_sum_exp, std::int64_t head,
-                    std::int64_t begin) {
+  void load_queries(std::int64_t head, std::int64_t begin) {
     begin_ = begin;
     rows_ = std::min(queries, span_.length - begin);
     padded_rows_ = round_up(rows_, unit_columns);
-    load(query, begin, head, rows_, padded_rows_, true, q_);
-    load(d_output, begin, head, rows_, padded_rows_, false, d_out_);
+    load(in_.query, span_.begin, begin, head, rows_, padded_rows_, true, q_);
+    load(gradients_.d_output, span_.begin, begin, head, rows_, padded_rows_, false, d_out_);
     panels_of(q_, padded_rows_, q_panels_);
     panels_of(d_out_, padded_rows_, d_out_panels_);
     for (std::int64_t unit = 0; unit < units(); ++unit) {
@@ -63,7 +63,7 @@ class UnitSpanBackward : UnitSpan {
                       by_rows(d_out_by_rows_, unit, 0));
     }
     std::fill_n(dq_, queries * stride_, 0.0f);
-    statistics_.load(log_sum_exp, output, d_output, span_.begin + begin, rows_, head);
+    statistics_.load(gradients_.log_sum_exp, gradients_.output, gradients_.d_output, span_.begin + begin, rows_, head);
   }
 
   std::int64_t keys() const { return begin_ + rows_; }
@@ -82,9 +82,13 @@ class UnitSpanBackward : UnitSpan {
       const std::int64_t steps = (padded_rows_ - from) / unit_inner;
       for (std::int64_t unit = 0; unit < units(); ++unit) {
         const std::int64_t sums = (i / unit_rows * units() + unit) * unit_size;
-        multiply_units<bfloat16>(probabilities_ + at, queries, by_rows(d_out_by_rows_, unit, from), steps, dv_ + sums,
-                                 true);
-        multiply_units<bfloat16>(d_scores_ + at, queries, by_rows(q_by_rows_, unit, from), steps, dk_ + sums, true);
+        if (gradients_.d_value.wanted()) {
+          multiply_units<bfloat16>(probabilities_ + at, queries, by_rows(d_out_by_rows_, unit, from), steps, dv_ + sums,
+                                   true);
+        }
+        if (gradients_.d_key.wanted()) {
+          multiply_units<bfloat16>(d_scores_ + at, queries, by_rows(q_by_rows_, unit, from), steps, dk_ + sums, true);
+        }
       }
     }
   }
@@ -103,24 +107,27 @@ class UnitSpanBackward : UnitSpan {
     }
   }
 
-  void store_query_gradients(const HeadGradient<bfloat16>& d_query, std::int64_t head) {
+  void store_query_gradients(std::int64_t head) {
     for (std::int64_t query = 0; query < padded_rows_; query += unit_columns) {
       for (std::int64_t unit = 0; unit < units(); ++unit) {
         transpose_unit(dq_ + (query / unit_columns * units() + unit) * unit_size,
                        rows_of_sums_ + query * stride_ + unit * unit_columns, stride_);
       }
     }
-    rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, rows_, span_.position + begin_, table_, true);
-    store(rows_, d_query, begin_, head);
+    rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, rows_, span_.position + begin_, in_.rotary, true);
+    store(rows_, gradients_.d_query, span_.begin + begin_, head);
   }
 
-  void store_key_gradients(const HeadGradient<bfloat16>& d_key, const HeadGradient<bfloat16>& d_value,
-                           std::int64_t kv_head) {
-    rows_of(dk_);
-    rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, span_.length, span_.position, table_, true);
-    store(span_.length, d_key, 0, kv_head);
-    rows_of(dv_);
-    store(span_.length, d_value, 0, kv_head);
+  void store_key_gradients(std::int64_t kv_head) {
+    if (gradients_.d_key.wanted()) {
+      rows_of(dk_);
+      rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, span_.length, span_.position, in_.rotary, true);
+      store(span_.length, gradients_.d_key, keys_at_, kv_head);
+    }
+    if (gradients_.d_value.wanted()) {
+      rows_of(dv_);
+      store(span_.length, gradients_.d_value, keys_at_, kv_head);
+    }
   }
 
  private:
@@ -171,11 +178,11 @@ class UnitSpanBackward : UnitSpan {
     }
   }
 
-  void store(std::int64_t rows, const HeadGradient<bfloat16>& to, std::int64_t token, std::int64_t head) const {
-    store_rows(rows_of_sums_, stride_, rows, d_, to.rows.at(span_.begin + token, head), to.rows.stride(),
-               to.accumulate);
+  void store(std::int64_t rows, const Gradient<HeadRows<bfloat16>>& to, std::int64_t row, std::int64_t head) const {
+    store_rows(rows_of_sums_, stride_, rows, d_, to.view.at(row, head), to.view.stride(), to.accumulate);
   }
 
+  const LocalAttentionGradients<bfloat16>& gradients_;
   bfloat16 *k_, *v_, *k_transposed_;  // of the span, k_transposed (d, keys)
   float *dk_, *dv_;                   // (keys, d) in units
   float* rows_of_sums_;

@@ -7,10 +7,10 @@
 
 namespace palimpsest::attention_tiles {
 
-/// A panel of queries after the other goes past the span's keys: load_queries; add_block for each block; store_output.
+/// SpanForward (core/kernels/attention_forward.h) by matrix units, a panel of queries at a time.
 class UnitSpanForward : UnitSpan {
  public:
-  static constexpr std::int64_t block = attention_tiles::block;
+  static constexpr std::int64_t queries = unit_columns;  // of a panel
 
   static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
     const std::int64_t padded = round_up(longest, unit_rows), stride = row_stride<bfloat16>(d);
@@ -18,8 +18,8 @@ class UnitSpanForward : UnitSpan {
            8 * 64;
   }
 
-  UnitSpanForward(Scratch::Taker pieces, const Span& span, const RotaryTable& table)
-      : UnitSpan(span, table),
+  UnitSpanForward(Scratch::Taker pieces, const LocalAttentionInputs<bfloat16>& in, const Span& span)
+      : UnitSpan(in, span),
         k_(pieces.take<bfloat16>(padded_ * stride_)),
         v_(pieces.take<bfloat16>(padded_ * stride_)),
         v_transposed_(pieces.take<bfloat16>(padded_ * stride_)),
@@ -30,17 +30,17 @@ class UnitSpanForward : UnitSpan {
         scores_(pieces.take<float>(block * unit_columns)),
         probabilities_(pieces.take<bfloat16>(block * unit_columns)) {}
 
-  void load_keys(const HeadRows<const bfloat16>& key, const HeadRows<const bfloat16>& value, std::int64_t kv_head) {
-    load(key, 0, kv_head, span_.length, padded_, true, k_);
-    load(value, 0, kv_head, span_.length, padded_, false, v_);
+  void load_keys(std::int64_t kv_head) {
+    load(in_.key, keys_at_, 0, kv_head, span_.length, padded_, true, k_);
+    load(in_.value, keys_at_, 0, kv_head, span_.length, padded_, false, v_);
     pack_unit_rows_transposed(v_, stride_, stride_, padded_, v_transposed_);
   }
 
   /// Up to 32 queries of `head` from the span's token `begin` on.
-  void load_queries(const HeadRows<const bfloat16>& query, std::int64_t head, std::int64_t begin) {
+  void load_queries(std::int64_t head, std::int64_t begin) {
     begin_ = begin;
     rows_ = std::min(unit_columns, span_.length - begin);
-    load(query, begin, head, rows_, unit_columns, true, q_);
+    load(in_.query, span_.begin, begin, head, rows_, unit_columns, true, q_);
     panels_of(q_, unit_columns, q_panel_);
     softmax_ = RunningSoftmax<float>();
     std::fill_n(out_, unit_columns * stride_, 0.0f);
@@ -49,9 +49,9 @@ class UnitSpanForward : UnitSpan {
   /// Keys that the queries see.
   std::int64_t keys() const { return begin_ + rows_; }
 
-  /// Scores, softmax and output of keys from `first` on.
-  void add_block(std::int64_t first) {
-    const std::int64_t keys = std::min(block, begin_ + unit_columns - first);
+  /// Scores, softmax and output of keys [first, last).
+  void add_block(std::int64_t first, std::int64_t last) {
+    const std::int64_t keys = round_up(last - first, unit_rows);
     for (std::int64_t i = 0; i < keys; i += unit_rows) {
       multiply_units<bfloat16>(k_ + (first + i) * stride_, stride_, q_panel_, units(), scores_ + i * unit_columns,
                                false);
@@ -69,19 +69,19 @@ class UnitSpanForward : UnitSpan {
     }
   }
 
-  void store_output(const HeadRows<bfloat16>& output, float* log_sum_exp, std::int64_t head) {
+  void store_output(const LocalAttentionResult<bfloat16>& result, std::int64_t head) {
     for (std::int64_t unit = 0; unit < units(); ++unit) {
       transpose_unit(out_ + unit * unit_size, out_rows_ + unit * unit_rows, stride_);
     }
     for (std::int64_t i = 0; i < rows_; ++i) {
       const std::int64_t row = span_.begin + begin_ + i;
-      bfloat16* const target = output.at(row, head);
+      bfloat16* const target = result.output.at(row, head);
       const float* const source = out_rows_ + i * stride_;
       const float inverse = 1.0f / softmax_.sum[i];
 #pragma omp simd
       for (std::int64_t j = 0; j < d_; ++j) target[j] = bfloat16(source[j] * inverse);
-      if (log_sum_exp) {
-        log_sum_exp[row * output.heads + head] = softmax_.highest[i] * scale_ + std::log(softmax_.sum[i]);
+      if (result.log_sum_exp) {
+        result.log_sum_exp[row * result.output.heads + head] = softmax_.highest[i] * scale_ + std::log(softmax_.sum[i]);
       }
     }
   }

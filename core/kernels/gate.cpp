@@ -14,16 +14,15 @@ constexpr std::int64_t block_rows = 64;
 }  // namespace
 
 template <class T>
-void gate_forward(const accumulate_t<T>* beta, std::span<const std::uint8_t> mixes, HeadRows<const T> from_memory,
-                  HeadRows<const T> local, HeadRows<T> output) {
+void gate_forward(const GateInputs<T>& in, HeadRows<T> output) {
   using A = accumulate_t<T>;
-  const auto rows = static_cast<std::int64_t>(mixes.size());
+  const auto rows = static_cast<std::int64_t>(in.mixes.size());
   const std::int64_t d = output.head_size;
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t head = 0; head < output.heads; ++head) {
-      const A g = mixes[static_cast<std::size_t>(row)] ? sigmoid(beta[head]) : A(0);
-      const T *const memory = from_memory.at(row, head), *const dot = local.at(row, head);
+      const A g = in.mixes[static_cast<std::size_t>(row)] ? sigmoid(in.beta[head]) : A(0);
+      const T *const memory = in.from_memory.at(row, head), *const dot = in.local.at(row, head);
       T* const out = output.at(row, head);
 #pragma omp simd
       for (std::int64_t j = 0; j < d; ++j) {
@@ -33,55 +32,71 @@ void gate_forward(const accumulate_t<T>* beta, std::span<const std::uint8_t> mix
   }
 }
 
-// dA_mem = g dA;  dA_dot = (1 - g) dA;  dbeta = g (1 - g) sum over mixing rows of dA (A_mem - A_dot)
-template <class T>
-void gate_backward(MemoryPool& pool, const accumulate_t<T>* beta, std::span<const std::uint8_t> mixes,
-                   HeadRows<const T> from_memory, HeadRows<const T> local, HeadRows<const T> d_output,
-                   HeadRows<T> d_from_memory, bool accumulate_memory, HeadRows<T> d_local, bool accumulate_local,
-                   accumulate_t<T>* d_beta, bool accumulate_beta) {
-  using A = accumulate_t<T>;
-  const auto rows = static_cast<std::int64_t>(mixes.size());
-  const std::int64_t d = d_output.head_size, heads = d_output.heads, blocks = (rows + block_rows - 1) / block_rows;
-  Tensor sums = Tensor::zeros(pool, Shape{blocks, heads}, data_type_of<A>);
-  A* const block_sums = sums.template data<A>();
-#pragma omp parallel for schedule(static)
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    for (std::int64_t row = block * block_rows; row < std::min(rows, (block + 1) * block_rows); ++row) {
-      const bool mixing = mixes[static_cast<std::size_t>(row)];
-      for (std::int64_t head = 0; head < heads; ++head) {
-        const A g = mixing ? sigmoid(beta[head]) : A(0);
-        const T *const memory = from_memory.at(row, head), *const dot = local.at(row, head);
-        const T* const d_out = d_output.at(row, head);
-        T *const d_memory = d_from_memory.at(row, head), *const d_dot = d_local.at(row, head);
-        A along = 0;
+namespace {
+
+/// The sum of dA (A_mem - A_dot) of a head.
+template <class T, class A = accumulate_t<T>>
+A along_difference(const T* d_out, const T* memory, const T* dot, std::int64_t d) {
+  A along = 0;
 #pragma omp simd reduction(+ : along)
-        for (std::int64_t j = 0; j < d; ++j) {
-          along += static_cast<A>(d_out[j]) * (static_cast<A>(memory[j]) - static_cast<A>(dot[j]));
-        }
-#pragma omp simd
-        for (std::int64_t j = 0; j < d; ++j) {
-          const A gradient = static_cast<A>(d_out[j]);
-          d_memory[j] = static_cast<T>((accumulate_memory ? static_cast<A>(d_memory[j]) : A(0)) + g * gradient);
-          d_dot[j] = static_cast<T>((accumulate_local ? static_cast<A>(d_dot[j]) : A(0)) + (A(1) - g) * gradient);
-        }
-        if (mixing) block_sums[block * heads + head] += along;
-      }
-    }
+  for (std::int64_t j = 0; j < d; ++j) {
+    along += static_cast<A>(d_out[j]) * (static_cast<A>(memory[j]) - static_cast<A>(dot[j]));
   }
-  for (std::int64_t head = 0; head < heads; ++head) {
-    A sum = 0;
-    for (std::int64_t block = 0; block < blocks; ++block) sum += block_sums[block * heads + head];
-    const A g = sigmoid(beta[head]);
-    d_beta[head] = (accumulate_beta ? d_beta[head] : A(0)) + g * (A(1) - g) * sum;
+  return along;
+}
+
+/// target gets factor times d_out, added or written.
+template <class T, class A = accumulate_t<T>>
+void hand_on(const Gradient<HeadRows<T>>& to, std::int64_t row, std::int64_t head, A factor, const T* d_out) {
+  T* const target = to.view.at(row, head);
+#pragma omp simd
+  for (std::int64_t j = 0; j < to.view.head_size; ++j) {
+    target[j] = static_cast<T>((to.accumulate ? static_cast<A>(target[j]) : A(0)) + factor * static_cast<A>(d_out[j]));
   }
 }
 
-#define PALIMPSEST_INSTANTIATE(T)                                                                            \
-  template void gate_forward<T>(const accumulate_t<T>*, std::span<const std::uint8_t>, HeadRows<const T>,    \
-                                HeadRows<const T>, HeadRows<T>);                                             \
-  template void gate_backward<T>(MemoryPool&, const accumulate_t<T>*, std::span<const std::uint8_t>,         \
-                                 HeadRows<const T>, HeadRows<const T>, HeadRows<const T>, HeadRows<T>, bool, \
-                                 HeadRows<T>, bool, accumulate_t<T>*, bool);
+}  // namespace
+
+// dA_mem = g dA;  dA_dot = (1 - g) dA;  dbeta = g (1 - g) sum over mixing rows of dA (A_mem - A_dot)
+template <class T>
+void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradients<T>& gradients) {
+  using A = accumulate_t<T>;
+  const Gradient<A*> d_beta = gradients.d_beta;
+  const auto rows = static_cast<std::int64_t>(in.mixes.size());
+  const std::int64_t d = gradients.d_output.head_size, heads = gradients.d_output.heads;
+  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
+  if (!gradients.d_from_memory.wanted() && !gradients.d_local.wanted() && !d_beta.wanted()) return;
+  Tensor sums;
+  if (d_beta.wanted()) sums = Tensor::zeros(pool, Shape{blocks, heads}, data_type_of<A>);
+  A* const block_sums = d_beta.wanted() ? sums.template data<A>() : nullptr;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    for (std::int64_t row = block * block_rows; row < std::min(rows, (block + 1) * block_rows); ++row) {
+      const bool mixing = in.mixes[static_cast<std::size_t>(row)];
+      for (std::int64_t head = 0; head < heads; ++head) {
+        const A g = mixing ? sigmoid(in.beta[head]) : A(0);
+        const T* const d_out = gradients.d_output.at(row, head);
+        if (mixing && block_sums != nullptr) {
+          block_sums[block * heads + head] +=
+              along_difference<T>(d_out, in.from_memory.at(row, head), in.local.at(row, head), d);
+        }
+        if (gradients.d_from_memory.wanted()) hand_on<T>(gradients.d_from_memory, row, head, g, d_out);
+        if (gradients.d_local.wanted()) hand_on<T>(gradients.d_local, row, head, A(1) - g, d_out);
+      }
+    }
+  }
+  if (!d_beta.wanted()) return;
+  for (std::int64_t head = 0; head < heads; ++head) {
+    A sum = 0;
+    for (std::int64_t block = 0; block < blocks; ++block) sum += block_sums[block * heads + head];
+    const A g = sigmoid(in.beta[head]);
+    d_beta.view[head] = (d_beta.accumulate ? d_beta.view[head] : A(0)) + g * (A(1) - g) * sum;
+  }
+}
+
+#define PALIMPSEST_INSTANTIATE(T)                                   \
+  template void gate_forward<T>(const GateInputs<T>&, HeadRows<T>); \
+  template void gate_backward<T>(MemoryPool&, const GateInputs<T>&, const GateGradients<T>&);
 PALIMPSEST_INSTANTIATE(float)
 PALIMPSEST_INSTANTIATE(bfloat16)
 PALIMPSEST_INSTANTIATE(double)

@@ -6,22 +6,30 @@
 #include <cstdint>
 #include <span>
 
+#include "core/gradient.h"
 #include "core/kernels/head_rows.h"
 #include "core/tensor.h"
 
 namespace palimpsest {
 
-/// beta (heads); `mixes` (rows): whether a row mixes.
 template <class T>
-void gate_forward(const accumulate_t<T>* beta, std::span<const std::uint8_t> mixes, HeadRows<const T> from_memory,
-                  HeadRows<const T> local, HeadRows<T> output);
+struct GateInputs {
+  const accumulate_t<T>* beta = nullptr;     // (heads)
+  std::span<const std::uint8_t> mixes{};     // (rows): whether a row mixes
+  HeadRows<const T> from_memory{}, local{};  // (rows, heads, d)
+};
 
-/// Writes (or adds) the gradients of all three inputs; d_beta sums over rows in an order that does not
-/// depend on the thread count.
 template <class T>
-void gate_backward(MemoryPool& pool, const accumulate_t<T>* beta, std::span<const std::uint8_t> mixes,
-                   HeadRows<const T> from_memory, HeadRows<const T> local, HeadRows<const T> d_output,
-                   HeadRows<T> d_from_memory, bool accumulate_memory, HeadRows<T> d_local, bool accumulate_local,
-                   accumulate_t<T>* d_beta, bool accumulate_beta);
+struct GateGradients {
+  HeadRows<const T> d_output{};
+  Gradient<HeadRows<T>> d_from_memory{}, d_local{};
+  Gradient<accumulate_t<T>*> d_beta{};  // sums over rows in an order that does not depend on the thread count
+};
+
+template <class T>
+void gate_forward(const GateInputs<T>& in, HeadRows<T> output);
+
+template <class T>
+void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradients<T>& gradients);
 
 }  // namespace palimpsest

@@ -1,6 +1,7 @@
 #include "core/kernels/norm.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 namespace palimpsest {
@@ -25,18 +26,19 @@ void row_backward(const T* x, const A* weight, A r, const T* dy, std::int64_t co
 }  // namespace
 
 template <class T>
-void rms_norm_forward(const T* x, const accumulate_t<T>* weight, std::int64_t rows, std::int64_t columns,
-                      double epsilon, T* y, accumulate_t<T>* inverse_rms) {
+void rms_norm_forward(const RmsNormInputs<T>& in, double epsilon, const RmsNormResult<T>& result) {
   using A = accumulate_t<T>;
+  const std::int64_t rows = in.rows, columns = in.columns;
+  const A* const weight = in.weight;
 #pragma omp parallel for schedule(static) if (rows * columns > 16384)
   for (std::int64_t i = 0; i < rows; ++i) {
-    const T* const x_row = x + i * columns;
-    T* const y_row = y + i * columns;
+    const T* const x_row = in.x + i * columns;
+    T* const y_row = result.y + i * columns;
     A squares = 0;
 #pragma omp simd reduction(+ : squares)
     for (std::int64_t j = 0; j < columns; ++j) squares += static_cast<A>(x_row[j]) * static_cast<A>(x_row[j]);
     const A r = A{1} / std::sqrt(squares / static_cast<A>(columns) + static_cast<A>(epsilon));
-    inverse_rms[i] = r;
+    result.inverse_rms[i] = r;
 #pragma omp simd
     for (std::int64_t j = 0; j < columns; ++j) y_row[j] = static_cast<T>(static_cast<A>(x_row[j]) * r * weight[j]);
   }
@@ -45,45 +47,45 @@ void rms_norm_forward(const T* x, const accumulate_t<T>* weight, std::int64_t ro
 std::int64_t rms_norm_blocks(std::int64_t rows) { return (rows + rows_per_block - 1) / rows_per_block; }
 
 template <class T>
-void rms_norm_backward(const T* x, const accumulate_t<T>* weight, const accumulate_t<T>* inverse_rms, const T* dy,
-                       std::int64_t rows, std::int64_t columns, T* dx, bool accumulate_dx, accumulate_t<T>* dw,
-                       bool accumulate_dw, accumulate_t<T>* scratch) {
+void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gradients) {
   using A = accumulate_t<T>;
-  const std::int64_t blocks = rms_norm_blocks(rows);
+  const std::int64_t rows = in.rows, columns = in.columns, blocks = rms_norm_blocks(rows);
+  const Gradient<T*> dx = gradients.dx;
+  const Gradient<A*> dweight = gradients.dweight;
+  if (!dx.wanted() && !dweight.wanted()) return;
+  assert(!dweight.wanted() || rows == 0 || gradients.scratch != nullptr);
 #pragma omp parallel for schedule(static) if (rows * columns > 16384)
   for (std::int64_t block = 0; block < blocks; ++block) {
-    A* const partial = scratch + block * columns;
-    if (dw != nullptr) std::fill(partial, partial + columns, A{0});
+    A* const partial = gradients.scratch + block * columns;
+    if (dweight.wanted()) std::fill(partial, partial + columns, A{0});
     const std::int64_t end = std::min(rows, (block + 1) * rows_per_block);
     for (std::int64_t i = block * rows_per_block; i < end; ++i) {
-      const T* const x_row = x + i * columns;
-      const T* const dy_row = dy + i * columns;
-      const A r = inverse_rms[i];
-      if (dw != nullptr) {
+      const T* const x_row = in.x + i * columns;
+      const T* const dy_row = gradients.dy + i * columns;
+      const A r = gradients.inverse_rms[i];
+      if (dweight.wanted()) {
 #pragma omp simd
         for (std::int64_t j = 0; j < columns; ++j)
           partial[j] += static_cast<A>(dy_row[j]) * (static_cast<A>(x_row[j]) * r);
       }
-      if (dx != nullptr) row_backward(x_row, weight, r, dy_row, columns, dx + i * columns, accumulate_dx);
+      if (dx.wanted()) row_backward(x_row, in.weight, r, dy_row, columns, dx.view + i * columns, dx.accumulate);
     }
   }
-  if (dw == nullptr) return;
-  if (!accumulate_dw) std::fill(dw, dw + columns, A{0});
+  if (!dweight.wanted()) return;
+  if (!dweight.accumulate) std::fill_n(dweight.view, columns, A{0});
   for (std::int64_t block = 0; block < blocks; ++block) {
-    const A* const partial = scratch + block * columns;
+    const A* const partial = gradients.scratch + block * columns;
 #pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) dw[j] += partial[j];
+    for (std::int64_t j = 0; j < columns; ++j) dweight.view[j] += partial[j];
   }
 }
 
-template void rms_norm_forward(const float*, const float*, std::int64_t, std::int64_t, double, float*, float*);
-template void rms_norm_backward(const float*, const float*, const float*, const float*, std::int64_t, std::int64_t,
-                                float*, bool, float*, bool, float*);
-template void rms_norm_forward(const double*, const double*, std::int64_t, std::int64_t, double, double*, double*);
-template void rms_norm_backward(const double*, const double*, const double*, const double*, std::int64_t, std::int64_t,
-                                double*, bool, double*, bool, double*);
-template void rms_norm_forward(const bfloat16*, const float*, std::int64_t, std::int64_t, double, bfloat16*, float*);
-template void rms_norm_backward(const bfloat16*, const float*, const float*, const bfloat16*, std::int64_t,
-                                std::int64_t, bfloat16*, bool, float*, bool, float*);
+#define PALIMPSEST_INSTANTIATE(T)                                                              \
+  template void rms_norm_forward<T>(const RmsNormInputs<T>&, double, const RmsNormResult<T>&); \
+  template void rms_norm_backward<T>(const RmsNormInputs<T>&, const RmsNormGradients<T>&);
+PALIMPSEST_INSTANTIATE(float)
+PALIMPSEST_INSTANTIATE(double)
+PALIMPSEST_INSTANTIATE(bfloat16)
+#undef PALIMPSEST_INSTANTIATE
 
 }  // namespace palimpsest

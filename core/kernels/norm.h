@@ -6,22 +6,39 @@
 #include <cstdint>
 
 #include "core/data_type.h"
+#include "core/gradient.h"
 
 namespace palimpsest {
 
-/// x, y (rows, columns); weight (columns); inverse_rms (rows): the r of each row, for backward.
 template <class T>
-void rms_norm_forward(const T* x, const accumulate_t<T>* weight, std::int64_t rows, std::int64_t columns,
-                      double epsilon, T* y, accumulate_t<T>* inverse_rms);
+struct RmsNormInputs {
+  const T* x = nullptr;                     // (rows, columns)
+  const accumulate_t<T>* weight = nullptr;  // (columns)
+  std::int64_t rows = 0, columns = 0;
+};
 
-/// Rows are summed for dw in blocks of fixed size, so that the result does not depend on the thread
-/// count: (rms_norm_blocks(rows), columns) numbers of scratch.
+template <class T>
+struct RmsNormResult {
+  T* y = nullptr;                          // (rows, columns)
+  accumulate_t<T>* inverse_rms = nullptr;  // (rows): the r of each row, for backward
+};
+
+template <class T>
+struct RmsNormGradients {
+  const accumulate_t<T>* inverse_rms = nullptr;  // forward's
+  const T* dy = nullptr;
+  Gradient<T*> dx{};
+  Gradient<accumulate_t<T>*> dweight{};
+  accumulate_t<T>* scratch = nullptr;  // (rms_norm_blocks(rows), columns), if dweight is wanted
+};
+
+template <class T>
+void rms_norm_forward(const RmsNormInputs<T>& in, double epsilon, const RmsNormResult<T>& result);
+
+/// Rows are summed for dweight in blocks of fixed size, so that the result does not depend on the thread count.
 std::int64_t rms_norm_blocks(std::int64_t rows);
 
-/// Adds to dx and dw, or overwrites them; either may be null where no gradient is wanted.
 template <class T>
-void rms_norm_backward(const T* x, const accumulate_t<T>* weight, const accumulate_t<T>* inverse_rms, const T* dy,
-                       std::int64_t rows, std::int64_t columns, T* dx, bool accumulate_dx, accumulate_t<T>* dw,
-                       bool accumulate_dw, accumulate_t<T>* scratch);
+void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gradients);
 
 }  // namespace palimpsest

@@ -66,7 +66,7 @@ TEST_P(SharedMemoryWriteOverlap, AnExchangeIsUnderWayBetweenTheStepsOnlyIfItMay)
 
   for (const Variable& state : {written.before.matrix, written.before.norm}) {
     auto seed = state.gradient_target(pool);
-    fill(seed.tensor, 1.0);
+    fill(seed.view, 1.0);
   }
   tape.backward_from_gradients();
   EXPECT_EQ(ranks.under_way, 0);

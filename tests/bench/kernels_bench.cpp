@@ -93,15 +93,21 @@ void attention_pass(benchmark::State& state, bool backward) {
   Tensor statistics(pool, {tokens, heads}, data_type_of<accumulate_t<T>>);
   const HeadRows<const T> rows{q.data<T>(), heads, head_size};
   const auto target = [](Tensor& tensor) { return HeadRows<T>{tensor.data<T>(), heads, head_size}; };
-  auto* lse = statistics.data<accumulate_t<T>>();
-  local_attention_forward<T>(pool, layout, rows, rows, rows, table, target(out), lse);
+  const LocalAttentionInputs<T> in{.layout = layout, .rotary = table, .query = rows, .key = rows, .value = rows};
+  const LocalAttentionResult<T> to{.output = target(out), .log_sum_exp = statistics.data<accumulate_t<T>>()};
+  local_attention_forward<T>(pool, in, to);
   const HeadRows<const T> result{std::as_const(out).data<T>(), heads, head_size};
   for (auto _ : state) {
     if (backward) {
-      local_attention_backward<T>(pool, layout, rows, rows, rows, table, result, lse, rows, {target(dq), false},
-                                  {target(dk), false}, {target(dv), false});
+      local_attention_backward<T>(pool, in,
+                                  {.output = result,
+                                   .log_sum_exp = to.log_sum_exp,
+                                   .d_output = rows,
+                                   .d_query = {target(dq)},
+                                   .d_key = {target(dk)},
+                                   .d_value = {target(dv)}});
     } else {
-      local_attention_forward<T>(pool, layout, rows, rows, rows, table, target(out), lse);
+      local_attention_forward<T>(pool, in, to);
     }
   }
   report_flops(state, attention_flops(state.range(0)) * (backward ? 2.5 : 1.0));
@@ -149,7 +155,8 @@ void norm_forward(benchmark::State& state) {
     const Tensor weight = random_tensor(pool, {hidden}, data_type_of<A>);
     Tensor y(pool, x.shape(), data_type_of<T>), inverse(pool, {tokens}, data_type_of<A>);
     for (auto _ : state) {
-      rms_norm_forward(x.data<T>(), weight.data<A>(), tokens, hidden, 1e-5, y.data<T>(), inverse.data<A>());
+      rms_norm_forward<T>({.x = x.data<T>(), .weight = weight.data<A>(), .rows = tokens, .columns = hidden}, 1e-5,
+                          {.y = y.data<T>(), .inverse_rms = inverse.data<A>()});
     }
     report_bytes(state, 2.0 * static_cast<double>(x.bytes()));
   });

@@ -27,11 +27,14 @@ struct NormPass {
     Tensor scratch(pool, {rms_norm_blocks(rows), columns}, accumulate_type(type));
     dispatch(type, [&]<class T>() {
       using A = accumulate_t<T>;
-      rms_norm_forward(std::as_const(x).data<T>(), std::as_const(weight).data<A>(), rows, columns, epsilon, y.data<T>(),
-                       inverse_rms.data<A>());
-      rms_norm_backward(std::as_const(x).data<T>(), std::as_const(weight).data<A>(),
-                        std::as_const(inverse_rms).data<A>(), std::as_const(dy).data<T>(), rows, columns, dx.data<T>(),
-                        accumulate, dw.data<A>(), accumulate, scratch.data<A>());
+      const RmsNormInputs<T> in{
+          .x = std::as_const(x).data<T>(), .weight = std::as_const(weight).data<A>(), .rows = rows, .columns = columns};
+      rms_norm_forward<T>(in, epsilon, {.y = y.data<T>(), .inverse_rms = inverse_rms.data<A>()});
+      rms_norm_backward<T>(in, {.inverse_rms = std::as_const(inverse_rms).data<A>(),
+                                .dy = std::as_const(dy).data<T>(),
+                                .dx = {dx.data<T>(), accumulate},
+                                .dweight = {dw.data<A>(), accumulate},
+                                .scratch = scratch.data<A>()});
     });
   }
 };
@@ -114,8 +117,9 @@ TEST(RmsNormKernel, NoRowsLeaveNoGradient) {
 TEST(RmsNormKernel, ARowOfZerosIsFinite) {
   const float x[4] = {}, weight[4] = {1, 1, 1, 1}, dy[4] = {1, 2, 3, 4};
   float y[4], inverse_rms[1], dx[4];
-  rms_norm_forward(x, weight, 1, 4, epsilon, y, inverse_rms);
-  rms_norm_backward<float>(x, weight, inverse_rms, dy, 1, 4, dx, false, nullptr, false, nullptr);
+  const RmsNormInputs<float> in{.x = x, .weight = weight, .rows = 1, .columns = 4};
+  rms_norm_forward<float>(in, epsilon, {.y = y, .inverse_rms = inverse_rms});
+  rms_norm_backward<float>(in, {.inverse_rms = inverse_rms, .dy = dy, .dx = {dx, false}});
   for (int j = 0; j < 4; ++j) {
     EXPECT_EQ(y[j], 0.0f);
     EXPECT_NEAR(dx[j], dy[j] / std::sqrt(epsilon), 1e-3 * dx[j]);

@@ -78,7 +78,7 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
       model.initialize(1);
       for (Parameter& parameter : model.parameters()) {
         auto target = parameter.variable.gradient_target(gradients);
-        fill(target.tensor, 0.0);
+        fill(target.view, 0.0);
       }
       const auto count = static_cast<std::size_t>(lanes * tokens);
       TokenBatch batch{lanes, tokens, {}, {}, std::vector<std::int64_t>(count, 0), std::vector<float>(count, 1.0f)};
