@@ -14,9 +14,9 @@
 
 #include "core/comm/communicator.h"
 #include "core/printable.h"
-#include "launch/command_line.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/commands/command_line.h"
+#include "launch/output/exit_codes.h"
 #include "launch/ranks/placement.h"
 #include "launch/ranks/start_guard.h"
 

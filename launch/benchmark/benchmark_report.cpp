@@ -3,7 +3,7 @@
 
 #include "launch/benchmark/benchmark.h"
 #include "launch/output/progress.h"
-#include "launch/report.h"
+#include "launch/output/table.h"
 
 namespace palimpsest {
 

@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "launch/report.h"
+#include "launch/output/table.h"
 
 namespace palimpsest {
 

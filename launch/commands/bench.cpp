@@ -10,7 +10,7 @@
 #include "launch/benchmark/benchmark.h"
 #include "launch/benchmark/ranks_report.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 
 namespace palimpsest {
 
@@ -54,10 +54,9 @@ Command add_bench_command(CLI::App& program) {
           ->excludes(forward)
           ->excludes(generate);
   command
-      ->add_option(
-          "--alone-steps", options->alone_steps,
-          "With --ranks-report: steps of one rank before and as many after, the others asleep, by which the "
-          "efficiency of all is measured; 0: none")
+      ->add_option("--alone-steps", options->alone_steps,
+                   "With --ranks-report: steps of one rank before and as many after, the others asleep, by which the "
+                   "efficiency of all is measured; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->needs(ranks_report)
       ->capture_default_str();

@@ -17,7 +17,7 @@ struct Command {
   /// Belongs to the program it was added to.
   CLI::App* options = nullptr;
   /// Runs after the command line has been parsed, on every rank. Returns an exit code
-  /// (launch/exit_codes.h); failures throw the typed exceptions of core/error.h.
+  /// (launch/output/exit_codes.h); failures throw the typed exceptions of core/error.h.
   std::function<int(Communicator&)> run;
   /// How many seconds the ranks may take to come together before it; 0: any time.
   std::function<double()> seconds_to_meet = [] { return 600.0; };

@@ -13,8 +13,8 @@
 
 #include "core/error.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
 #include "launch/inference/generator.h"
+#include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_log.h"

@@ -6,9 +6,10 @@
 
 #include "configs/yaml.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
-#include "launch/report.h"
+#include "launch/output/table.h"
+#include "launch/training/metrics.h"
 #include "launch/training/saved_model.h"
 
 namespace palimpsest {
@@ -25,6 +26,53 @@ std::uint64_t bytes_of(const Checkpoint& checkpoint) {
   std::uint64_t bytes = 0;
   for (const auto& file : checkpoint.files()) bytes += file.fingerprint.bytes;
   return bytes;
+}
+
+/// "matrix", "embedding", "norm", "memory_gate".
+std::string name_of(ParameterRole role) {
+  switch (role) {
+    case ParameterRole::matrix: return "matrix";
+    case ParameterRole::embedding: return "embedding";
+    case ParameterRole::norm: return "norm";
+    case ParameterRole::memory_gate: return "memory_gate";
+  }
+  return "unknown";
+}
+
+/// A row per layer and a column per head of sigmoid(beta): 0 local attention only, 1 memory only.
+std::string format_gates(const std::vector<std::vector<double>>& gates) {
+  std::vector<std::vector<std::string>> rows(1, {"layer"});
+  for (std::size_t head = 0; !gates.empty() && head < gates.front().size(); ++head) {
+    rows.front().push_back(fmt::format("head {}", head));
+  }
+  for (std::size_t layer = 0; layer < gates.size(); ++layer) {
+    rows.push_back({fmt::format("{}", layer)});
+    for (const double gate : gates[layer]) rows.back().push_back(fmt::format("{:.3f}", gate));
+  }
+  return format_table(rows);
+}
+
+/// Name, role, shape and size of every parameter, and the total.
+std::string format_parameters(const ParameterList& parameters) {
+  std::vector<std::vector<std::string>> rows = {{"parameter", "role", "shape", "elements"}};
+  for (const Parameter& parameter : parameters) {
+    rows.push_back({parameter.name, name_of(parameter.role), parameter.master.shape().to_string(),
+                    fmt::format("{}", parameter.master.elements())});
+  }
+  rows.push_back(
+      {fmt::format("all {} parameters", parameters.size()), "", "", fmt::format("{}", parameters.elements())});
+  return format_table(rows);
+}
+
+nlohmann::ordered_json to_json(const ParameterList& parameters) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Parameter& parameter : parameters) {
+    const auto extents = parameter.master.shape().extents();
+    list.push_back({{"name", parameter.name},
+                    {"role", name_of(parameter.role)},
+                    {"shape", std::vector<std::int64_t>(extents.begin(), extents.end())}});
+  }
+  return list;
 }
 
 nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const SavedModel& saved) {

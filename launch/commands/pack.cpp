@@ -18,9 +18,9 @@
 #include "data/corpus.h"
 #include "data/token_file.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
-#include "launch/report.h"
+#include "launch/output/table.h"
 #include "launch/training/run_log.h"
 
 namespace palimpsest {

@@ -20,7 +20,7 @@
 #include "data/corpus.h"
 #include "data/sentencepiece_tokenizer.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "launch/training/run_log.h"
 
 namespace palimpsest {

@@ -11,7 +11,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "launch/training/run_plan.h"
 #include "launch/training/trainer.h"
 

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "launch/ranks/placement.h"
 #include "launch/ranks/quiet_thread.h"
 

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "launch/ranks/quiet_thread.h"
 
 namespace palimpsest {

@@ -41,6 +41,13 @@ nlohmann::ordered_json StepMetrics::to_json() const {
           {"gates", gates}};
 }
 
+std::string format_step(const StepMetrics& step, std::int64_t total_steps, double seconds_left) {
+  return fmt::format(
+      "step {}/{}  loss {:.4f}  ppl {:.2f}  bits/token {:.3f}  {} tokens/s  lr {:.2e}  grad {:.3f}  ETA {}", step.step,
+      total_steps, step.loss, std::exp(step.loss), step.loss / std::log(2.0), format_count(step.tokens_per_second),
+      step.learning_rate, step.gradient_norm, format_duration(seconds_left));
+}
+
 std::vector<std::vector<double>> gate_values(const ParameterList& parameters) {
   std::vector<std::vector<double>> gates;
   for (const Parameter& parameter : parameters) {

@@ -30,6 +30,9 @@ struct StepMetrics {
   nlohmann::ordered_json to_json() const;
 };
 
+/// "step 120/1000  loss 2.3456  ppl 10.44  bits/token 3.384  12.3 k tokens/s  lr 3.00e-04  grad 0.912  ETA 3 min 05 s"
+std::string format_step(const StepMetrics& step, std::int64_t total_steps, double seconds_left);
+
 /// sigmoid of every memory gate, (layers, heads).
 std::vector<std::vector<double>> gate_values(const ParameterList& parameters);
 

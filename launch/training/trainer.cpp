@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "launch/exit_codes.h"
 #include "launch/inference/evaluator.h"
+#include "launch/inference/score_report.h"
+#include "launch/output/exit_codes.h"
 #include "launch/ranks/sequence_groups.h"
-#include "launch/report.h"
 #include "launch/training/banner.h"
 #include "launch/training/run_plan.h"
 

@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "core/gemm.h"
 #include "launch/ranks/sequence_groups.h"
-#include "launch/report.h"
 #include "launch/training/trainer.h"
 #include "launch/training/training_state.h"
 

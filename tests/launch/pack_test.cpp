@@ -7,7 +7,7 @@
 #include "data/sentencepiece_tokenizer.h"
 #include "data/token_file.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 #include "tests/file_damage.h"
 #include "tests/temporary_directory.h"
 

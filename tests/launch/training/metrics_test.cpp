@@ -80,5 +80,17 @@ TEST(MetricsLog, NamesTheFileItCannotWrite) {
   }
 }
 
+TEST(StepMetrics, LineForPeople) {
+  StepMetrics metrics;
+  metrics.step = 120;
+  metrics.loss = 2.0;
+  metrics.gradient_norm = 0.5;
+  metrics.learning_rate = 3e-4;
+  metrics.tokens_per_second = 12345;
+  EXPECT_EQ(format_step(metrics, 1000, 185),
+            "step 120/1000  loss 2.0000  ppl 7.39  bits/token 2.885  12.3 k tokens/s  lr 3.00e-04  grad 0.500  "
+            "ETA 3 min 05 s");
+}
+
 }  // namespace
 }  // namespace palimpsest

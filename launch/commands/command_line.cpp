@@ -1,4 +1,4 @@
-#include "launch/command_line.h"
+#include "launch/commands/command_line.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,7 @@
 #include "core/error.h"
 #include "data/corpus.h"
 #include "launch/commands/command.h"
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 
 namespace palimpsest {
 

@@ -1,4 +1,4 @@
-#include "launch/exit_codes.h"
+#include "launch/output/exit_codes.h"
 
 #include "core/error.h"
 
