@@ -1,6 +1,7 @@
 """Faults during a run, with real processes: signals, the time limit, ranks that die or hang, numbers that are not
 finite, disks that are full."""
 import ctypes
+import json
 import os
 import pathlib
 import random
@@ -319,6 +320,13 @@ class LossSpikes(FaultTest):
 class Files(FaultTest):
     """Metrics, log and run directory when the disk does not do as it should."""
 
+    def whole_lines(self, path):
+        """The file's lines, as soon as none is torn."""
+        deadline = time.monotonic() + TIMEOUT
+        while not (content := path.read_text(encoding="utf-8")).endswith("\n"):
+            self.assertLess(time.monotonic(), deadline, f"{path}: a torn line stays")
+        return content.splitlines()
+
     def test_disk_full_for_a_while(self):
         config = self.config("full", train={"steps": 100000})
         run = self.folder / "full"
@@ -338,20 +346,20 @@ class Files(FaultTest):
         with self.assertRaises(OSError), open(filler, "wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        metrics = inside / "metrics.jsonl"
-        size = -1
-        while metrics.stat().st_size != size:  # what is left of the last page is used up
-            size = metrics.stat().st_size
-            time.sleep(0.3)
-        self.assertTrue(metrics.read_bytes().endswith(b"}\n"), "a torn line")
-        self.assertTrue((inside / "train.log").read_bytes().endswith(b"\n"), "a torn line")
-        before = self.metrics(inside)[-1]["step"]
+        output = ""
+        while "metrics.jsonl: cannot be written" not in output:
+            line = process.stdout.readline()
+            self.assertTrue(line, output)
+            output += line
+        # Every later line is tried, too, and what the disk took of it cut off again.
+        before = json.loads(self.whole_lines(inside / "metrics.jsonl")[-1])["step"]
+        self.whole_lines(inside / "train.log")
         filler.unlink()
         self.wait_for_step(inside, before + 20)
         steps = [line["step"] for line in self.metrics(inside)]
         self.assertEqual(steps, list(range(1, steps[-1] + 1)))
         process.terminate()
-        output = self.finish(process, 143)
+        output += self.finish(process, 143)
         self.assertIn("metrics.jsonl: cannot be written: No space left on device; lines are kept", output)
         self.assertRegex(output, r"metrics\.jsonl: can be written again, \d+ lines caught up")
 

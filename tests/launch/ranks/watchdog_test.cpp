@@ -187,6 +187,7 @@ TEST(Watchdog, HearsAnotherUntilItFallsSilent) {
   auto other = std::make_unique<Watchdog>(Watchdog::Settings{directory.path(), 1, 2, "there", 0}, other_status,
                                           [](const std::string&) {});
   status.enter(Phase::communication);
+  const RankStatus::Waiting waiting(status);  // however long the other takes to leave, this rank hangs not
   const Watchdog watchdog({directory.path(), 0, 2, "here", 0.3}, status,
                           [&](const std::string& what) { alarm.set_value(what); });
   other_status.set_step(4);
