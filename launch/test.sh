@@ -5,9 +5,9 @@
 #   launch/test.sh -L unit            one label: unit, mpi or end-to-end
 #   launch/test.sh -R Tensor          the tests whose name contains Tensor; any other ctest option works too
 #
-# With CI=true, warnings are errors, the unit tests run a second time under AddressSanitizer and
-# UndefinedBehaviorSanitizer, those of the arithmetic once more as a machine without AVX-512 computes, and every fuzz
-# target runs for some seconds.
+# With CI=true, launch/scripts/lint.sh comes first, warnings are errors, the unit tests run a second time under
+# AddressSanitizer and UndefinedBehaviorSanitizer, those of the arithmetic once more as a machine without AVX-512
+# computes, and every fuzz target runs for some seconds.
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
@@ -31,6 +31,7 @@ python=/usr/bin/python3
 warnings_are_errors=OFF
 [ "${CI:-}" = true ] && warnings_are_errors=ON
 
+[ "${CI:-}" != true ] || launch/scripts/lint.sh
 build release all -DPALIMPSEST_WERROR=$warnings_are_errors -DPython3_EXECUTABLE=$python
 run_tests release "$@"
 

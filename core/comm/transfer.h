@@ -22,7 +22,7 @@ class Transfer {
   Transfer() = default;
   explicit Transfer(std::unique_ptr<Operation> operation) : operation_(std::move(operation)) {}
   Transfer(Transfer&&) = default;
-  Transfer& operator=(Transfer&& other) {
+  Transfer& operator=(Transfer&& other) noexcept {
     if (this != &other) {
       settle();
       operation_ = std::move(other.operation_);

@@ -43,10 +43,10 @@ TEST_P(SharedMemoryWriteOverlap, AnExchangeIsUnderWayBetweenTheStepsOnlyIfItMay)
   MemoryPool pool;
   FirstOfTwo ranks;
   const std::vector<std::int64_t> documents(tokens, 0);
-  const SequenceGroup group{
-      .ranks = &ranks,
-      .share = std::make_shared<const SequenceShare>(share_sequence(documents, std::vector{no_document}, segment, 0, 2)),
-      .overlaps = overlaps};
+  const SequenceGroup group{.ranks = &ranks,
+                            .share = std::make_shared<const SequenceShare>(
+                                share_sequence(documents, std::vector{no_document}, segment, 0, 2)),
+                            .overlaps = overlaps};
   const auto constant = [&](Shape shape, double number) {
     Tensor tensor(pool, shape, DataType::float32);
     fill(tensor, number);
