@@ -1,6 +1,7 @@
 #include "core/sequence_layout.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -19,6 +20,17 @@ void check_documents(std::span<const std::int64_t> documents, std::int64_t lane)
   }
 }
 
+void check_write_weights(std::span<const float> weights, std::size_t tokens) {
+  if (!weights.empty() && weights.size() != tokens) {
+    throw ShapeError(fmt::format("{} write weights for {} tokens", weights.size(), tokens));
+  }
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (!(weights[i] >= 0.0f) || !std::isfinite(weights[i])) {
+      throw ShapeError(fmt::format("write weight {} of token {} must be finite and not negative", weights[i], i));
+    }
+  }
+}
+
 /// Appends the runs of equal documents of one segment.
 void append_spans(std::span<const std::int64_t> documents, std::int64_t first_row, std::vector<Span>& spans) {
   const auto count = static_cast<std::int64_t>(documents.size());
@@ -33,13 +45,15 @@ void append_spans(std::span<const std::int64_t> documents, std::int64_t first_ro
 }  // namespace
 
 SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
-                           std::int64_t segment_length) {
+                           std::int64_t segment_length, std::span<const float> write_weights) {
   const auto lanes = static_cast<std::int64_t>(carried.size());
   const auto total = static_cast<std::int64_t>(documents.size());
   if (lanes == 0 || total % lanes != 0 || total == 0 || segment_length <= 0) {
     throw ShapeError(fmt::format("layout: {} tokens for {} lanes in segments of {}", total, lanes, segment_length));
   }
+  check_write_weights(write_weights, documents.size());
   SequenceLayout layout;
+  layout.write_weights.assign(write_weights.begin(), write_weights.end());
   layout.lanes = lanes;
   layout.tokens = total / lanes;
   layout.segments_per_lane = (layout.tokens + segment_length - 1) / segment_length;

@@ -35,6 +35,8 @@ struct SequenceLayout {
   std::vector<Span> spans;        // in row order
   /// The document in memory after the last segment, per lane.
   std::vector<std::int64_t> last_document;
+  /// (lanes, tokens): how much each token writes to the memory (core/kernels/memory.h), empty where all write once.
+  std::vector<float> write_weights = {};
 
   std::int64_t rows() const { return lanes * tokens; }
   const Segment& segment(std::int64_t lane, std::int64_t index) const {
@@ -47,9 +49,10 @@ inline constexpr std::int64_t no_document = -1;
 
 /// The layout of `lanes` sequences whose tokens belong to `documents` (lanes x tokens; non-negative,
 /// never decreasing within a lane), cut into segments of `segment_length` from the first token, when
-/// the memory of lane i holds document `carried[i]` (or no_document). Throws ShapeError on a
-/// mismatch of sizes or a document index that decreases or is negative.
+/// the memory of lane i holds document `carried[i]` (or no_document) and tokens write as `write_weights` says (lanes x
+/// tokens, or empty). Throws ShapeError on a mismatch of sizes, a document index that decreases or is negative, or a
+/// weight that is negative or not finite.
 SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
-                           std::int64_t segment_length);
+                           std::int64_t segment_length, std::span<const float> write_weights = {});
 
 }  // namespace palimpsest

@@ -43,13 +43,13 @@ SequenceLayout idle_layout(std::span<const std::int64_t> documents) {
 }  // namespace
 
 SequenceShare share_sequence(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
-                             std::int64_t segment_length, int rank, int ranks) {
+                             std::int64_t segment_length, int rank, int ranks, std::span<const float> write_weights) {
   if (rank < 0 || rank >= ranks)
     throw ShapeError(fmt::format("share_sequence: there is no rank {} of {}", rank, ranks));
   SequenceShare share;
   share.rank = rank;
   share.ranks = ranks;
-  const SequenceLayout whole = make_layout(documents, carried, segment_length);
+  const SequenceLayout whole = make_layout(documents, carried, segment_length, write_weights);
   std::vector<std::int64_t> in_memory(carried.begin(), carried.end());
   for (int holder = 0; holder < ranks; ++holder) {
     const std::int64_t begin = run_begin(whole.tokens, segment_length, holder, ranks);
@@ -64,9 +64,9 @@ SequenceShare share_sequence(std::span<const std::int64_t> documents, std::span<
     if (holder == rank) {
       share.begin = begin;
       share.end = end;
-      share.layout = begin == end
-                         ? idle_layout(in_memory)
-                         : make_layout(columns(documents, whole.tokens, begin, end), in_memory, segment_length);
+      share.layout = begin == end ? idle_layout(in_memory)
+                                  : make_layout(columns(documents, whole.tokens, begin, end), in_memory, segment_length,
+                                                columns(write_weights, whole.tokens, begin, end));
     }
     if (begin < end) in_memory = columns(documents, whole.tokens, end - 1, end);
   }
@@ -84,7 +84,6 @@ std::int64_t longest_share(std::int64_t tokens, std::int64_t segment_length, int
 }
 
 TokenBatch tokens_of(const SequenceShare& share, const TokenBatch& whole) {
-  const std::int64_t width = whole.tokens;
   if (share.idle()) {
     const auto lanes = static_cast<std::size_t>(whole.lanes);
     return {whole.lanes,
@@ -94,11 +93,7 @@ TokenBatch tokens_of(const SequenceShare& share, const TokenBatch& whole) {
             share.layout.last_document,
             std::vector<float>(lanes, 0.0f)};
   }
-  const auto cut = [&]<class T>(const std::vector<T>& values) {
-    return columns(std::span<const T>(values), width, share.begin, share.end);
-  };
-  return {whole.lanes,        share.end - share.begin, cut(whole.inputs),
-          cut(whole.targets), cut(whole.documents),    cut(whole.loss_weights)};
+  return columns_of(whole, share.begin, share.end);
 }
 
 std::int64_t reach_of_memory(const SequenceLayout& layout, std::int64_t lane) {

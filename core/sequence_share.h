@@ -30,10 +30,11 @@ struct SequenceShare {
 
 /// Rank p holds segments [S p / ranks, S (p + 1) / ranks) of the S of a lane: runs differ by one
 /// segment at most, and the longer ones come last, where the ragged segment is. `documents` (lanes x
-/// tokens) and `carried` (per lane) are those of the whole sequence, as for make_layout. Throws
-/// ShapeError as make_layout does, or when there is no such rank.
+/// tokens), `carried` (per lane) and `write_weights` (lanes x tokens, or empty) are those of the whole sequence, as for
+/// make_layout. Throws ShapeError as make_layout does, or when there is no such rank.
 SequenceShare share_sequence(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
-                             std::int64_t segment_length, int rank, int ranks);
+                             std::int64_t segment_length, int rank, int ranks,
+                             std::span<const float> write_weights = {});
 
 /// Tokens of the longest share of a lane.
 std::int64_t longest_share(std::int64_t tokens, std::int64_t segment_length, int ranks);

@@ -6,7 +6,7 @@
 
 namespace palimpsest {
 
-/// All arrays are (lanes, tokens), row-major.
+/// All arrays are (lanes, tokens), row-major; those that may be empty say so.
 struct TokenBatch {
   std::int64_t lanes = 0;
   std::int64_t tokens = 0;
@@ -17,6 +17,13 @@ struct TokenBatch {
   std::vector<std::int64_t> documents;
   /// 1 where the target is to be predicted; 0 where it belongs to another document.
   std::vector<float> loss_weights;
+  /// How much each input token writes to the memory (core/kernels/memory.h): as much as so many repetitions of it, 0
+  /// nothing. Empty: all write once.
+  std::vector<float> write_weights = {};
 };
+
+/// Lanes, and columns of every lane, [begin, end).
+TokenBatch lanes_of(const TokenBatch& batch, std::int64_t begin, std::int64_t end);
+TokenBatch columns_of(const TokenBatch& batch, std::int64_t begin, std::int64_t end);
 
 }  // namespace palimpsest

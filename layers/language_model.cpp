@@ -19,24 +19,6 @@ namespace palimpsest {
 
 namespace {
 
-/// Columns [begin, end) of every lane.
-TokenBatch columns(const TokenBatch& batch, std::int64_t begin, std::int64_t end) {
-  TokenBatch part;
-  part.lanes = batch.lanes;
-  part.tokens = end - begin;
-  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
-    const auto append = [&](const auto& from, auto& to) {
-      const auto row = from.begin() + lane * batch.tokens;
-      to.insert(to.end(), row + begin, row + end);
-    };
-    append(batch.inputs, part.inputs);
-    append(batch.targets, part.targets);
-    append(batch.documents, part.documents);
-    append(batch.loss_weights, part.loss_weights);
-  }
-  return part;
-}
-
 std::vector<LayerMemory> as_constants(const MemoryState& state) {
   std::vector<LayerMemory> memory;
   for (const MemoryState::Layer& layer : state.layers) memory.push_back({Variable(layer.matrix), Variable(layer.norm)});
@@ -200,8 +182,9 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
 SequenceGroup LanguageModel::share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const {
   if (ranks == nullptr || ranks->size() == 1) return {};
   return {.ranks = ranks,
-          .share = std::make_shared<const SequenceShare>(
-              share_sequence(batch.documents, memory.documents, config_.segment_length, ranks->rank(), ranks->size()))};
+          .share = std::make_shared<const SequenceShare>(share_sequence(batch.documents, memory.documents,
+                                                                        config_.segment_length, ranks->rank(),
+                                                                        ranks->size(), batch.write_weights))};
 }
 
 /// Memory variables in pairs, matrix and norm of each layer; -> the loss, then the memory after.
@@ -237,12 +220,11 @@ double LanguageModel::accumulate_gradients(MemoryPool& pool, const TokenBatch& b
   LayoutPointer layout;
   for (std::int64_t begin = 0; begin < batch.tokens; begin += step) {
     auto chunk = std::make_shared<const TokenBatch>(
-        sequence ? tokens_of(*sequence.share, batch) : columns(batch, begin, std::min(begin + step, batch.tokens)));
+        sequence ? tokens_of(*sequence.share, batch) : columns_of(batch, begin, std::min(begin + step, batch.tokens)));
     const auto& carried = layout ? layout->last_document : memory.documents;
-    layout =
-        sequence
-            ? sequence.layout()
-            : std::make_shared<const SequenceLayout>(make_layout(chunk->documents, carried, config_.segment_length));
+    layout = sequence ? sequence.layout()
+                      : std::make_shared<const SequenceLayout>(
+                            make_layout(chunk->documents, carried, config_.segment_length, chunk->write_weights));
     const Recompute inside = options.recompute == Recompute::automatic ? Recompute::cheap : options.recompute;
     // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
     // only then are gradients final.
@@ -291,8 +273,8 @@ std::vector<double> LanguageModel::token_losses(MemoryPool& pool, const TokenBat
     }
     return losses;
   }
-  const auto layout =
-      std::make_shared<const SequenceLayout>(make_layout(batch.documents, memory.documents, config_.segment_length));
+  const auto layout = std::make_shared<const SequenceLayout>(
+      make_layout(batch.documents, memory.documents, config_.segment_length, batch.write_weights));
   const Result result = forward(tape, batch.inputs, layout, as_constants(memory));
   replace(pool, result.memory, layout->last_document, memory);
   return palimpsest::token_losses(pool, result.hidden.value(), head_.value(), batch.targets);
@@ -301,8 +283,8 @@ std::vector<double> LanguageModel::token_losses(MemoryPool& pool, const TokenBat
 Tensor LanguageModel::logits(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const {
   check_batch(batch, memory, config_);
   Tape tape(pool, Tape::Mode::inference);
-  const auto layout =
-      std::make_shared<const SequenceLayout>(make_layout(batch.documents, memory.documents, config_.segment_length));
+  const auto layout = std::make_shared<const SequenceLayout>(
+      make_layout(batch.documents, memory.documents, config_.segment_length, batch.write_weights));
   const Result result = forward(tape, batch.inputs, layout, as_constants(memory));
   replace(pool, result.memory, layout->last_document, memory);
   return head(pool, result.hidden.value());

@@ -35,6 +35,26 @@ std::array<GradientSlot, 2> slots_of(const LayerMemory& memory) {
   return {memory.matrix.gradient_slot(), memory.norm.gradient_slot()};
 }
 
+/// Where the gradients of a memory go: both are added to, or both overwritten.
+class StateGradient {
+ public:
+  StateGradient(MemoryPool& pool, const LayerMemory& memory)
+      : matrix_(memory.matrix.wanted_gradient(pool)), norm_(memory.norm.wanted_gradient(pool)) {
+    adds_ = matrix_.accumulate || norm_.accumulate;
+    for (Gradient<Tensor>* gradient : {&matrix_, &norm_}) {
+      if (adds_ && gradient->wanted() && !gradient->accumulate) fill(gradient->view, 0.0);
+    }
+  }
+  template <class A>
+  Gradient<MemoryStates<A>> view(std::int64_t lanes, const HeadCounts& counts) {
+    return {memory_states<A>(matrix_.view, norm_.view, lanes, counts), adds_};
+  }
+
+ private:
+  Gradient<Tensor> matrix_, norm_;
+  bool adds_ = false;
+};
+
 Shape without_slots(const Shape& shape) { return Shape(shape.extents().subspan(1)); }
 
 }  // namespace
@@ -54,11 +74,16 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   Tensor matrices = before_segments(tape.pool(), initial.matrix.value(), matrix_shape(segments, *layout, counts));
   Tensor norms = before_segments(tape.pool(), initial.norm.value(), norm_shape(segments, *layout, counts));
   Tensor last_matrix(tape.pool(), one_matrix, state_type), last_norm(tape.pool(), one_norm, state_type);
+  const auto inputs = [key, value, layout, counts, rule]<class T>() {
+    return MemoryWriteInputs<T>{.layout = *layout,
+                                .key = head_rows<T>(key.value(), counts.kv_heads, counts.head_size),
+                                .value = head_rows<T>(value.value(), counts.kv_heads, counts.head_size),
+                                .rule = rule};
+  };
   dispatch(type, [&]<class T>() {
-    memory_write_forward<T>(tape.pool(), *layout, head_rows<T>(key.value(), counts.kv_heads, counts.head_size),
-                            head_rows<T>(value.value(), counts.kv_heads, counts.head_size), rule,
-                            memory_states<accumulate_t<T>>(matrices, norms, lanes, counts),
-                            memory_states<accumulate_t<T>>(last_matrix, last_norm, lanes, counts));
+    memory_write_forward<T>(tape.pool(), inputs.template operator()<T>(),
+                            {.before = memory_states<accumulate_t<T>>(matrices, norms, lanes, counts),
+                             .after = memory_states<accumulate_t<T>>(last_matrix, last_norm, lanes, counts)});
   });
 
   const bool records = tape.records({key, value, initial.matrix, initial.norm});
@@ -68,25 +93,20 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   if (!records) return result;
 
   tape.record({result.before.matrix, result.before.norm, result.after.matrix, result.after.norm},
-              [&pool = tape.pool(), key, value, initial, layout, counts, rule, matrices, norms,
+              [&pool = tape.pool(), inputs, key, value, initial, lanes, counts, matrices, norms,
                d_before = slots_of(result.before), d_after = slots_of(result.after)] {
                 dispatch(key.data_type(), [&]<class T>() {
                   using A = accumulate_t<T>;
-                  const std::int64_t lanes = layout->lanes;
-                  auto d_key = key.gradient_target(pool), d_value = value.gradient_target(pool);
-                  Tensor d_matrix(pool, initial.matrix.shape(), data_type_of<A>),
-                      d_norm(pool, initial.norm.shape(), data_type_of<A>);
-                  memory_write_backward<T>(pool, *layout, head_rows<T>(key.value(), counts.kv_heads, counts.head_size),
-                                           head_rows<T>(value.value(), counts.kv_heads, counts.head_size), rule,
-                                           memory_states<A>(matrices, norms, lanes, counts),
-                                           memory_states<A>(d_before[0].tensor(), d_before[1].tensor(), lanes, counts),
-                                           memory_states<A>(d_after[0].tensor(), d_after[1].tensor(), lanes, counts),
-                                           head_rows<T>(d_key.view, counts.kv_heads, counts.head_size),
-                                           d_key.accumulate,
-                                           head_rows<T>(d_value.view, counts.kv_heads, counts.head_size),
-                                           d_value.accumulate, memory_states<A>(d_matrix, d_norm, lanes, counts));
-                  if (initial.matrix.requires_gradient()) initial.matrix.add_gradient(pool, d_matrix);
-                  if (initial.norm.requires_gradient()) initial.norm.add_gradient(pool, d_norm);
+                  auto d_key = key.wanted_gradient(pool), d_value = value.wanted_gradient(pool);
+                  StateGradient d_initial(pool, initial);
+                  memory_write_backward<T>(
+                      pool, inputs.template operator()<T>(),
+                      {.before = memory_states<A>(matrices, norms, lanes, counts),
+                       .d_read = memory_states<A>(d_before[0].tensor(), d_before[1].tensor(), lanes, counts),
+                       .d_after = memory_states<A>(d_after[0].tensor(), d_after[1].tensor(), lanes, counts),
+                       .d_key = head_gradient<T>(d_key, counts.kv_heads, counts.head_size),
+                       .d_value = head_gradient<T>(d_value, counts.kv_heads, counts.head_size),
+                       .d_initial = d_initial.view<A>(lanes, counts)});
                 });
               });
   return result;
@@ -101,28 +121,31 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
   require_tensor("memory_read", "matrix", before.matrix.value(), matrix_shape(segments, *layout, counts), state_type);
   require_tensor("memory_read", "norm", before.norm.value(), norm_shape(segments, *layout, counts), state_type);
 
+  const auto inputs = [query, before, layout, counts, epsilon]<class T>() {
+    return MemoryReadInputs<T>{
+        .layout = *layout,
+        .query = head_rows<T>(query.value(), counts.heads, counts.head_size),
+        .states = memory_states<accumulate_t<T>>(before.matrix.value(), before.norm.value(), layout->lanes, counts),
+        .epsilon = epsilon};
+  };
   Tensor output(tape.pool(), query.shape(), type);
   dispatch(type, [&]<class T>() {
-    memory_read_forward<T>(tape.pool(), *layout, head_rows<T>(query.value(), counts.heads, counts.head_size),
-                           memory_states<accumulate_t<T>>(before.matrix.value(), before.norm.value(), lanes, counts),
-                           epsilon, head_rows<T>(output, counts.heads, counts.head_size));
+    memory_read_forward<T>(tape.pool(), inputs.template operator()<T>(),
+                           head_rows<T>(output, counts.heads, counts.head_size));
   });
   const bool records = tape.records({query, before.matrix, before.norm});
   const Variable result = Variable::result(output, records);
   if (!records) return result;
 
-  tape.record({result}, [&pool = tape.pool(), query, before, layout, counts, epsilon, result] {
+  tape.record({result}, [&pool = tape.pool(), inputs, query, before, lanes, counts, result] {
     dispatch(query.data_type(), [&]<class T>() {
-      using A = accumulate_t<T>;
-      const std::int64_t lanes = layout->lanes;
-      auto d_query = query.gradient_target(pool);
-      auto d_matrix = before.matrix.gradient_target(pool), d_norm = before.norm.gradient_target(pool);
-      memory_read_backward<T>(pool, *layout, head_rows<T>(query.value(), counts.heads, counts.head_size),
-                              memory_states<A>(before.matrix.value(), before.norm.value(), lanes, counts), epsilon,
-                              head_rows<T>(result.value(), counts.heads, counts.head_size),
-                              head_rows<T>(result.gradient(), counts.heads, counts.head_size),
-                              head_rows<T>(d_query.view, counts.heads, counts.head_size), d_query.accumulate,
-                              memory_states<A>(d_matrix.view, d_norm.view, lanes, counts), d_matrix.accumulate);
+      auto d_query = query.wanted_gradient(pool);
+      StateGradient d_before(pool, before);
+      memory_read_backward<T>(pool, inputs.template operator()<T>(),
+                              {.output = head_rows<T>(result.value(), counts.heads, counts.head_size),
+                               .d_output = head_rows<T>(result.gradient(), counts.heads, counts.head_size),
+                               .d_query = head_gradient<T>(d_query, counts.heads, counts.head_size),
+                               .d_states = d_before.view<accumulate_t<T>>(lanes, counts)});
     });
   });
   return result;

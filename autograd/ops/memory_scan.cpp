@@ -97,8 +97,8 @@ class SharedMemoryWrite::Pass {
         fill(first_norm, 0.0);
       }
       Tensor last_matrix = matrices_.rows(segments_, segments_ + 1), last_norm = norms_.rows(segments_, segments_ + 1);
-      memory_write_forward<T>(pool_, layout_, keys<T>(), values<T>(), rule_, states<A>(matrices_, norms_),
-                              states<A>(last_matrix, last_norm));
+      memory_write_forward<T>(pool_, write_inputs<T>(),
+                              {.before = states<A>(matrices_, norms_), .after = states<A>(last_matrix, last_norm)});
       mine_ = Tensor(pool_, Shape{matrix_size_ + (delta() ? matrix_size_ : norm_size_)}, state_type_);
       A* const message = mine_.data<A>();
       std::copy_n(last_slot<A>(matrices_, matrix_size_), matrix_size_, message);
@@ -187,12 +187,14 @@ class SharedMemoryWrite::Pass {
         parts.norm_stride = stride;
       }
       memory_scan_backward<A>(*group_.share, parts, states<A>(matrix, norm));
-      auto d_key = key_.gradient_target(pool_), d_value = value_.gradient_target(pool_);
-      memory_write_backward<T>(pool_, layout_, keys<T>(), values<T>(), rule_, const_states<A>(matrices_, norms_),
-                               const_states<A>(d_read_.matrix, d_read_.norm), const_states<A>(matrix, norm),
-                               head_rows<T>(d_key.view, counts_.kv_heads, counts_.head_size), d_key.accumulate,
-                               head_rows<T>(d_value.view, counts_.kv_heads, counts_.head_size), d_value.accumulate,
-                               delta() ? states<A>(none_, mine_) : MemoryStates<A>{});
+      auto d_key = key_.wanted_gradient(pool_), d_value = value_.wanted_gradient(pool_);
+      memory_write_backward<T>(pool_, write_inputs<T>(),
+                               {.before = const_states<A>(matrices_, norms_),
+                                .d_read = const_states<A>(d_read_.matrix, d_read_.norm),
+                                .d_after = const_states<A>(matrix, norm),
+                                .d_key = head_gradient<T>(d_key, counts_.kv_heads, counts_.head_size),
+                                .d_value = head_gradient<T>(d_value, counts_.kv_heads, counts_.head_size),
+                                .d_initial = {delta() ? states<A>(none_, mine_) : MemoryStates<A>{}}});
     });
     all_ = Tensor();
     if (delta()) begin_exchange();
@@ -259,6 +261,10 @@ class SharedMemoryWrite::Pass {
   template <class T>
   HeadRows<const T> values() const {
     return head_rows<T>(value_.value(), counts_.kv_heads, counts_.head_size);
+  }
+  template <class T>
+  MemoryWriteInputs<T> write_inputs() const {
+    return {.layout = layout_, .key = keys<T>(), .value = values<T>(), .rule = rule_};
   }
   template <class A>
   MemoryStates<A> states(Tensor& matrix, Tensor& norm) const {

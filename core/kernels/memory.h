@@ -7,12 +7,25 @@
 //           delta:  M' = M + sigma(K)^T (V - sigma(K) M / (sigma(K) z + epsilon))
 //           both:   z' = z + sum over tokens of sigma(K)
 //
+// A token with write weight w (SequenceLayout::write_weights) writes what w repetitions of it would have written:
+//
+//           linear: M' = M + sum of w sigma(K)^T V,   z' = z + sum of w sigma(K)
+//           delta:  M' = M + sum of w sigma(K)^T (V - sigma(K) M / (sigma(K) (z + e) + epsilon)),
+//                   e = sum over the segment's tokens of max(w - 1, 0) sigma(K)
+//
+// so that where all of a segment weighs r >= 1, delta divides by what z is before the last of r repetitions, without
+// which M would grow without bound. The excess e is never negative, or a light token would let a denominator fall below
+// the plain rule's, even to zero; a token of weight 0 leaves no trace, and weights of 1 give the plain rule bit for
+// bit.
+//
 // Keys and queries come without position. Slot s of a MemoryStates is the memory before segment s:
 // a segment reads its slot and writes what the next one finds, so nothing is read that the segment itself wrote.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 
+#include "core/gradient.h"
 #include "core/kernels/head_rows.h"
 #include "core/sequence_layout.h"
 #include "core/tensor.h"
@@ -26,10 +39,13 @@ struct MemoryStates {
   A* norm = nullptr;
   std::int64_t lanes = 0, kv_heads = 0, head_size = 0;
 
+  explicit operator bool() const { return matrix != nullptr || norm != nullptr; }
   A* matrix_at(std::int64_t slot, std::int64_t lane, std::int64_t head) const {
+    assert(matrix != nullptr && slot >= 0 && lane >= 0 && lane < lanes && head >= 0 && head < kv_heads);
     return matrix + ((slot * lanes + lane) * kv_heads + head) * head_size * head_size;
   }
   A* norm_at(std::int64_t slot, std::int64_t lane, std::int64_t head) const {
+    assert(norm != nullptr && slot >= 0 && lane >= 0 && lane < lanes && head >= 0 && head < kv_heads);
     return norm + ((slot * lanes + lane) * kv_heads + head) * head_size;
   }
 };
@@ -39,33 +55,59 @@ struct MemoryRule {
   double epsilon = 1e-6;
 };
 
-/// output <- A_mem where a token reads the memory, 0 elsewhere. Query head h reads key/value head
-/// h / (query heads / kv heads).
+/// What both directions of reading take. Query head h reads key/value head h / (query heads / kv heads).
 template <class T>
-void memory_read_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> query,
-                         MemoryStates<const accumulate_t<T>> states, double epsilon, HeadRows<T> output);
+struct MemoryReadInputs {
+  const SequenceLayout& layout;
+  HeadRows<const T> query{};
+  MemoryStates<const accumulate_t<T>> states{};  // one slot per segment
+  double epsilon = 1e-6;
+};
 
-/// Gradients of the query and of the state that each segment read, added where asked, else written.
 template <class T>
-void memory_read_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> query,
-                          MemoryStates<const accumulate_t<T>> states, double epsilon, HeadRows<const T> output,
-                          HeadRows<const T> d_output, HeadRows<T> d_query, bool accumulate_query,
-                          MemoryStates<accumulate_t<T>> d_states, bool accumulate_states);
+struct MemoryReadGradients {
+  HeadRows<const T> output{};  // forward's
+  HeadRows<const T> d_output{};
+  Gradient<HeadRows<T>> d_query{};
+  Gradient<MemoryStates<accumulate_t<T>>> d_states{};  // as `states`; matrix and norm, or one of them
+};
 
-/// From slot 0 of `states`, the memory before the first segment: the slots 1 ... segments - 1, and `after` (one slot),
-/// the memory after the last segment.
+/// output <- A_mem where a token reads the memory, 0 elsewhere.
 template <class T>
-void memory_write_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key,
-                          HeadRows<const T> value, MemoryRule rule, MemoryStates<accumulate_t<T>> states,
-                          MemoryStates<accumulate_t<T>> after);
+void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRows<T> output);
 
-/// Runs the recurrence backwards. `d_read` holds one slot per segment (what the reads contributed)
-/// and `d_final` one slot; either may be empty. `d_initial` (one slot) is overwritten if given.
 template <class T>
-void memory_write_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key,
-                           HeadRows<const T> value, MemoryRule rule, MemoryStates<const accumulate_t<T>> states,
-                           MemoryStates<const accumulate_t<T>> d_read, MemoryStates<const accumulate_t<T>> d_final,
-                           HeadRows<T> d_key, bool accumulate_key, HeadRows<T> d_value, bool accumulate_value,
-                           MemoryStates<accumulate_t<T>> d_initial);
+void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const MemoryReadGradients<T>& gradients);
+
+/// What both directions of writing take.
+template <class T>
+struct MemoryWriteInputs {
+  const SequenceLayout& layout;
+  HeadRows<const T> key{}, value{};
+  MemoryRule rule{};
+};
+
+/// One slot per segment in `before`, of which slot 0 is given and the others are written; one slot in `after`, the
+/// memory after the last segment.
+template <class T>
+struct MemoryWriteResult {
+  MemoryStates<accumulate_t<T>> before{}, after{};
+};
+
+template <class T>
+struct MemoryWriteGradients {
+  MemoryStates<const accumulate_t<T>> before{};             // forward's
+  MemoryStates<const accumulate_t<T>> d_read{}, d_after{};  // one slot per segment, what reads contributed, and one
+                                                            // slot; either may be empty, or lack one of matrix and norm
+  Gradient<HeadRows<T>> d_key{}, d_value{};
+  Gradient<MemoryStates<accumulate_t<T>>> d_initial{};  // one slot; matrix and norm, or one of them
+};
+
+template <class T>
+void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteResult<T>& result);
+
+/// Runs the recurrence backwards.
+template <class T>
+void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients);
 
 }  // namespace palimpsest

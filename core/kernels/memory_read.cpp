@@ -30,9 +30,11 @@ void for_each_segment_head(const SequenceLayout& layout, std::int64_t kv_heads, 
 
 // output = N / D, N = sigma(Q) M, D = sigma(Q) z + epsilon
 template <class T>
-void memory_read_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> query,
-                         MemoryStates<const accumulate_t<T>> states, double epsilon, HeadRows<T> output) {
+void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRows<T> output) {
   using A = accumulate_t<T>;
+  const SequenceLayout& layout = in.layout;
+  const HeadRows<const T>& query = in.query;
+  const MemoryStates<const A>& states = in.states;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
   const std::int64_t tile = std::min(tile_rows, padded(longest_segment(layout)));
   Scratch<A> scratch(pool, 2, tile, d);
@@ -48,7 +50,7 @@ void memory_read_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRow
             matmul(matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
             T* const out = output.at(segment.begin + begin, head);
             for (std::int64_t i = 0; i < rows; ++i) {
-              const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(epsilon));
+              const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
 #pragma omp simd
               for (std::int64_t j = 0; j < d; ++j) out[i * stride + j] = static_cast<T>(numerator[i * d + j] * inverse);
             }
@@ -61,11 +63,14 @@ void memory_read_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRow
 // dN = dA / D, dD = -(dA . A) / D
 // dM += sigma(Q)^T dN, dz += sum dD sigma(Q), dsigma(Q) = dN M^T + dD z
 template <class T>
-void memory_read_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> query,
-                          MemoryStates<const accumulate_t<T>> states, double epsilon, HeadRows<const T> output,
-                          HeadRows<const T> d_output, HeadRows<T> d_query, bool accumulate_query,
-                          MemoryStates<accumulate_t<T>> d_states, bool accumulate_states) {
+void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const MemoryReadGradients<T>& gradients) {
   using A = accumulate_t<T>;
+  const SequenceLayout& layout = in.layout;
+  const HeadRows<const T>&query = in.query, &output = gradients.output, &d_output = gradients.d_output;
+  const MemoryStates<const A>& states = in.states;
+  const Gradient<HeadRows<T>>& d_query = gradients.d_query;
+  const Gradient<MemoryStates<A>>& d_states = gradients.d_states;
+  if (!d_query.wanted() && !d_states.wanted()) return;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
   const std::int64_t tile = std::min(tile_rows, padded(longest_segment(layout)));
   Scratch<A> scratch(pool, 3, tile, d);
@@ -73,23 +78,21 @@ void memory_read_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRo
       layout, states.kv_heads, [&](const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t kv_head) {
         const A* const m = states.matrix_at(slot, lane, kv_head);
         const A* const z = states.norm_at(slot, lane, kv_head);
-        A* const dm = d_states.matrix_at(slot, lane, kv_head);
-        A* const dz = d_states.norm_at(slot, lane, kv_head);
-        if (!accumulate_states) {
-          std::fill(dm, dm + d * d, A(0));
-          std::fill(dz, dz + d, A(0));
-        }
+        A* const dm = d_states.view.matrix ? d_states.view.matrix_at(slot, lane, kv_head) : nullptr;
+        A* const dz = d_states.view.norm ? d_states.view.norm_at(slot, lane, kv_head) : nullptr;
+        if (dm && !d_states.accumulate) std::fill_n(dm, d * d, A(0));
+        if (dz && !d_states.accumulate) std::fill_n(dz, d, A(0));
         A *const sq = scratch.get(0), *const dn = scratch.get(1), *const dsq = scratch.get(2);
         for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
           for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
-            const std::int64_t rows = std::min(tile, segment.carried - begin);
+            const std::int64_t rows = std::min(tile, segment.carried - begin), n = padded(rows);
             const std::int64_t row = segment.begin + begin;
             load(query.at(row, head), stride, rows, d, sq, sigma<A>);
             load(d_output.at(row, head), stride, rows, d, dn, [](A x) { return x; });
             A d_denominator[tile_rows];
             for (std::int64_t i = 0; i < rows; ++i) {
               const T* const out = output.at(row + i, head);
-              const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(epsilon));
+              const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
               A sum = 0;
 #pragma omp simd reduction(+ : sum)
               for (std::int64_t j = 0; j < d; ++j) {
@@ -98,28 +101,26 @@ void memory_read_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRo
               }
               d_denominator[i] = -sum * inverse;
             }
-            matmul(matrix(dn, padded(rows), d, d), matrix(m, d, d, d).transposed(), matrix(dsq, padded(rows), d, d));
-            matmul(matrix(sq, padded(rows), d, d).transposed(), matrix(dn, padded(rows), d, d), matrix(dm, d, d, d),
-                   Output::accumulate);
-            for (std::int64_t i = 0; i < rows; ++i) {
-              add_scaled(dsq + i * d, d_denominator[i], z, d);
-              add_scaled(dz, d_denominator[i], sq + i * d, d);
+            if (dm) {
+              matmul(matrix(sq, n, d, d).transposed(), matrix(dn, n, d, d), matrix(dm, d, d, d), Output::accumulate);
             }
-            store_through_sigma(dsq, sq, rows, d, d_query.at(row, head), stride, accumulate_query);
+            for (std::int64_t i = 0; dz && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
+            if (!d_query.wanted()) continue;
+            matmul(matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
+            for (std::int64_t i = 0; i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
+            store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
           }
-          if (!accumulate_query) {
-            zero_rows(d_query.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);
+          if (d_query.wanted() && !d_query.accumulate) {
+            zero_rows(d_query.view.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried,
+                      d);
           }
         }
       });
 }
 
-#define PALIMPSEST_INSTANTIATE(T)                                                                       \
-  template void memory_read_forward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>,           \
-                                       MemoryStates<const accumulate_t<T>>, double, HeadRows<T>);       \
-  template void memory_read_backward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>,          \
-                                        MemoryStates<const accumulate_t<T>>, double, HeadRows<const T>, \
-                                        HeadRows<const T>, HeadRows<T>, bool, MemoryStates<accumulate_t<T>>, bool);
+#define PALIMPSEST_INSTANTIATE(T)                                                             \
+  template void memory_read_forward<T>(MemoryPool&, const MemoryReadInputs<T>&, HeadRows<T>); \
+  template void memory_read_backward<T>(MemoryPool&, const MemoryReadInputs<T>&, const MemoryReadGradients<T>&);
 PALIMPSEST_INSTANTIATE(float)
 PALIMPSEST_INSTANTIATE(bfloat16)
 PALIMPSEST_INSTANTIATE(double)

@@ -21,17 +21,21 @@ std::int64_t tile_for(const SequenceLayout& layout) {
   return std::min(tile_rows, padded(longest));
 }
 
-/// result <- result - sigma(K)^T D^-1 sigma(K) m over the segment's tokens, D = diag(sigma(K) z + epsilon).
+/// result <- result - sigma(K)^T W D^-1 sigma(K) m over the segment's tokens, D = diag(sigma(K) (z + e) + epsilon), W
+/// and e as their write weights say (core/kernels/memory.h). `sum` (d) is scratch.
 template <class T, class A>
-void subtract_predictions(const Segment& segment, HeadRows<const T> key, std::int64_t head, double epsilon, const A* z,
-                          const A* m, A* result, std::int64_t tile, A* sk, A* prediction) {
+void subtract_predictions(const SequenceLayout& layout, const Segment& segment, HeadRows<const T> key,
+                          std::int64_t head, double epsilon, const A* z, const A* m, A* result, std::int64_t tile,
+                          A* sk, A* prediction, A* sum) {
   const std::int64_t d = key.head_size, stride = key.stride();
+  z = norm_with_excess(layout, segment, key, head, z, sum);
   for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
     const std::int64_t rows = std::min(tile, segment.length - begin), n = padded(rows);
     load(key.at(segment.begin + begin, head), stride, rows, d, sk, sigma<A>);
     matmul(matrix(sk, n, d, d), matrix(m, d, d, d), matrix(prediction, n, d, d));
     for (std::int64_t i = 0; i < rows; ++i) {
-      const A inverse = A(-1) / (dot(sk + i * d, z, d) + static_cast<A>(epsilon));
+      const A weight = write_weight<A>(layout, segment.begin + begin + i);
+      const A inverse = -weight / (dot(sk + i * d, z, d) + static_cast<A>(epsilon));
 #pragma omp simd
       for (std::int64_t j = 0; j < d; ++j) prediction[i * d + j] *= inverse;
     }
@@ -41,7 +45,7 @@ void subtract_predictions(const Segment& segment, HeadRows<const T> key, std::in
 
 }  // namespace
 
-// b = sum of sigma(K) over the tokens since the memory was last forgotten
+// b = sum of w sigma(K) over the tokens since the memory was last forgotten
 template <class T>
 void memory_norm_forward(const SequenceLayout& layout, HeadRows<const T> key, MemoryStates<accumulate_t<T>> total) {
   using A = accumulate_t<T>;
@@ -53,45 +57,38 @@ void memory_norm_forward(const SequenceLayout& layout, HeadRows<const T> key, Me
       const Segment& segment = layout.segment(lane, slot);
       if (!segment.keeps_memory) std::fill(sum, sum + d, A(0));
       for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
+        const A weight = write_weight<A>(layout, row);
         const T* const k = key.at(row, head);
 #pragma omp simd
-        for (std::int64_t j = 0; j < d; ++j) sum[j] += sigma(static_cast<A>(k[j]));
+        for (std::int64_t j = 0; j < d; ++j) sum[j] += weight * sigma(static_cast<A>(k[j]));
       }
     }
   });
 }
 
-// dsigma(K) += dz' for every token whose key is in z'
+// dsigma(K) += w dz' for every token whose key is in z'
 template <class T>
 void memory_norm_backward(const SequenceLayout& layout, HeadRows<const T> key,
                           MemoryStates<const accumulate_t<T>> d_after, HeadRows<T> d_key) {
   using A = accumulate_t<T>;
-  const std::int64_t d = key.head_size;
   for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
     const A* const dz = d_after.norm_at(0, lane, head);
     for (std::int64_t slot = layout.segments_per_lane - 1; slot >= 0; --slot) {
       const Segment& segment = layout.segment(lane, slot);
-      for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
-        const T* const k = key.at(row, head);
-        T* const target = d_key.at(row, head);
-#pragma omp simd
-        for (std::int64_t j = 0; j < d; ++j) {
-          const A slope = sigma_slope(sigma(static_cast<A>(k[j])));
-          target[j] = static_cast<T>(static_cast<A>(target[j]) + dz[j] * slope);
-        }
-      }
+      add_norm_gradient<T>(
+          segment, key, head, dz, [&](std::int64_t row) { return write_weight<A>(layout, row); }, d_key);
       if (!segment.keeps_memory) break;
     }
   });
 }
 
-// A_0 = I, A_{s+1} = A_s - sigma(K)^T D^-1 sigma(K) A_s
+// A_0 = I, A_{s+1} = A_s - sigma(K)^T W D^-1 sigma(K) A_s
 template <class T>
 void memory_transition_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key, double epsilon,
                                MemoryStates<const accumulate_t<T>> states, MemoryStates<accumulate_t<T>> transitions) {
   using A = accumulate_t<T>;
   const std::int64_t d = key.head_size, tile = tile_for(layout), last = layout.segments_per_lane;
-  Scratch<A> scratch(pool, 2, tile, d);
+  Scratch<A> scratch(pool, 2, tile, d), norms(pool, 1, 1, d);
   for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
     A* const first = transitions.matrix_at(0, lane, head);
     std::fill(first, first + d * d, A(0));
@@ -101,8 +98,8 @@ void memory_transition_forward(MemoryPool& pool, const SequenceLayout& layout, H
       const A* const current = transitions.matrix_at(slot, lane, head);
       A* const next = transitions.matrix_at(slot + 1, lane, head);
       std::copy_n(current, d * d, next);
-      subtract_predictions(layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head), current,
-                           next, tile, scratch.get(0), scratch.get(1));
+      subtract_predictions(layout, layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head),
+                           current, next, tile, scratch.get(0), scratch.get(1), norms.get(0));
     }
     if (reach < last) std::fill_n(transitions.matrix_at(last, lane, head), d * d, A(0));
   });
@@ -115,7 +112,7 @@ void memory_transition_backward(MemoryPool& pool, const SequenceLayout& layout, 
                                 MemoryStates<accumulate_t<T>> d_first) {
   using A = accumulate_t<T>;
   const std::int64_t d = key.head_size, tile = tile_for(layout);
-  Scratch<A> scratch(pool, 2, tile, d);
+  Scratch<A> scratch(pool, 2, tile, d), norms(pool, 1, 1, d);
   Scratch<A> later(pool, 1, d, d);
   for_each_head(layout, key.heads, [&](std::int64_t lane, std::int64_t head) {
     A *const dm = d_first.matrix_at(0, lane, head), *const behind = later.get(0);
@@ -125,8 +122,8 @@ void memory_transition_backward(MemoryPool& pool, const SequenceLayout& layout, 
     for (std::int64_t slot = last; slot >= 0; --slot) {
       if (slot < last) {
         std::copy_n(dm, d * d, behind);
-        subtract_predictions(layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head), behind,
-                             dm, tile, scratch.get(0), scratch.get(1));
+        subtract_predictions(layout, layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head),
+                             behind, dm, tile, scratch.get(0), scratch.get(1), norms.get(0));
       }
       if (d_read.matrix) add_scaled(dm, A(1), d_read.matrix_at(slot, lane, head), d * d);
     }

@@ -6,7 +6,8 @@
 //   z' = b,       M' = B            where one of them forgets it (a document starts),
 // with b and B what the segments leave in a memory that was empty, and A = I for the linear rule. For the
 // delta rule one segment has A_s = I - sigma(K)^T D^-1 sigma(K), D = diag(sigma(K) z + epsilon), which is
-// symmetric, so the z before a rank's segments must be known before its A and B.
+// symmetric (with write weights W, sigma(K)^T W D^-1 sigma(K) and z + e, core/kernels/memory.h, which is so as well),
+// so the z before a rank's segments must be known before its A and B.
 //
 // The gradient goes back the same way: with C the gradient of the state before the rank's segments while
 // nothing comes from behind them, dM = A^T dM' + C, and dz = dz' + c.
@@ -30,7 +31,8 @@ struct GatheredStates {
   std::int64_t matrix_stride = 0, norm_stride = 0, transition_stride = 0;
 };
 
-/// b: one slot of norms, the sum of sigma(K) that the segments leave in an empty memory.
+/// b: one slot of norms, the sum of sigma(K), each as often as its token writes, that the segments leave in an empty
+/// memory.
 template <class T>
 void memory_norm_forward(const SequenceLayout& layout, HeadRows<const T> key, MemoryStates<accumulate_t<T>> total);
 

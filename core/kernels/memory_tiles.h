@@ -9,7 +9,9 @@
 #include <omp.h>
 
 #include "core/gemm.h"
+#include "core/kernels/head_rows.h"
 #include "core/kernels/vector_math.h"
+#include "core/sequence_layout.h"
 #include "core/tensor.h"
 
 namespace palimpsest::memory_tiles {
@@ -79,6 +81,58 @@ void store_through_sigma(const A* source, const A* sigma_values, std::int64_t ro
     for (std::int64_t j = 0; j < d; ++j) {
       const A before = accumulate ? static_cast<A>(target[i * stride + j]) : A(0);
       target[i * stride + j] = static_cast<T>(before + source[i * d + j] * sigma_slope(sigma_values[i * d + j]));
+    }
+  }
+}
+
+/// How much the token of a row writes: so many repetitions of it.
+template <class A>
+A write_weight(const SequenceLayout& layout, std::int64_t row) {
+  return layout.write_weights.empty() ? A(1) : static_cast<A>(layout.write_weights[static_cast<std::size_t>(row)]);
+}
+
+/// By how much the token of a row writes more than once.
+template <class A>
+A excess_weight(const SequenceLayout& layout, std::int64_t row) {
+  return std::max(write_weight<A>(layout, row) - A(1), A(0));
+}
+
+/// Whether a token that the segment leaves in the memory writes more than once.
+inline bool has_excess(const SequenceLayout& layout, const Segment& segment) {
+  if (layout.write_weights.empty()) return false;
+  const auto end = layout.write_weights.begin() + segment.begin + segment.length;
+  return std::any_of(end - segment.length + segment.kept, end, [](float weight) { return weight > 1.0f; });
+}
+
+/// The norm that the delta rule's predictions of a segment are divided by: z or, where there is an excess e, z + e, put
+/// into `sum` (d).
+template <class T, class A>
+const A* norm_with_excess(const SequenceLayout& layout, const Segment& segment, HeadRows<const T> key,
+                          std::int64_t head, const A* z, A* sum) {
+  if (!has_excess(layout, segment)) return z;
+  std::copy_n(z, key.head_size, sum);
+  for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
+    const A excess = excess_weight<A>(layout, row);
+    const T* const k = key.at(row, head);
+#pragma omp simd
+    for (std::int64_t j = 0; j < key.head_size; ++j) sum[j] += excess * sigma(static_cast<A>(k[j]));
+  }
+  return sum;
+}
+
+/// target gets `factor(row)` times what `d_norm` says of sigma(K), for every token that the segment leaves in the
+/// memory.
+template <class T, class A, class Factor>
+void add_norm_gradient(const Segment& segment, HeadRows<const T> key, std::int64_t head, const A* d_norm, Factor factor,
+                       HeadRows<T> target) {
+  for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
+    const A weight = factor(row);
+    const T* const k = key.at(row, head);
+    T* const to = target.at(row, head);
+#pragma omp simd
+    for (std::int64_t j = 0; j < key.head_size; ++j) {
+      const A slope = sigma_slope(sigma(static_cast<A>(k[j])));
+      to[j] = static_cast<T>(static_cast<A>(to[j]) + weight * d_norm[j] * slope);
     }
   }
 }

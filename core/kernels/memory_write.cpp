@@ -25,17 +25,40 @@ void subtract_prediction(const A* sk, const A* m, const A* z, double epsilon, st
   }
 }
 
+/// Each row times how much its token writes.
+template <class A>
+void weigh(const SequenceLayout& layout, std::int64_t first_row, std::int64_t rows, std::int64_t d, A* values) {
+  if (layout.write_weights.empty()) return;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const A weight = write_weight<A>(layout, first_row + i);
+#pragma omp simd
+    for (std::int64_t j = 0; j < d; ++j) values[i * d + j] *= weight;
+  }
+}
+
+/// (M, z) <- the memory that goes on into the segment's result, or nothing.
+template <class A>
+void start_from(bool kept, const A* from, A* to, std::int64_t size) {
+  if (kept) {
+    std::copy_n(from, size, to);
+  } else {
+    std::fill_n(to, size, A(0));
+  }
+}
+
 }  // namespace
 
-// M' = M + sigma(K)^T U, U = V (linear) or V - N / D (delta); z' = z + sum sigma(K)
+// With weights W and excess e: M' = M + sigma(K)^T W U, U = V (linear) or V - N / D (delta), D = sigma(K) (z + e) +
+// epsilon; z' = z + sum w sigma(K)
 template <class T>
-void memory_write_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key,
-                          HeadRows<const T> value, MemoryRule rule, MemoryStates<accumulate_t<T>> states,
-                          MemoryStates<accumulate_t<T>> after) {
+void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteResult<T>& result) {
   using A = accumulate_t<T>;
+  const SequenceLayout& layout = in.layout;
+  const HeadRows<const T>&key = in.key, &value = in.value;
+  const MemoryStates<A>&states = result.before, &after = result.after;
   const std::int64_t d = key.head_size, stride = key.stride(), heads = key.heads;
   const std::int64_t tile = tile_for(layout);
-  Scratch<A> scratch(pool, 3, tile, d);
+  Scratch<A> scratch(pool, 3, tile, d), norms(pool, 1, 1, d);
 #pragma omp parallel for schedule(static)
   for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
     const std::int64_t lane = task / heads, head = task % heads;
@@ -43,116 +66,190 @@ void memory_write_forward(MemoryPool& pool, const SequenceLayout& layout, HeadRo
     for (std::int64_t slot = 0; slot < layout.segments_per_lane; ++slot) {
       const Segment& segment = layout.segment(lane, slot);
       const A *const m = states.matrix_at(slot, lane, head), *const z = states.norm_at(slot, lane, head);
-      const bool last = slot + 1 == layout.segments_per_lane;
+      const bool last = slot + 1 == layout.segments_per_lane, delta = in.rule.delta && segment.keeps_memory;
       A* const next_m = last ? after.matrix_at(0, lane, head) : states.matrix_at(slot + 1, lane, head);
       A* const next_z = last ? after.norm_at(0, lane, head) : states.norm_at(slot + 1, lane, head);
-      if (segment.keeps_memory) {
-        std::copy(m, m + d * d, next_m);
-        std::copy(z, z + d, next_z);
-      } else {
-        std::fill(next_m, next_m + d * d, A(0));
-        std::fill(next_z, next_z + d, A(0));
-      }
+      start_from(segment.keeps_memory, m, next_m, d * d);
+      start_from(segment.keeps_memory, z, next_z, d);
+      const A* const divisor = delta ? norm_with_excess(layout, segment, key, head, z, norms.get(0)) : z;
       for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
-        const std::int64_t rows = std::min(tile, segment.length - begin);
-        load(key.at(segment.begin + begin, head), stride, rows, d, sk, sigma<A>);
-        load(value.at(segment.begin + begin, head), stride, rows, d, update, [](A x) { return x; });
-        if (rule.delta && segment.keeps_memory) {
+        const std::int64_t rows = std::min(tile, segment.length - begin), row = segment.begin + begin;
+        load(key.at(row, head), stride, rows, d, sk, sigma<A>);
+        load(value.at(row, head), stride, rows, d, update, [](A x) { return x; });
+        if (delta) {
           A denominator[tile_rows];
-          subtract_prediction(sk, m, z, rule.epsilon, rows, d, update, prediction, denominator);
+          subtract_prediction(sk, m, divisor, in.rule.epsilon, rows, d, update, prediction, denominator);
         }
+        weigh(layout, row, rows, d, update);
         matmul(matrix(sk, padded(rows), d, d).transposed(), matrix(update, padded(rows), d, d), matrix(next_m, d, d, d),
                Output::accumulate);
-        for (std::int64_t i = 0; i < rows; ++i) add_scaled(next_z, A(1), sk + i * d, d);
+        for (std::int64_t i = 0; i < rows; ++i) {
+          add_scaled(next_z, write_weight<A>(layout, row + i), sk + i * d, d);
+        }
       }
     }
   }
 }
 
-// With G = dM', g = dz' and U = V - N / D:
-//   dU = sigma(K) G, dV = dU, dsigma(K) = U G^T + g
-//   delta: dN = -dU / D, dD = (dU . N) / D^2, dsigma(K) += dN M^T + dD z
-//   dM = G + sigma(K)^T dN, dz = g + sum dD sigma(K)     (nothing where the memory is not kept)
+namespace {
+
+/// What backward of a segment of one lane and head adds to the gradients of what it has read and written.
 template <class T>
-void memory_write_backward(MemoryPool& pool, const SequenceLayout& layout, HeadRows<const T> key,
-                           HeadRows<const T> value, MemoryRule rule, MemoryStates<const accumulate_t<T>> states,
-                           MemoryStates<const accumulate_t<T>> d_read, MemoryStates<const accumulate_t<T>> d_final,
-                           HeadRows<T> d_key, bool accumulate_key, HeadRows<T> d_value, bool accumulate_value,
-                           MemoryStates<accumulate_t<T>> d_initial) {
+class SegmentBackward {
+ public:
   using A = accumulate_t<T>;
-  const std::int64_t d = key.head_size, stride = key.stride(), heads = key.heads;
-  const std::int64_t tile = tile_for(layout);
-  Scratch<A> tiles(pool, 5, tile, d);
+
+  SegmentBackward(const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients, std::int64_t tile,
+                  Scratch<A>& tiles, Scratch<A>& norms)
+      : in_(in),
+        gradients_(gradients),
+        d_(in.key.head_size),
+        tile_(tile),
+        sk_(tiles.get(0)),
+        update_(tiles.get(1)),
+        prediction_(tiles.get(2)),
+        d_update_(tiles.get(3)),
+        dsk_(tiles.get(4)),
+        divisor_sum_(norms.get(0)),
+        excess_gradient_(norms.get(1)) {}
+
+  /// `after` and `before`: the gradients of the memory after and, added to, before the segment, (d + 1, d) with the
+  /// norm below the matrix.
+  void run(const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t head, const A* after, A* before) {
+    const A* const z = gradients_.before.norm_at(slot, lane, head);
+    m_ = gradients_.before.matrix_at(slot, lane, head);
+    delta_ = in_.rule.delta && segment.keeps_memory;
+    divisor_ = delta_ ? norm_with_excess(in_.layout, segment, in_.key, head, z, divisor_sum_) : z;
+    const bool excess = divisor_ != z;
+    std::fill_n(excess_gradient_, d_, A(0));
+    d_divisor_ = excess ? excess_gradient_ : before + d_ * d_;
+    for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile_) {
+      tile(segment.begin + begin, std::min(tile_, segment.length - begin), head, after, before);
+    }
+    const Gradient<HeadRows<T>>&d_key = gradients_.d_key, &d_value = gradients_.d_value;
+    if (excess) add_scaled(before + d_ * d_, A(1), d_divisor_, d_);
+    if (excess && d_key.wanted()) {
+      add_norm_gradient<T>(
+          segment, in_.key, head, d_divisor_, [&](std::int64_t row) { return excess_weight<A>(in_.layout, row); },
+          d_key.view);
+    }
+    for (const Gradient<HeadRows<T>>* gradient : {&d_key, &d_value}) {
+      if (!gradient->wanted() || gradient->accumulate) continue;
+      zero_rows(gradient->view.at(segment.begin, head), gradient->view.stride(), segment.kept, d_);
+    }
+  }
+
+ private:
+  void tile(std::int64_t row, std::int64_t rows, std::int64_t head, const A* after, A* before) {
+    const std::int64_t d = d_, n = padded(rows);
+    A denominator[tile_rows];
+    load(in_.key.at(row, head), in_.key.stride(), rows, d, sk_, sigma<A>);
+    load(in_.value.at(row, head), in_.value.stride(), rows, d, update_, [](A x) { return x; });
+    if (delta_) subtract_prediction(sk_, m_, divisor_, in_.rule.epsilon, rows, d, update_, prediction_, denominator);
+    weigh(in_.layout, row, rows, d, update_);
+    if (delta_ || gradients_.d_value.wanted()) {
+      matmul(matrix(sk_, n, d, d), matrix(after, d, d, d), matrix(d_update_, n, d, d));
+      weigh(in_.layout, row, rows, d, d_update_);
+    }
+    if (gradients_.d_key.wanted()) {
+      matmul(matrix(update_, n, d, d), matrix(after, d, d, d).transposed(), matrix(dsk_, n, d, d));
+      for (std::int64_t i = 0; i < rows; ++i) {
+        add_scaled(dsk_ + i * d, write_weight<A>(in_.layout, row + i), after + d * d, d);
+      }
+    }
+    if (gradients_.d_value.wanted()) store_value_gradient(row, rows, head);
+    if (delta_) through_prediction(rows, denominator, before);
+    if (gradients_.d_key.wanted()) {
+      const Gradient<HeadRows<T>>& d_key = gradients_.d_key;
+      store_through_sigma(dsk_, sk_, rows, d, d_key.view.at(row, head), d_key.view.stride(), d_key.accumulate);
+    }
+  }
+
+  void store_value_gradient(std::int64_t row, std::int64_t rows, std::int64_t head) const {
+    const HeadRows<T>& to = gradients_.d_value.view;
+    const bool adds = gradients_.d_value.accumulate;
+    for (std::int64_t i = 0; i < rows; ++i) {
+      T* const target = to.at(row + i, head);
+      const A* const source = d_update_ + i * d_;
+#pragma omp simd
+      for (std::int64_t j = 0; j < d_; ++j) {
+        target[j] = static_cast<T>((adds ? static_cast<A>(target[j]) : A(0)) + source[j]);
+      }
+    }
+  }
+
+  void through_prediction(std::int64_t rows, const A* denominator, A* before) {
+    const std::int64_t d = d_, n = padded(rows);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const A inverse = A(1) / denominator[i];
+      const A d_denominator = dot(d_update_ + i * d, prediction_ + i * d, d) * inverse * inverse;
+      if (gradients_.d_key.wanted()) add_scaled(dsk_ + i * d, d_denominator, divisor_, d);
+      add_scaled(d_divisor_, d_denominator, sk_ + i * d, d);
+#pragma omp simd
+      for (std::int64_t j = 0; j < d; ++j) d_update_[i * d + j] *= -inverse;  // now dN
+    }
+    if (gradients_.d_key.wanted()) {
+      matmul(matrix(d_update_, n, d, d), matrix(m_, d, d, d).transposed(), matrix(dsk_, n, d, d), Output::accumulate);
+    }
+    matmul(matrix(sk_, n, d, d).transposed(), matrix(d_update_, n, d, d), matrix(before, d, d, d), Output::accumulate);
+  }
+
+  const MemoryWriteInputs<T>& in_;
+  const MemoryWriteGradients<T>& gradients_;
+  std::int64_t d_, tile_;
+  A *sk_, *update_, *prediction_, *d_update_, *dsk_;  // (tile, d)
+  A *divisor_sum_, *excess_gradient_;                 // (d)
+  A* d_divisor_ = nullptr;
+  const A *m_ = nullptr, *divisor_ = nullptr;
+  bool delta_ = false;
+};
+
+}  // namespace
+
+// With G = dM', g = dz' and U = V - N / D, D = sigma(K) (z + e) + epsilon:
+//   dU = W sigma(K) G, dV = dU, dsigma(K) = W U G^T + w g
+//   delta: dN = -dU / D, dD = (dU . N) / D^2, dsigma(K) += dN M^T + dD (z + e) + (w - 1)+ de, de = sum dD sigma(K)
+//   dM = G + sigma(K)^T dN, dz = g + de     (nothing where the memory is not kept)
+template <class T>
+void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients) {
+  using A = accumulate_t<T>;
+  if (!gradients.d_key.wanted() && !gradients.d_value.wanted() && !gradients.d_initial.wanted()) return;
+  const SequenceLayout& layout = in.layout;
+  const std::int64_t d = in.key.head_size, heads = in.key.heads, tile = tile_for(layout);
+  Scratch<A> tiles(pool, 5, tile, d), norms(pool, 2, 1, d);
   Scratch<A> running(pool, 2, d + 1, d);  // a matrix with its norm below it: dM', dz' and dM, dz
 #pragma omp parallel for schedule(static)
   for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
     const std::int64_t lane = task / heads, head = task % heads;
-    A *const sk = tiles.get(0), *const update = tiles.get(1), *const prediction = tiles.get(2);
-    A *const d_update = tiles.get(3), *const dsk = tiles.get(4);
+    SegmentBackward<T> segments(in, gradients, tile, tiles, norms);
     A *after = running.get(0), *before = running.get(1);
     std::fill(after, after + (d + 1) * d, A(0));
-    if (d_final.matrix) std::copy_n(d_final.matrix_at(0, lane, head), d * d, after);
-    if (d_final.norm) std::copy_n(d_final.norm_at(0, lane, head), d, after + d * d);
-
+    if (gradients.d_after.matrix) std::copy_n(gradients.d_after.matrix_at(0, lane, head), d * d, after);
+    if (gradients.d_after.norm) std::copy_n(gradients.d_after.norm_at(0, lane, head), d, after + d * d);
     for (std::int64_t slot = layout.segments_per_lane - 1; slot >= 0; --slot) {
       const Segment& segment = layout.segment(lane, slot);
-      const A *const m = states.matrix_at(slot, lane, head), *const z = states.norm_at(slot, lane, head);
-      if (segment.keeps_memory) {
-        std::copy_n(after, (d + 1) * d, before);
-      } else {
-        std::fill(before, before + (d + 1) * d, A(0));
-      }
-      for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
-        const std::int64_t rows = std::min(tile, segment.length - begin), row = segment.begin + begin;
-        const std::int64_t n = padded(rows);
-        A denominator[tile_rows];
-        load(key.at(row, head), stride, rows, d, sk, sigma<A>);
-        load(value.at(row, head), stride, rows, d, update, [](A x) { return x; });
-        const bool delta = rule.delta && segment.keeps_memory;
-        if (delta) subtract_prediction(sk, m, z, rule.epsilon, rows, d, update, prediction, denominator);
-        matmul(matrix(sk, n, d, d), matrix(after, d, d, d), matrix(d_update, n, d, d));
-        matmul(matrix(update, n, d, d), matrix(after, d, d, d).transposed(), matrix(dsk, n, d, d));
-        for (std::int64_t i = 0; i < rows; ++i) {
-          add_scaled(dsk + i * d, A(1), after + d * d, d);
-          T* const target = d_value.at(row + i, head);
-#pragma omp simd
-          for (std::int64_t j = 0; j < d; ++j) {
-            target[j] = static_cast<T>((accumulate_value ? static_cast<A>(target[j]) : A(0)) + d_update[i * d + j]);
-          }
-        }
-        if (delta) {
-          for (std::int64_t i = 0; i < rows; ++i) {
-            const A inverse = A(1) / denominator[i];
-            const A d_denominator = dot(d_update + i * d, prediction + i * d, d) * inverse * inverse;
-            add_scaled(dsk + i * d, d_denominator, z, d);
-            add_scaled(before + d * d, d_denominator, sk + i * d, d);
-#pragma omp simd
-            for (std::int64_t j = 0; j < d; ++j) d_update[i * d + j] *= -inverse;  // now dN
-          }
-          matmul(matrix(d_update, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsk, n, d, d), Output::accumulate);
-          matmul(matrix(sk, n, d, d).transposed(), matrix(d_update, n, d, d), matrix(before, d, d, d),
-                 Output::accumulate);
-        }
-        store_through_sigma(dsk, sk, rows, d, d_key.at(row, head), stride, accumulate_key);
-      }
-      if (!accumulate_key) zero_rows(d_key.at(segment.begin, head), stride, segment.kept, d);
-      if (!accumulate_value) zero_rows(d_value.at(segment.begin, head), stride, segment.kept, d);
-      if (d_read.matrix) add_scaled(before, A(1), d_read.matrix_at(slot, lane, head), d * d);
-      if (d_read.norm) add_scaled(before + d * d, A(1), d_read.norm_at(slot, lane, head), d);
+      start_from(segment.keeps_memory, after, before, (d + 1) * d);
+      segments.run(segment, slot, lane, head, after, before);
+      if (gradients.d_read.matrix) add_scaled(before, A(1), gradients.d_read.matrix_at(slot, lane, head), d * d);
+      if (gradients.d_read.norm) add_scaled(before + d * d, A(1), gradients.d_read.norm_at(slot, lane, head), d);
       std::swap(after, before);
     }
-    if (d_initial.matrix) std::copy_n(after, d * d, d_initial.matrix_at(0, lane, head));
-    if (d_initial.norm) std::copy_n(after + d * d, d, d_initial.norm_at(0, lane, head));
+    const MemoryStates<A>& initial = gradients.d_initial.view;
+    const auto store = [&](const A* from, A* to, std::int64_t size) {
+      if (gradients.d_initial.accumulate) {
+        add_scaled(to, A(1), from, size);
+      } else {
+        std::copy_n(from, size, to);
+      }
+    };
+    if (initial.matrix) store(after, initial.matrix_at(0, lane, head), d * d);
+    if (initial.norm) store(after + d * d, initial.norm_at(0, lane, head), d);
   }
 }
 
-#define PALIMPSEST_INSTANTIATE(T)                                                                                  \
-  template void memory_write_forward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>, HeadRows<const T>,  \
-                                        MemoryRule, MemoryStates<accumulate_t<T>>, MemoryStates<accumulate_t<T>>); \
-  template void memory_write_backward<T>(MemoryPool&, const SequenceLayout&, HeadRows<const T>, HeadRows<const T>, \
-                                         MemoryRule, MemoryStates<const accumulate_t<T>>,                          \
-                                         MemoryStates<const accumulate_t<T>>, MemoryStates<const accumulate_t<T>>, \
-                                         HeadRows<T>, bool, HeadRows<T>, bool, MemoryStates<accumulate_t<T>>);
+#define PALIMPSEST_INSTANTIATE(T)                                                                               \
+  template void memory_write_forward<T>(MemoryPool&, const MemoryWriteInputs<T>&, const MemoryWriteResult<T>&); \
+  template void memory_write_backward<T>(MemoryPool&, const MemoryWriteInputs<T>&, const MemoryWriteGradients<T>&);
 PALIMPSEST_INSTANTIATE(float)
 PALIMPSEST_INSTANTIATE(bfloat16)
 PALIMPSEST_INSTANTIATE(double)

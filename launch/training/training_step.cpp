@@ -13,23 +13,6 @@
 
 namespace palimpsest {
 
-namespace {
-
-/// Lanes [begin, begin + count) of a batch.
-TokenBatch micro_batch(const TokenBatch& batch, std::int64_t begin, std::int64_t count) {
-  const auto slice = [&]<class T>(const std::vector<T>& values) {
-    return std::vector<T>(values.begin() + begin * batch.tokens, values.begin() + (begin + count) * batch.tokens);
-  };
-  return {count,
-          batch.tokens,
-          slice(batch.inputs),
-          slice(batch.targets),
-          slice(batch.documents),
-          slice(batch.loss_weights)};
-}
-
-}  // namespace
-
 TrainingStep::TrainingStep(const Setting& setting)
     : setting_(setting),
       shares_(share_parameters(setting.config.optimizer, setting.model.parameters(), setting.communicator)),
@@ -124,7 +107,7 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
     if (train.overlap_gradients && i + 1 == count) {
       options.events.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_.begin(begin, end); };
     }
-    const TokenBatch part = micro_batch(batch, i * lanes, lanes);
+    const TokenBatch part = lanes_of(batch, i * lanes, (i + 1) * lanes);
     MemoryState empty;
     if (!train.carry_memory) empty = setting_.model.empty_memory(setting_.step_pool, lanes);
     MemoryState& memory = train.carry_memory ? memories[static_cast<std::size_t>(i)] : empty;

@@ -23,6 +23,7 @@ struct Setting {
   std::vector<std::int64_t> documents;  // lanes x tokens
   std::vector<std::int64_t> carried;    // lanes
   bool delta;
+  std::vector<float> weights = {};  // lanes x tokens: how much each writes
 };
 
 std::vector<Setting> settings() {
@@ -30,12 +31,25 @@ std::vector<Setting> settings() {
   std::vector<std::int64_t> several{
       0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 3,  // starts in mid-segment, at a boundary, twice in one
       4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4};
+  // A whole segment several times, tokens kept out, and weights that differ inside a segment.
+  const std::vector<float> weights{3, 3, 3, 3, 1, 0, 0.5f, 2, 1, 0, 4, 1, 1, 1, 1, 0, 0, 0, 0, 7.5f, 0, 2};
   return {{"OneDocument", {2, 2, 4}, 1, 11, 4, one, {no_document}, false},
           {"CarriedDelta", {2, 2, 4}, 1, 11, 4, one, {0}, true},
           {"GroupedDocuments", {4, 2, 6}, 2, 11, 4, several, {0, 3}, false},
           {"GroupedDocumentsDelta", {4, 2, 6}, 2, 11, 4, several, {0, 4}, true},
           {"SegmentsOfOne", {3, 1, 2}, 2, 11, 1, several, {no_document, 4}, true},
-          {"LongerThanATile", {2, 1, 8}, 1, 300, 290, std::vector<std::int64_t>(300, 7), {7}, true}};
+          {"LongerThanATile", {2, 1, 8}, 1, 300, 290, std::vector<std::int64_t>(300, 7), {7}, true},
+          {"Weighted", {2, 2, 4}, 2, 11, 4, several, {0, 3}, false, weights},
+          {"WeightedDelta", {2, 2, 4}, 2, 11, 4, several, {0, 4}, true, weights},
+          {"WeightedDeltaLongerThanATile",
+           {2, 1, 8},
+           1,
+           300,
+           290,
+           std::vector<std::int64_t>(300, 7),
+           {7},
+           true,
+           std::vector<float>(300, 2.5f)}};
 }
 
 class InfiniAttentionOps : public testing::TestWithParam<Setting> {
@@ -44,7 +58,7 @@ class InfiniAttentionOps : public testing::TestWithParam<Setting> {
       : setting(GetParam()),
         counts(setting.counts),
         layout(std::make_shared<const SequenceLayout>(
-            make_layout(setting.documents, setting.carried, setting.segment_length))),
+            make_layout(setting.documents, setting.carried, setting.segment_length, setting.weights))),
         query(random({setting.lanes, setting.tokens, counts.heads * counts.head_size}, 1)),
         key(random({setting.lanes, setting.tokens, counts.kv_heads * counts.head_size}, 2)),
         value(random({setting.lanes, setting.tokens, counts.kv_heads * counts.head_size}, 3)),
@@ -66,6 +80,9 @@ class InfiniAttentionOps : public testing::TestWithParam<Setting> {
   }
   std::int64_t document(std::int64_t lane, std::int64_t token) const {
     return setting.documents[static_cast<std::size_t>(lane * setting.tokens + token)];
+  }
+  double weight(std::int64_t lane, std::int64_t token) const {
+    return setting.weights.empty() ? 1.0 : setting.weights[static_cast<std::size_t>(lane * setting.tokens + token)];
   }
   static double sigma(double x) { return x > 0 ? x + 1 : std::exp(x); }
 
@@ -100,9 +117,9 @@ TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) {
       std::int64_t held = setting.carried[static_cast<std::size_t>(lane)];
       for (std::int64_t begin = 0; begin < setting.tokens; begin += setting.segment_length) {
         const std::int64_t end = std::min(begin + setting.segment_length, setting.tokens);
-        const auto lookup = [&](const double* x, std::vector<double>& out) {
+        const auto lookup = [&](const double* x, const std::vector<double>& divisor, std::vector<double>& out) {
           double denominator = epsilon;
-          for (std::int64_t i = 0; i < d; ++i) denominator += sigma(x[i]) * z[i];
+          for (std::int64_t i = 0; i < d; ++i) denominator += sigma(x[i]) * divisor[i];
           for (std::int64_t j = 0; j < d; ++j) {
             out[j] = 0;
             for (std::int64_t i = 0; i < d; ++i) out[j] += sigma(x[i]) * m[i * d + j] / denominator;
@@ -112,7 +129,7 @@ TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) {
         for (std::int64_t t = begin; t < end; ++t) {
           for (std::int64_t head = kv * group; head < (kv + 1) * group; ++head) {
             std::fill(expected.begin(), expected.end(), 0.0);
-            if (held != no_document && document(lane, t) == held) lookup(row(query, lane, t, head), expected);
+            if (held != no_document && document(lane, t) == held) lookup(row(query, lane, t, head), z, expected);
             for (std::int64_t j = 0; j < d; ++j) EXPECT_NEAR(row(read, lane, t, head)[j], expected[j], 1e-11);
           }
         }
@@ -121,16 +138,22 @@ TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) {
           std::fill(m.begin(), m.end(), 0.0);
           std::fill(z.begin(), z.end(), 0.0);
         }
-        std::vector<double> next_m = m, next_z = z;
+        std::vector<double> next_m = m, next_z = z, divisor = z;
+        for (std::int64_t t = begin; t < end; ++t) {
+          if (document(lane, t) != last) continue;
+          const double excess = std::max(weight(lane, t) - 1, 0.0);
+          for (std::int64_t i = 0; i < d; ++i) divisor[i] += excess * sigma(row(key, lane, t, kv)[i]);
+        }
         for (std::int64_t t = begin; t < end; ++t) {
           if (document(lane, t) != last) continue;
           const double* k = row(key, lane, t, kv);
           std::vector<double> known(d, 0.0);
-          if (setting.delta) lookup(k, known);
+          if (setting.delta) lookup(k, divisor, known);
+          const double w = weight(lane, t);
           for (std::int64_t i = 0; i < d; ++i) {
-            next_z[i] += sigma(k[i]);
+            next_z[i] += w * sigma(k[i]);
             for (std::int64_t j = 0; j < d; ++j)
-              next_m[i * d + j] += sigma(k[i]) * (row(value, lane, t, kv)[j] - known[j]);
+              next_m[i * d + j] += w * sigma(k[i]) * (row(value, lane, t, kv)[j] - known[j]);
           }
         }
         m = next_m;

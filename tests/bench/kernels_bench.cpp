@@ -137,8 +137,10 @@ void memory_pass(benchmark::State& state) {
   const MemoryStates<const A> read{states.matrix, states.norm, 1, heads, head_size};
   const bool delta = state.range(2) != 0;
   for (auto _ : state) {
-    memory_write_forward<T>(pool, layout, rows, rows, {delta, 1e-6}, states, after);
-    memory_read_forward<T>(pool, layout, rows, read, 1e-6, {out.data<T>(), heads, head_size});
+    memory_write_forward<T>(pool, {.layout = layout, .key = rows, .value = rows, .rule = {delta, 1e-6}},
+                            {.before = states, .after = after});
+    memory_read_forward<T>(pool, {.layout = layout, .query = rows, .states = read, .epsilon = 1e-6},
+                           {out.data<T>(), heads, head_size});
   }
   report_flops(state, (delta ? 6.0 : 4.0) * head_size * head_size * heads * tokens);
 }

@@ -1,5 +1,8 @@
 #include "core/sequence_layout.h"
 
+#include <cmath>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -58,6 +61,17 @@ TEST(SequenceLayout, RefusesWhatMakesNoSense) {
   EXPECT_THROW(make_layout(behind, ahead, 2), ShapeError);
   EXPECT_THROW(make_layout(behind, one, 0), ShapeError);
   EXPECT_THROW(make_layout(Documents{}, one, 2), ShapeError);
+}
+
+TEST(SequenceLayout, WriteWeightsAreCheckedAndKept) {
+  const Documents documents{0, 0, 0, 0}, carried{0, 0};
+  const std::vector<float> weights{1, 0, 2.5f, 1};
+  EXPECT_TRUE(make_layout(documents, carried, 2).write_weights.empty());
+  EXPECT_EQ(make_layout(documents, carried, 2, weights).write_weights, weights);
+  EXPECT_THROW(make_layout(documents, carried, 2, std::vector<float>{1, 1}), ShapeError);
+  for (const float wrong : {-1.0f, INFINITY, NAN}) {
+    EXPECT_THROW(make_layout(documents, carried, 2, std::vector<float>{1, 1, wrong, 1}), ShapeError);
+  }
 }
 
 }  // namespace

@@ -60,6 +60,10 @@ struct Golden {
       std::transform(weights.begin(), weights.end(), batch.loss_weights.begin(),
                      [](double w) { return static_cast<float>(w); });
     }
+    if (file.contains("write_weights")) {
+      const std::vector<double> weights = reals("write_weights", count);
+      batch.write_weights.assign(weights.begin(), weights.end());
+    }
     for (const float weight : batch.loss_weights) total_weight += weight;
   }
 
