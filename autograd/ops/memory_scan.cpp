@@ -186,7 +186,7 @@ class SharedMemoryWrite::Pass {
         parts.norm = gathered + matrix_size_;
         parts.norm_stride = stride;
       }
-      memory_scan_backward<A>(*group_.share, parts, states<A>(matrix, norm));
+      memory_scan_backward<A>(pool_, *group_.share, parts, states<A>(matrix, norm));
       auto d_key = key_.wanted_gradient(pool_), d_value = value_.wanted_gradient(pool_);
       memory_write_backward<T>(pool_, write_inputs<T>(),
                                {.before = const_states<A>(matrices_, norms_),
@@ -205,7 +205,7 @@ class SharedMemoryWrite::Pass {
     dispatch(type_, [&]<class T>() {
       using A = accumulate_t<T>;
       Tensor d_norm(pool_, norms_shape(1, layout_, counts_), state_type_);
-      memory_scan_backward<A>(*group_.share, {.norm = all_.data<A>(), .norm_stride = norm_size_},
+      memory_scan_backward<A>(pool_, *group_.share, {.norm = all_.data<A>(), .norm_stride = norm_size_},
                               states<A>(none_, d_norm));
       auto d_key = key_.gradient_target(pool_);
       if (!d_key.accumulate) fill(d_key.view, 0.0);
@@ -240,7 +240,7 @@ class SharedMemoryWrite::Pass {
   template <class A>
   void scan_forward(const GatheredStates<A>& parts) {
     const auto view = [&](State& s) { return states<A>(parts.matrix ? s.matrix : none_, parts.norm ? s.norm : none_); };
-    memory_scan_forward<A>(*group_.share, parts, const_states<A>(initial_.matrix.value(), initial_.norm.value()),
+    memory_scan_forward<A>(pool_, *group_.share, parts, const_states<A>(initial_.matrix.value(), initial_.norm.value()),
                            view(before_), view(after_));
   }
 

@@ -1,5 +1,6 @@
 #include "core/kernels/cross_entropy.h"
 
+#include <cassert>
 #include <cmath>
 
 #include "core/data_type.h"
@@ -17,6 +18,7 @@ void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<cons
     A sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t j = 0; j < columns; ++j) sum += vector_exp(row[j] - maximum);
+    assert(targets[static_cast<std::size_t>(i)] >= 0 && targets[static_cast<std::size_t>(i)] < columns);
     const A target = row[targets[static_cast<std::size_t>(i)]];
     nll[i] = std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target));
   }
@@ -26,6 +28,7 @@ template <class A, class G>
 void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<const std::int32_t> targets,
                                     std::span<const float> weights, double upstream, double* nll, G* gradient) {
   const auto rows = static_cast<std::int64_t>(targets.size());
+  assert(weights.size() == targets.size());
 #pragma omp parallel for schedule(static) if (rows * columns > 16384)
   for (std::int64_t i = 0; i < rows; ++i) {
     A* const row = logits + i * columns;
@@ -37,6 +40,7 @@ void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<c
       continue;
     }
     const A maximum = largest(row, columns);
+    assert(targets[index] >= 0 && targets[index] < columns);
     const A target = row[targets[index]];
     A sum = 0;
 #pragma omp simd reduction(+ : sum)

@@ -1,6 +1,7 @@
 #include "core/kernels/embedding.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include <omp.h>
 
@@ -11,6 +12,7 @@ void embedding_forward(const T* weight, std::span<const std::int32_t> tokens, st
   const auto rows = static_cast<std::int64_t>(tokens.size());
 #pragma omp parallel for schedule(static) if (rows * columns > 65536)
   for (std::int64_t i = 0; i < rows; ++i) {
+    assert(tokens[static_cast<std::size_t>(i)] >= 0);
     const T* const row = weight + tokens[static_cast<std::size_t>(i)] * columns;
     std::copy(row, row + columns, y + i * columns);
   }
@@ -30,6 +32,7 @@ void embedding_backward(const T* dy, std::span<const std::int32_t> tokens, std::
     const std::int64_t end = std::min(columns, lines * (thread + 1) / threads * cache_line);
     for (std::int64_t i = 0; i < rows; ++i) {
       const T* const source = dy + i * columns;
+      assert(tokens[static_cast<std::size_t>(i)] >= 0);
       A* const target = dweight + tokens[static_cast<std::size_t>(i)] * columns;
 #pragma omp simd
       for (std::int64_t j = begin; j < end; ++j) target[j] += static_cast<A>(source[j]);

@@ -1,6 +1,7 @@
 #include "core/kernels/gate.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "core/kernels/vector_math.h"
 
@@ -18,6 +19,7 @@ void gate_forward(const GateInputs<T>& in, HeadRows<T> output) {
   using A = accumulate_t<T>;
   const auto rows = static_cast<std::int64_t>(in.mixes.size());
   const std::int64_t d = output.head_size;
+  assert(in.from_memory.head_size == d && in.local.head_size == d && in.local.heads == output.heads);
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t head = 0; head < output.heads; ++head) {

@@ -1,3 +1,5 @@
+#include <cassert>
+
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_tiles.h"
 
@@ -26,12 +28,19 @@ void for_each_segment_head(const SequenceLayout& layout, std::int64_t kv_heads, 
   }
 }
 
+template <class T>
+void check([[maybe_unused]] const MemoryReadInputs<T>& in) {
+  assert(in.query.heads % in.states.kv_heads == 0 && in.query.head_size == in.states.head_size);
+  assert(in.states.lanes == in.layout.lanes && in.epsilon > 0);
+}
+
 }  // namespace
 
 // output = N / D, N = sigma(Q) M, D = sigma(Q) z + epsilon
 template <class T>
 void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRows<T> output) {
   using A = accumulate_t<T>;
+  check(in);
   const SequenceLayout& layout = in.layout;
   const HeadRows<const T>& query = in.query;
   const MemoryStates<const A>& states = in.states;
@@ -65,6 +74,7 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
 template <class T>
 void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const MemoryReadGradients<T>& gradients) {
   using A = accumulate_t<T>;
+  check(in);
   const SequenceLayout& layout = in.layout;
   const HeadRows<const T>&query = in.query, &output = gradients.output, &d_output = gradients.d_output;
   const MemoryStates<const A>& states = in.states;

@@ -145,10 +145,11 @@ void memory_sum_backward(const SequenceLayout& layout, MemoryStates<const A> d_r
   });
 }
 
-/// m <- A m + B of one rank (A^T m + B if `transposed`), m + B without a transition, B where the rank forgets.
+/// m <- A m + B of one rank (A^T m + B if `transposed`), m + B without a transition, B where the rank forgets. `next`
+/// (d, d) is scratch.
 template <class A>
 void step_of_rank(const SequenceShare& share, const GatheredStates<A>& gathered, int rank, std::int64_t lane,
-                  std::int64_t entry, std::int64_t d, bool transposed, A* m) {
+                  std::int64_t entry, std::int64_t d, bool transposed, A* m, A* next) {
   const A* const b = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
   if (!share.lets_pass(rank, lane)) {
     std::copy_n(b, d * d, m);
@@ -157,19 +158,19 @@ void step_of_rank(const SequenceShare& share, const GatheredStates<A>& gathered,
   } else {
     // m moves on in a copy of b, since a product cannot write what it reads.
     const ConstMatrix a = matrix(gathered.transition + rank * gathered.transition_stride + entry * d * d, d, d, d);
-    thread_local std::vector<A> next;
-    next.assign(b, b + d * d);
-    matmul(transposed ? a.transposed() : a, matrix(static_cast<const A*>(m), d, d, d), matrix(next.data(), d, d, d),
+    std::copy_n(b, d * d, next);
+    matmul(transposed ? a.transposed() : a, matrix(static_cast<const A*>(m), d, d, d), matrix(next, d, d, d),
            Output::accumulate);
-    std::copy_n(next.data(), d * d, m);
+    std::copy_n(next, d * d, m);
   }
 }
 
 // (M, z) <- rank by rank (A M + B, z + b), or (B, b) where the rank forgets
 template <class A>
-void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<const A> initial,
-                         MemoryStates<A> before, MemoryStates<A> after) {
+void memory_scan_forward(MemoryPool& pool, const SequenceShare& share, const GatheredStates<A>& gathered,
+                         MemoryStates<const A> initial, MemoryStates<A> before, MemoryStates<A> after) {
   const std::int64_t d = before.head_size, heads = before.kv_heads;
+  Scratch<A> moved(pool, 1, d, d);
   for_each_head(share.layout, heads, [&](std::int64_t lane, std::int64_t head) {
     const std::int64_t entry = lane * heads + head;
     if (before.norm) {
@@ -186,7 +187,7 @@ void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& ga
       std::copy_n(initial.matrix_at(0, lane, head), d * d, m);
       for (int rank = 0; rank < share.ranks; ++rank) {
         if (rank == share.rank) std::copy_n(m, d * d, own);
-        step_of_rank(share, gathered, rank, lane, entry, d, false, m);
+        step_of_rank(share, gathered, rank, lane, entry, d, false, m, moved.get(0));
       }
     }
   });
@@ -194,8 +195,10 @@ void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& ga
 
 // (dM, dz) <- rank by rank from the last (A^T dM + C, dz + c), or (C, c) where the rank forgets
 template <class A>
-void memory_scan_backward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<A> d_after) {
+void memory_scan_backward(MemoryPool& pool, const SequenceShare& share, const GatheredStates<A>& gathered,
+                          MemoryStates<A> d_after) {
   const std::int64_t d = d_after.head_size, heads = d_after.kv_heads;
+  Scratch<A> moved(pool, 1, d, d);
   for_each_head(share.layout, heads, [&](std::int64_t lane, std::int64_t head) {
     const std::int64_t entry = lane * heads + head;
     if (d_after.norm) {
@@ -210,7 +213,7 @@ void memory_scan_backward(const SequenceShare& share, const GatheredStates<A>& g
       A* const dm = d_after.matrix_at(0, lane, head);
       std::fill_n(dm, d * d, A(0));
       for (int rank = share.ranks - 1; rank > share.rank; --rank) {
-        step_of_rank(share, gathered, rank, lane, entry, d, true, dm);
+        step_of_rank(share, gathered, rank, lane, entry, d, true, dm, moved.get(0));
       }
     }
   });
@@ -252,12 +255,12 @@ PALIMPSEST_INSTANTIATE(bfloat16)
 PALIMPSEST_INSTANTIATE(double)
 #undef PALIMPSEST_INSTANTIATE
 
-#define PALIMPSEST_INSTANTIATE(A)                                                                             \
-  template void memory_sum_backward<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<A>);        \
-  template void memory_scan_forward<A>(const SequenceShare&, const GatheredStates<A>&, MemoryStates<const A>, \
-                                       MemoryStates<A>, MemoryStates<A>);                                     \
-  template void memory_scan_backward<A>(const SequenceShare&, const GatheredStates<A>&, MemoryStates<A>);     \
-  template void memory_carry_in<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<const A>,       \
+#define PALIMPSEST_INSTANTIATE(A)                                                                                      \
+  template void memory_sum_backward<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<A>);                 \
+  template void memory_scan_forward<A>(MemoryPool&, const SequenceShare&, const GatheredStates<A>&,                    \
+                                       MemoryStates<const A>, MemoryStates<A>, MemoryStates<A>);                       \
+  template void memory_scan_backward<A>(MemoryPool&, const SequenceShare&, const GatheredStates<A>&, MemoryStates<A>); \
+  template void memory_carry_in<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<const A>,                \
                                    MemoryStates<A>);
 PALIMPSEST_INSTANTIATE(float)
 PALIMPSEST_INSTANTIATE(double)

@@ -57,13 +57,14 @@ void memory_sum_backward(const SequenceLayout& layout, MemoryStates<const A> d_r
 /// the share's segments and the state `after` those of the last rank (one slot each). A null matrix or norm
 /// in `before` leaves it out, in `after` too.
 template <class A>
-void memory_scan_forward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<const A> initial,
-                         MemoryStates<A> before, MemoryStates<A> after);
+void memory_scan_forward(MemoryPool& pool, const SequenceShare& share, const GatheredStates<A>& gathered,
+                         MemoryStates<const A> initial, MemoryStates<A> before, MemoryStates<A> after);
 
 /// The gradient `d_after` of the state after the share's segments (one slot), from what the ranks behind
 /// contribute.
 template <class A>
-void memory_scan_backward(const SequenceShare& share, const GatheredStates<A>& gathered, MemoryStates<A> d_after);
+void memory_scan_backward(MemoryPool& pool, const SequenceShare& share, const GatheredStates<A>& gathered,
+                          MemoryStates<A> d_after);
 
 /// Adds what the state `before` the segments becomes to the slots of an empty memory's states that it
 /// reaches: its matrix, times the slot's transition if there are any, and its norm; either may be null.

@@ -1,3 +1,5 @@
+#include <cassert>
+
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_tiles.h"
 
@@ -36,6 +38,15 @@ void weigh(const SequenceLayout& layout, std::int64_t first_row, std::int64_t ro
   }
 }
 
+template <class T>
+void check([[maybe_unused]] const MemoryWriteInputs<T>& in,
+           [[maybe_unused]] const MemoryStates<const accumulate_t<T>>& states) {
+  assert(in.key.heads == in.value.heads && in.key.head_size == in.value.head_size);
+  assert(states.kv_heads == in.key.heads && states.head_size == in.key.head_size && states.lanes == in.layout.lanes);
+  assert(in.layout.write_weights.empty() ||
+         in.layout.write_weights.size() == static_cast<std::size_t>(in.layout.rows()));
+}
+
 /// (M, z) <- the memory that goes on into the segment's result, or nothing.
 template <class A>
 void start_from(bool kept, const A* from, A* to, std::int64_t size) {
@@ -53,6 +64,8 @@ void start_from(bool kept, const A* from, A* to, std::int64_t size) {
 template <class T>
 void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteResult<T>& result) {
   using A = accumulate_t<T>;
+  check(in, {result.before.matrix, result.before.norm, result.before.lanes, result.before.kv_heads,
+             result.before.head_size});
   const SequenceLayout& layout = in.layout;
   const HeadRows<const T>&key = in.key, &value = in.value;
   const MemoryStates<A>&states = result.before, &after = result.after;
@@ -214,6 +227,7 @@ template <class T>
 void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients) {
   using A = accumulate_t<T>;
   if (!gradients.d_key.wanted() && !gradients.d_value.wanted() && !gradients.d_initial.wanted()) return;
+  check(in, gradients.before);
   const SequenceLayout& layout = in.layout;
   const std::int64_t d = in.key.head_size, heads = in.key.heads, tile = tile_for(layout);
   Scratch<A> tiles(pool, 5, tile, d), norms(pool, 2, 1, d);

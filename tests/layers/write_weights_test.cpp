@@ -17,26 +17,21 @@ namespace {
 
 constexpr std::int64_t segment_length = 5;
 
-class WriteWeights : public ::testing::TestWithParam<MemoryUpdate> {
- protected:
-  /// Layer 1's keys and values do not depend on the memory, so repetitions of a segment write the same there.
-  LanguageModel model(DataType type, std::int64_t layers = 1) {
-    ModelConfig config = testing::small_config(GetParam(), segment_length);
-    config.num_layers = layers;
-    LanguageModel result(pool_, config, type);
-    result.initialize(3);
-    return result;
-  }
+/// In a model of one layer keys and values do not depend on the memory, so repetitions of a segment write the same.
+LanguageModel model_of(MemoryPool& pool, MemoryUpdate update, DataType type, std::int64_t layers) {
+  ModelConfig config = testing::small_config(update, segment_length);
+  config.num_layers = layers;
+  LanguageModel result(pool, config, type);
+  result.initialize(3);
+  return result;
+}
 
-  /// The logits of the batch's last segment.
-  std::vector<double> last_logits(const LanguageModel& model, const TokenBatch& batch) {
-    MemoryState memory = model.empty_memory(pool_, batch.lanes);
-    const std::vector<double> all = model.logits(pool_, batch, memory).to_doubles();
-    return {all.end() - segment_length * 23, all.end()};
-  }
-
-  MemoryPool pool_;
-};
+/// The logits of the batch's last segment.
+std::vector<double> last_logits(MemoryPool& pool, const LanguageModel& model, const TokenBatch& batch) {
+  MemoryState memory = model.empty_memory(pool, batch.lanes);
+  const std::vector<double> all = model.logits(pool, batch, memory).to_doubles();
+  return {all.end() - segment_length * 23, all.end()};
+}
 
 /// The batch of one lane with its segments in this order.
 TokenBatch with_segments(const TokenBatch& batch, const std::vector<std::int64_t>& order) {
@@ -57,23 +52,32 @@ std::vector<float> of_segments(const std::vector<float>& weights) {
   return all;
 }
 
-TEST_P(WriteWeights, ASegmentOfWeightThreeIsThreeSegmentsForTheLinearRule) {
-  if (GetParam() == MemoryUpdate::delta) GTEST_SKIP() << "repetitions see what those before them have written";
-  const LanguageModel one_layer = model(DataType::float64);
+TEST(WriteWeightsOfTheLinearRule, MakeASegmentOfWeightThreeThreeSegments) {
+  MemoryPool pool;
+  const LanguageModel one_layer = model_of(pool, MemoryUpdate::linear, DataType::float64, 1);
   TokenBatch batch = testing::random_batch(1, 3 * segment_length, 23, {});
   const TokenBatch repeated = with_segments(batch, {0, 1, 1, 1, 2});
-  const std::vector<double> unweighted = last_logits(one_layer, batch);
+  const std::vector<double> unweighted = last_logits(pool, one_layer, batch);
   batch.write_weights = of_segments({1, 3, 1});
-  EXPECT_LE(testing::relative_difference(last_logits(one_layer, batch), last_logits(one_layer, repeated)), 1e-12);
-  EXPECT_GT(testing::relative_difference(last_logits(one_layer, batch), unweighted), 1e-4);
+  EXPECT_LE(testing::relative_difference(last_logits(pool, one_layer, batch), last_logits(pool, one_layer, repeated)),
+            1e-12);
+  EXPECT_GT(testing::relative_difference(last_logits(pool, one_layer, batch), unweighted), 1e-4);
 }
 
+class WriteWeights : public ::testing::TestWithParam<MemoryUpdate> {
+ protected:
+  LanguageModel model(DataType type, std::int64_t layers) { return model_of(pool, GetParam(), type, layers); }
+
+  MemoryPool pool;
+};
+
 TEST_P(WriteWeights, ASegmentOfWeightZeroLeavesNoTrace) {
-  const LanguageModel one_layer = model(DataType::float64);
+  const LanguageModel one_layer = model(DataType::float64, 1);
   TokenBatch batch = testing::random_batch(1, 4 * segment_length, 23, {});
   const TokenBatch without = with_segments(batch, {0, 2, 3});
   batch.write_weights = of_segments({1, 0, 1, 1});
-  EXPECT_LE(testing::relative_difference(last_logits(one_layer, batch), last_logits(one_layer, without)), 1e-12);
+  EXPECT_LE(testing::relative_difference(last_logits(pool, one_layer, batch), last_logits(pool, one_layer, without)),
+            1e-12);
 }
 
 TEST_P(WriteWeights, WeightsOfOneChangeNoBit) {
@@ -81,7 +85,7 @@ TEST_P(WriteWeights, WeightsOfOneChangeNoBit) {
     LanguageModel two_layers = model(type, 2);
     TokenBatch batch = testing::random_batch(2, 23, 23, {7, 10});
     const auto run = [&](Schedule schedule) {
-      return testing::gradients(two_layers, pool_, batch, two_layers.empty_memory(pool_, 2), {.schedule = schedule});
+      return testing::gradients(two_layers, pool, batch, two_layers.empty_memory(pool, 2), {.schedule = schedule});
     };
     for (const Schedule schedule : {Schedule::sequential, Schedule::parallel}) {
       batch.write_weights.clear();
@@ -102,7 +106,7 @@ TEST_P(WriteWeights, LargeWeightsStayFinite) {
   TokenBatch batch = testing::random_batch(1, 8 * segment_length, 23, {});
   batch.write_weights = of_segments({1, 10000, 10000, 1, 10000, 0, 10000, 1});
   const testing::Gradients result =
-      testing::gradients(two_layers, pool_, batch, two_layers.empty_memory(pool_, 1), {.schedule = Schedule::parallel});
+      testing::gradients(two_layers, pool, batch, two_layers.empty_memory(pool, 1), {.schedule = Schedule::parallel});
   EXPECT_TRUE(std::isfinite(result.loss));
   for (const Tensor& gradient : result.parameters) {
     for (const double element : gradient.to_doubles()) ASSERT_TRUE(std::isfinite(element));
