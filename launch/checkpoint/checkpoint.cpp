@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 /// The manifest's text, compared with its own hash.
 std::string read_manifest(const fs::path& directory) {
   const fs::path path = directory / CheckpointManifest::file_name;
-  std::string text = read_text_file(path);
+  std::string text = read_text_file(path, CheckpointManifest::max_bytes);
   const std::string stated = read_text_file(directory / CheckpointManifest::hash_file_name, 4096);
   if (const std::string found = CheckpointManifest::hash_line(text); stated != found) {
     throw FileError(fmt::format("{}: damaged: its hash is {}, {} says '{}'", path.string(),

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/io/json_file.h"
+#include "launch/checkpoint/manifest_version_2.h"
 
 namespace palimpsest {
 
@@ -15,7 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view format_name = "palimpsest checkpoint";
-constexpr std::int64_t format_version = 2;
+constexpr std::int64_t format_version = 3;
 constexpr std::string_view directory_prefix = "step-";
 
 /// A non-negative integer; the library's own conversion would wrap or truncate others.
@@ -41,9 +42,10 @@ CheckpointManifest from_json(const json& manifest) {
     throw FileError(fmt::format("'format' is '{}', expected '{}'", text(manifest.at("format")), format_name));
   }
   const std::int64_t version = whole_number(manifest.at("version"), "version");
-  if (version != format_version) {
-    throw FileError(fmt::format("'version' is {}, this program reads {}: read it with the Palimpsest that wrote it",
-                                version, format_version));
+  if (version != format_version && version != 2) {
+    throw FileError(
+        fmt::format("'version' is {}, this program reads 2 and {}: read it with the Palimpsest that wrote it", version,
+                    format_version));
   }
   CheckpointManifest result;
   result.step = whole_number(manifest.at("step"), "step");
@@ -56,6 +58,7 @@ CheckpointManifest from_json(const json& manifest) {
   }
   result.training_state = manifest.at("training_state");
   result.config_yaml = text(manifest.at("config"));
+  if (version == 2) upgrade_from_version_2(result);
   return result;
 }
 
@@ -65,7 +68,12 @@ std::string CheckpointManifest::to_text() const {
   json manifest = {{"format", format_name},  {"version", format_version}, {"step", step},
                    {"files", json::array()}, {"config", config_yaml},     {"training_state", training_state}};
   for (const File& file : files) manifest["files"].push_back(file_to_json(file));
-  return manifest.dump(1) + "\n";
+  std::string text = manifest.dump(1) + "\n";
+  if (text.size() > max_bytes) {
+    throw WriteError(
+        fmt::format("{} would have {} bytes, more than the {} that are read again", file_name, text.size(), max_bytes));
+  }
+  return text;
 }
 
 std::string CheckpointManifest::hash_line(const std::string& text) {

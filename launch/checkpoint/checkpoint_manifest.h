@@ -2,6 +2,7 @@
 // that is not tensors (docs/file-formats.md, "Checkpoints").
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -20,6 +21,9 @@ struct CheckpointManifest {
   /// The hash of manifest.json itself, in the format of `xxhsum -H2`.
   static constexpr std::string_view hash_file_name = "manifest.json.xxh128";
 
+  /// Larger ones are neither written nor read.
+  static constexpr std::size_t max_bytes = std::size_t{64} << 20;
+
   struct File {
     std::string name;
     FileFingerprint fingerprint;
@@ -31,10 +35,12 @@ struct CheckpointManifest {
   nlohmann::json training_state;
   std::string config_yaml;
 
+  /// Throws WriteError when it would have more than `max_bytes`.
   std::string to_text() const;
   /// What hash_file_name holds for a manifest's text.
   static std::string hash_line(const std::string& text);
-  /// Throws FileError, starting with `path`, on text that is not a manifest of this version.
+  /// Reads version 2 as well, and names everything as this version does. Throws FileError, starting with `path`, on
+  /// text that is not a manifest of either.
   static CheckpointManifest from_text(const std::string& text, const std::filesystem::path& path);
 
   /// What one rank wrote, for the rank that writes the manifest.

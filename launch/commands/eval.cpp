@@ -67,7 +67,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
                                 file.tokenizer_identity(), saved.tokenizer->identity()));
   }
   log.note(fmt::format("Evaluating {} (step {}) on {}: {}, {} tokens; {}, {} each", saved.path().string(),
-                       saved.state.step, file.path().string(), format_plural(file.document_count(), "document"),
+                       saved.progress.step, file.path().string(), format_plural(file.document_count(), "document"),
                        file.token_count(), communicator.description(), format_plural(threads.threads, "thread")));
 
   if (file.lossy_documents() > 0) {
@@ -97,7 +97,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   if (!communicator.is_root()) return ExitCode::ok;
 
   nlohmann::ordered_json json = {{"checkpoint", saved.path().string()},
-                                 {"step", saved.state.step},
+                                 {"step", saved.progress.step},
                                  {"data", file.path().string()},
                                  {"data_checksum", file.checksum()}};
   json.update(to_json(result));
@@ -105,7 +105,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   std::filesystem::path destination = options.json;
   if (const auto run_directory = run_directory_of(*saved.checkpoint); destination.empty() && !run_directory.empty()) {
     destination = RunDirectory(run_directory).evaluation() /
-                  fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.state.step);
+                  fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.progress.step);
   }
   if (destination.empty()) return ExitCode::ok;
   write_result(destination, json.dump(2) + '\n');

@@ -76,13 +76,13 @@ nlohmann::ordered_json to_json(const ParameterList& parameters) {
 }
 
 nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const SavedModel& saved) {
-  nlohmann::ordered_json state = to_json(saved.state), files = nlohmann::ordered_json::array();
-  state["tokenizer"] = saved.state.tokenizer_identity;
+  nlohmann::ordered_json state = checkpoint.training_state(), files = nlohmann::ordered_json::array();
+  state["tokenizer"] = saved.tokenizer->identity();
   for (const auto& file : checkpoint.files()) {
     files.push_back({{"name", file.name}, {"bytes", file.fingerprint.bytes}, {"hash", file.fingerprint.hash}});
   }
   return {{"checkpoint", saved.path().string()},
-          {"step", saved.state.step},
+          {"step", saved.progress.step},
           {"parameters", saved.model->parameters().elements()},
           {"state", state},
           {"gates", gate_values(saved.model->parameters())},
@@ -92,7 +92,8 @@ nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const Save
 }
 
 std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
-  const TrainingState& state = saved.state;
+  const Progress& progress = saved.progress;
+  const StreamCursor& cursor = saved.cursor;
   std::string text = fmt::format(
       "checkpoint  {}\n"
       "step        {} of {}: {} updates, {} skipped, {} tokens\n"
@@ -101,12 +102,12 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
       "memory      {}\n"
       "written by  {} with {} each, {}\n"
       "files       {} with {}B, sizes and hashes verified\n",
-      saved.path().string(), state.step, saved.config.train.steps, state.optimizer_step, state.skipped_steps,
-      state.tokens, state.cursor.steps, state.cursor.batch_size, state.cursor.sequence_length, state.cursor.seed,
-      state.cursor.data_checksum, state.tokenizer_identity,
-      state.memory_documents.empty() ? "not carried" : fmt::format("of {} lanes", state.memory_documents.size()),
-      format_plural(state.ranks, "rank"), format_plural(state.threads, "thread"), state.instruction_set,
-      checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
+      saved.path().string(), progress.step, saved.config.train.steps, saved.updates, progress.skipped_steps,
+      progress.tokens, cursor.steps, cursor.batch_size, cursor.sequence_length, cursor.seed, cursor.data_checksum,
+      saved.tokenizer->identity(),
+      saved.carried_lanes == 0 ? "not carried" : fmt::format("of {} lanes", saved.carried_lanes),
+      format_plural(saved.origin.ranks, "rank"), format_plural(saved.origin.threads, "thread"),
+      saved.origin.instruction_set, checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
   text += "\n" + format_parameters(saved.model->parameters());
   text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";
   text += format_gates(gate_values(saved.model->parameters()));

@@ -8,6 +8,7 @@
 
 #include "core/comm/agreement.h"
 #include "launch/ranks/placement.h"
+#include "launch/training/visit_state.h"
 
 namespace palimpsest {
 
@@ -27,16 +28,17 @@ std::string first_not_finite(const ParameterList& parameters, const std::vector<
     if (!all_finite(parameter.master)) return parameter.name;
   }
   std::int64_t lane = first_lane;
+  std::string found;
   for (const MemoryState& memory : memories) {
-    for (std::int64_t i = 0; i < memory.lanes(); ++i, ++lane) {
-      for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
-        if (!all_finite(memory.layers[layer].matrix.rows(i, i + 1)) ||
-            !all_finite(memory.layers[layer].norm.rows(i, i + 1))) {
-          return fmt::format("the memory of lane {}, layers.{}", lane, layer);
+    for (std::int64_t i = 0; i < memory.lanes() && found.empty(); ++i, ++lane) {
+      visit_state(memory, [&](const std::string& name, const Tensor& tensor) {
+        if (found.empty() && !all_finite(tensor.rows(i, i + 1))) {
+          found = fmt::format("the memory of lane {}, {}", lane, name);
         }
-      }
+      });
     }
   }
+  if (!found.empty()) return found;
   for (const Parameter& parameter : parameters) {
     if (parameter.variable.has_gradient() && !all_finite(parameter.variable.gradient())) {
       return "the gradient of " + parameter.name;

@@ -1,13 +1,18 @@
 #include "launch/training/saved_model.h"
 
-#include <vector>
+#include <functional>
+#include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
 #include "core/error.h"
+#include "core/sequence_layout.h"
+#include "launch/checkpoint/components.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_plan.h"
+#include "launch/training/state_fields.h"
 
 namespace palimpsest {
 
@@ -15,26 +20,46 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Looks at the state of a component that need not be there itself.
+class Reader final : public Stateful {
+ public:
+  using Read = std::function<void(const nlohmann::json&)>;
+
+  Reader(std::string name, Read read) : name_(std::move(name)), read_(std::move(read)) {}
+  std::string name() const override { return name_; }
+  bool exact() const override { return false; }
+  void restore(const nlohmann::json& state) override { read_(state); }
+
+ private:
+  std::string name_;
+  Read read_;
+};
+
 SavedModel read_model(const Checkpoint& checkpoint, Communicator& communicator, MemoryPool& pool) {
   SavedModel saved;
   saved.config = parse_saved_config(checkpoint.config_yaml(), checkpoint.path().string());
-  saved.state = training_state_of(checkpoint);
+  saved.model = std::make_unique<LanguageModel>(pool, saved.config.model.resolved(),
+                                                compute_type(saved.config.train.precision, communicator));
+  TokenizerRecord tokenizer;
+  Components components;
+  components.push_back(std::make_unique<ParametersComponent>(saved.model->parameters()));
+  components.push_back(std::make_unique<TokenizerComponent>(tokenizer));
+  components.push_back(std::make_unique<ProgressComponent>(saved.progress));
+  components.push_back(std::make_unique<OriginComponent>(Origin{}, saved.origin));
+  const auto read = [&](const char* name, Reader::Read look) {
+    components.push_back(std::make_unique<Reader>(name, std::move(look)));
+  };
+  read("optimizer", [&](const nlohmann::json& state) { saved.updates = whole_number(state, "step"); });
+  read("cursor", [&](const nlohmann::json& state) { saved.cursor = stream_cursor_from_json(state); });
+  read("state", [&](const nlohmann::json& state) {
+    saved.carried_lanes = static_cast<std::int64_t>(whole_numbers(state, "documents", no_document).size());
+  });
+  restore(checkpoint, components, communicator);
   try {
-    saved.tokenizer = saved.state.tokenizer();
+    saved.tokenizer = tokenizer.tokenizer();
   } catch (const Error& error) {
     throw FileError(fmt::format("{}: {}", checkpoint.path().string(), error.what()));
   }
-  saved.model = std::make_unique<LanguageModel>(pool, saved.config.model.resolved(),
-                                                compute_type(saved.config.train.precision, communicator));
-  StateDictionary targets;
-  std::vector<std::string> names;
-  for (const Parameter& parameter : saved.model->parameters()) {
-    targets.add("parameters/" + parameter.name, parameter.master);
-    names.push_back(parameter.name);
-  }
-  checkpoint.require_section("parameters", names);
-  checkpoint.load(targets, communicator);
-  for (Parameter& parameter : saved.model->parameters()) parameter.refresh();
   return saved;
 }
 

@@ -11,7 +11,7 @@
 #include "core/storage.h"
 #include "data/tokenizer.h"
 #include "launch/checkpoint/checkpoint_store.h"
-#include "launch/training/training_state.h"
+#include "launch/training/components.h"
 #include "layers/language_model.h"
 
 namespace palimpsest {
@@ -19,14 +19,18 @@ namespace palimpsest {
 struct SavedModel {
   std::optional<Checkpoint> checkpoint;  // always there
   RunConfig config;                      // resolved
-  TrainingState state;
+  Progress progress;
+  std::int64_t updates = 0;        // of the optimiser; fewer than steps where some were skipped
+  std::int64_t carried_lanes = 0;  // whose state is in the checkpoint
+  StreamCursor cursor;             // position in the data
+  Origin origin;                   // who wrote it
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<LanguageModel> model;
 
   const std::filesystem::path& path() const { return checkpoint->path(); }
 };
 
-/// Collective. Reads configuration, training state and parameters, these into `pool`, of the checkpoint
+/// Collective. Reads configuration, state and parameters, these into `pool`, of the checkpoint
 /// that a user means by a path: a checkpoint's directory; a run directory, or the configuration file of a
 /// run, then its checkpoint of `step`, or for 0 its newest one that is whole. All of its files are verified.
 /// Throws FileError when there is none.

@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include "configs/yaml.h"
 #include "core/error.h"
+#include "core/gemm.h"
 #include "launch/inference/evaluator.h"
 #include "launch/inference/score_report.h"
 #include "launch/output/exit_codes.h"
@@ -56,15 +58,32 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
              .sequence_ranks = sequence_ranks_.get(),
              .observer = guard_}),
       state_(step_.empty_state()),
-      checkpointer_(
-          CheckpointStore(directory_.checkpoints(), {config_.checkpoint.keep_last, config_.checkpoint.keep_every},
-                          [this](const std::string& text) { log_.warn(text); }),
-          communicator_, config_.checkpoint.asynchronous, [this](Phase phase) { guard_.enter(phase); }) {
+      tokenizer_{train_file_.tokenizer_identity(), std::string(train_file_.tokenizer_model())},
+      checkpoints_({config_, directory_, guard_, log_}, components(),
+                   {communicator_.size(), threads_.threads, instruction_set()}) {
   for (const std::string& warning : threads_.warnings) log_.warn(warning);
   if (const auto text = precision_warning(config_.train.precision, model_.compute_type()); !text.empty()) {
     log_.warn(text);
   }
   model_.initialize(config_.train.seed);
+}
+
+Components Trainer::components() {
+  const TrainConfig& train = config_.train;
+  Components components;
+  components.push_back(std::make_unique<ProgressComponent>(state_.progress));
+  components.push_back(std::make_unique<ParametersComponent>(model_.parameters()));
+  components.push_back(std::make_unique<OptimizerComponent>(step_.optimizer()));
+  components.push_back(std::make_unique<CarriedComponent>(
+      state_, CarriedComponent::Setting{.carries = train.carry_memory,
+                                        .lanes = train.batch_size,
+                                        .saves = leads_sequence_group(communicator_.rank(), train.sequence_ranks),
+                                        .pool = step_pool_,
+                                        .communicator = communicator_}));
+  components.push_back(std::make_unique<CursorComponent>(stream_));
+  components.push_back(std::make_unique<LossSpikeComponent>(step_.spikes()));
+  components.push_back(std::make_unique<TokenizerComponent>(tokenizer_));
+  return components;
 }
 
 int Trainer::run(std::int64_t stop_after) {
@@ -88,14 +107,14 @@ int Trainer::train(std::int64_t stop_after) {
     log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
     return ExitCode::ok;
   }
-  prepare_checkpoints();
+  checkpoints_.prepare();
   while (step < last_step) {
     const StepResult result = take_step();
     log_step(result);
-    report_checkpoint(checkpointer_.poll());
+    checkpoints_.poll();
     const bool last = step == last_step, stopping = last || result.stop.stop();
     if (stopping || step % config_.checkpoint.every == 0) start_checkpoint();
-    if (stopping || !checkpointer_.asynchronous()) finish_checkpoint(/*required=*/stopping);
+    if (stopping || !config_.checkpoint.asynchronous) checkpoints_.finish(/*required=*/stopping);
     if (result.stop.stop() && !last) return stop_early(result.stop);
     if (evaluation_due(step)) evaluate_validation();
   }
@@ -103,6 +122,20 @@ int Trainer::train(std::int64_t stop_after) {
                 ? fmt::format("Done: {} steps, {} tokens", step, state_.progress.tokens)
                 : fmt::format("Stopped after step {} as asked; the same command without --stop-after resumes", step));
   return ExitCode::ok;
+}
+
+void Trainer::resume() {
+  checkpoints_.resume();
+  if (!communicator_.is_root()) return;
+  write_result(directory_.config(), to_yaml(config_));
+  metrics_.emplace(directory_.metrics(), state_.progress.step, [this](const std::string& text) { log_.warn(text); });
+}
+
+void Trainer::start_checkpoint() {
+  guard_.enter(Phase::saving);
+  if (metrics_) metrics_->synchronize();
+  step_.wait();
+  checkpoints_.start(state_.progress.step);
 }
 
 StepResult Trainer::take_step() {
@@ -127,7 +160,7 @@ void Trainer::heed(const StepResult& result) {
   log_.warn(fmt::format("step {}: {}; step skipped ({} in a row)", progress.step, result.warning,
                         progress.consecutive_skips));
   if (progress.consecutive_skips >= config_.train.max_skipped_steps) {
-    checkpointer_.finish();  // one under way is from before the trouble
+    checkpoints_.finish(/*required=*/false);  // one under way is from before the trouble
     throw NumericalError(
         fmt::format("{} steps in a row were skipped (train.max_skipped_steps), the last being step {}: {}",
                     progress.consecutive_skips, progress.step, result.warning));

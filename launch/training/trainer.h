@@ -4,21 +4,19 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
-#include <vector>
 
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
 #include "data/segment_stream.h"
 #include "data/token_file.h"
-#include "launch/checkpoint/checkpointer.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
+#include "launch/training/components.h"
 #include "launch/training/metrics.h"
+#include "launch/training/run_checkpoints.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_guard.h"
 #include "launch/training/run_log.h"
-#include "launch/training/training_state.h"
 #include "launch/training/training_step.h"
 #include "layers/language_model.h"
 
@@ -46,32 +44,11 @@ class Trainer {
   void evaluate_validation();
   int stop_early(const StopReason& reason);
 
-  // launch/training/trainer_checkpoint.cpp
-
+  /// What goes into checkpoints.
+  Components components();
   /// Continues from the newest checkpoint, if there is one.
   void resume();
-  /// Takes parameters, optimiser, memory and position in the data from a checkpoint. Throws FileError when it
-  /// is damaged, ConfigError when it is of another run.
-  /// Returns what of the configuration has changed since.
-  std::vector<std::string> restore(const Checkpoint& checkpoint);
-  /// Begins to save a checkpoint, after an earlier one is through.
   void start_checkpoint();
-  /// Waits for the save under way. Throws WriteError when it failed and `required`.
-  void finish_checkpoint(bool required);
-  /// Logs how a save ended, if one has. Throws WriteError when it failed, as checkpoint.on_failure says.
-  void report_checkpoint(const std::optional<Checkpointer::Outcome>& outcome, bool required = false);
-  // What a checkpoint holds of the model and the optimiser; the tensors are theirs.
-  struct CheckpointTensors {
-    StateDictionary replicated, owned;  // by all ranks, and by this one
-  };
-  CheckpointTensors checkpoint_tensors();
-  /// The memory that this rank saves: of the ranks that share sequences, and have the same one, the first does.
-  std::vector<MemoryState> own_memories() const;
-  /// Has the memory for asynchronous saves made ready.
-  void prepare_checkpoints();
-  StateDictionary parameter_entries();
-  StateDictionary optimizer_entries();
-  TrainingState training_state();
 
   RunGuard guard_;
   Communicator& communicator_;  // the guard's
@@ -88,7 +65,8 @@ class Trainer {
   LanguageModel model_;
   TrainingStep step_;
   StepState state_;
-  Checkpointer checkpointer_;
+  TokenizerRecord tokenizer_;
+  RunCheckpoints checkpoints_;
   std::optional<MetricsLog> metrics_;  // rank 0
   Pace pace_;
 };

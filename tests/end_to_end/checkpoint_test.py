@@ -29,7 +29,7 @@ class Elastic(EndToEndTest):
         for step in (3, 6, 9):
             self.assertEqual(self.manifest("elastic", step)["training_state"]["cursor"]["steps"], step)
         state = [self.manifest(run, 9)["training_state"] for run in ("one", "elastic")]
-        for key in ("cursor", "memory_documents", "tokens"):
+        for key in ("cursor", "state", "progress"):
             self.assertEqual(state[0][key], state[1][key])
         error = self.run_program("train", config, ranks=5, expect=2).stderr
         self.assertIn("train.batch_size 12 cannot be shared by 5 ranks", error)
@@ -52,7 +52,7 @@ class Resume(EndToEndTest):
         config = self.config("parts", **sections)
         for stop in (5, 12, 17, 24):
             self.run_program("train", config, "--stop-after", stop)
-            self.assertTrue(any(document >= 0 for document in self.manifest("parts", stop)["training_state"]["memory_documents"]))
+            self.assertTrue(any(document >= 0 for document in self.manifest("parts", stop)["training_state"]["state"]["documents"]))
         self.assert_same_checkpoint("whole", "parts", 24)
         self.assertEqual(self.losses("whole"), self.losses("parts"))
 

@@ -129,7 +129,7 @@ TEST_F(CheckpointStoreTest, ManifestsOfAnotherKindAreRefused) {
     changed.replace(changed.find(from), from.size(), to);
     return message_of([&] { CheckpointManifest::from_text(changed, path); });
   };
-  EXPECT_TRUE(holds(message_with("\"version\": 2", "\"version\": 1"), "'version' is 1, this program reads 2"));
+  EXPECT_TRUE(holds(message_with("\"version\": 3", "\"version\": 1"), "'version' is 1, this program reads 2 and 3"));
   EXPECT_TRUE(holds(message_with("\"step\": 1", "\"step\": -1"), "'step' is -1, expected a non-negative integer"));
   EXPECT_TRUE(holds(message_with("palimpsest checkpoint", "checkpoint"), "'format' is 'checkpoint'"));
   EXPECT_TRUE(holds(message_with("state-00000.h5", "../../secrets"), "file '../../secrets' is listed where"));

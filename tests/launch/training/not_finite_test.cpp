@@ -27,7 +27,7 @@ TEST(NotFinite, NamesParameterMemoryAndGradientInThatOrder) {
 
   Tensor matrix = memories[1].layers[1].matrix;
   matrix.values<float>().back() = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(first(), "the memory of lane 7, layers.1");
+  EXPECT_EQ(first(), "the memory of lane 7, layers.1.matrix");
 
   parameter->master.values<float>().front() = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(first(), parameter->name);

@@ -1,0 +1,145 @@
+#include "launch/training/components.h"
+
+#include <cstring>
+#include <limits>
+#include <map>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "launch/output/progress.h"
+#include "launch/training/state_fields.h"
+#include "launch/training/visit_state.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// The same shape but for so many lanes.
+Shape with_lanes(const Shape& shape, std::int64_t lanes) {
+  std::vector<std::int64_t> extents(shape.extents().begin(), shape.extents().end());
+  extents[0] = lanes;
+  return Shape(extents);
+}
+
+}  // namespace
+
+Stateful::Tensors ParametersComponent::tensors() {
+  Tensors tensors;
+  for (const Parameter& parameter : parameters_) tensors.replicated.add(parameter.name, parameter.master);
+  return tensors;
+}
+
+void ParametersComponent::restore(const nlohmann::json&) {
+  for (Parameter& parameter : parameters_) parameter.refresh();
+}
+
+Stateful::Tensors OptimizerComponent::tensors() {
+  Tensors tensors;
+  optimizer_.visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace& place) {
+    (place.cut ? tensors.owned : tensors.replicated)
+        .add_slice(name.substr(std::string_view("optimizer/").size()), place.whole, place.begin, tensor);
+  });
+  return tensors;
+}
+
+void OptimizerComponent::restore(const nlohmann::json& state) { optimizer_.set_step(whole_number(state, "step")); }
+
+Stateful::Tensors CarriedComponent::tensors() {
+  Tensors tensors;
+  joined_ = {};
+  if (!setting_.carries) return tensors;
+  std::int64_t lanes = 0;
+  for (const MemoryState& memory : state_.memories) lanes += memory.lanes();
+  visit_state(state_.memories.front(), [&](const std::string& name, const Tensor& first) {
+    joined_.add(name, Tensor(setting_.pool, with_lanes(first.shape(), lanes), first.data_type()));
+  });
+  std::int64_t lane = 0;
+  for (const MemoryState& memory : state_.memories) {
+    visit_state(memory, [&](const std::string& name, const Tensor& part) {
+      Tensor target = Tensor(joined_.at(name)).rows(lane, lane + memory.lanes());
+      std::memcpy(target.raw().data(), part.raw().data(), part.bytes());
+    });
+    lane += memory.lanes();
+  }
+  for (const StateDictionary::Entry& entry : joined_) {
+    const Shape whole = with_lanes(entry.shape, setting_.lanes);
+    (setting_.saves ? tensors.owned : tensors.read)
+        .add_slice(entry.name, whole, state_.first_lane * (whole.elements() / setting_.lanes), entry.tensor);
+  }
+  return tensors;
+}
+
+nlohmann::json CarriedComponent::state() {
+  std::vector<std::int64_t> mine, all;
+  for (const MemoryState& memory : state_.memories) {
+    if (setting_.saves) mine.insert(mine.end(), memory.documents.begin(), memory.documents.end());
+  }
+  for (const std::vector<std::byte>& bytes : setting_.communicator.all_gather(std::as_bytes(std::span(mine)))) {
+    std::vector<std::int64_t> theirs(bytes.size() / sizeof(std::int64_t));
+    if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
+    all.insert(all.end(), theirs.begin(), theirs.end());
+  }
+  return {{"documents", all}};
+}
+
+void CarriedComponent::restore(const nlohmann::json& state) {
+  const std::vector<std::int64_t> documents = whole_numbers(state, "documents", no_document);
+  if (!setting_.carries) return;
+  if (static_cast<std::int64_t>(documents.size()) != setting_.lanes) {
+    throw DataError(fmt::format("it is that of {} lanes, expected {}", documents.size(), setting_.lanes));
+  }
+  std::int64_t lane = 0;
+  for (MemoryState& memory : state_.memories) {
+    const std::int64_t end = lane + memory.lanes();
+    visit_state(memory,
+                [&](const std::string& name, Tensor& part) { part = Tensor(joined_.at(name)).rows(lane, end); });
+    const auto first = documents.begin() + state_.first_lane + lane;
+    memory.documents.assign(first, first + memory.lanes());
+    lane = end;
+  }
+  joined_ = {};
+}
+
+void LossSpikeComponent::restore(const nlohmann::json& state) { detector_.restore(numbers(state, "window")); }
+
+nlohmann::json ProgressComponent::state() {
+  return {{"step", progress_.step},
+          {"tokens", progress_.tokens},
+          {"skipped_steps", progress_.skipped_steps},
+          {"consecutive_skips", progress_.consecutive_skips}};
+}
+
+void ProgressComponent::restore(const nlohmann::json& state) {
+  progress_ = {whole_number(state, "step"), whole_number(state, "tokens"), whole_number(state, "skipped_steps"),
+               whole_number(state, "consecutive_skips")};
+}
+
+nlohmann::json TokenizerComponent::state() {
+  return {{"identity", record_.identity}, {"model", to_hexadecimal(record_.model)}};
+}
+
+void TokenizerComponent::restore(const nlohmann::json& state) {
+  record_ = {state.at("identity").get<std::string>(), from_hexadecimal(state.at("model").get<std::string>())};
+}
+
+std::string Origin::describe() const {
+  return fmt::format("{} with {} each on {}", format_plural(ranks, "rank"), format_plural(threads, "thread"),
+                     instruction_set);
+}
+
+nlohmann::json OriginComponent::state() {
+  return {{"ranks", own_.ranks}, {"threads", own_.threads}, {"instruction_set", own_.instruction_set}};
+}
+
+void OriginComponent::restore(const nlohmann::json& state) {
+  constexpr std::int64_t most = std::numeric_limits<int>::max();
+  restored_ = {static_cast<int>(whole_number(state, "ranks", 1, most)),
+               static_cast<int>(whole_number(state, "threads", 1, most)),
+               state.at("instruction_set").get<std::string>()};
+}
+
+}  // namespace palimpsest
