@@ -158,7 +158,9 @@ TEST(IncludeRules, FindAnIncludeAgainstTheDirection) {
 
 TEST(IncludeRules, EverySourceFileOfLaunchStandsInARoom) {
   for (const std::string& path : source_paths()) {
-    if (path.starts_with("launch/") && path != "launch/main.cpp") EXPECT_NE(room_of(path), "") << path;
+    if (path.starts_with("launch/") && path != "launch/main.cpp") {
+      EXPECT_NE(room_of(path), "") << path;
+    }
   }
 }
 

@@ -25,7 +25,10 @@ CheckpointManifest version_2() {
                              {"instruction_set", "avx2"}};
   const StoredSlice slice = {"memory/lane-00002/layers.11/matrix", Shape{1, 2, 3, 3}, DataType::float32, 0, 18, 64, ""};
   const StoredSlice other = {"parameters/norm.weight", Shape{8}, DataType::float32, 2, 8, 8, ""};
-  manifest.files.push_back({"state-00000.h5", {1000, ""}, {slice, other}});
+  CheckpointManifest::File& file = manifest.files.emplace_back();
+  file.name = "state-00000.h5";
+  file.fingerprint.bytes = 1000;
+  file.slices = {slice, other};
   return manifest;
 }
 
