@@ -1,6 +1,7 @@
 #include "core/storage.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -117,7 +118,29 @@ class MemoryPool::Region {
   mutable std::mutex mutex_;
 };
 
-MemoryPool::MemoryPool() : region_(std::make_shared<Region>()) {}
+/// The stretches of scratch memory that are kept, one a thread.
+class MemoryPool::Workspace {
+ public:
+  struct alignas(64) Stretch {  // a cache line each
+    std::atomic<bool> busy{false};
+    std::atomic<std::size_t> bytes{0};
+    std::shared_ptr<std::byte> block;
+  };
+
+  Stretch& of(int thread) { return stretches_[static_cast<std::size_t>(thread) % stretches_.size()]; }
+  std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (const Stretch& stretch : stretches_) sum += stretch.bytes.load(std::memory_order_relaxed);
+    return sum;
+  }
+
+ private:
+  std::array<Stretch, 512> stretches_;
+};
+
+MemoryPool::MemoryPool() : region_(std::make_shared<Region>()), workspace_(std::make_unique<Workspace>()) {}
+
+MemoryPool::~MemoryPool() = default;
 
 std::shared_ptr<std::byte> MemoryPool::allocate(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();  // rounding up could overflow
@@ -126,6 +149,27 @@ std::shared_ptr<std::byte> MemoryPool::allocate(std::size_t bytes) {
   return {block, [region = region_, rounded](std::byte* pointer) { region->give_back(pointer, rounded); }};
 }
 
-MemoryPool::Statistics MemoryPool::statistics() const { return region_->statistics(); }
+MemoryPool::Scratch MemoryPool::scratch(std::int64_t bytes, int thread) {
+  constexpr std::size_t step = 4096;  // shapes that differ a little share a stretch
+  const std::size_t wanted = static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1));
+  Workspace::Stretch& stretch = workspace_->of(thread);
+  if (stretch.busy.exchange(true, std::memory_order_acquire)) return {allocate(wanted), nullptr};
+  Scratch borrowed(nullptr, &stretch.busy);
+  if (stretch.bytes.load(std::memory_order_relaxed) < wanted) {
+    // An exception must leave nothing behind that claims to be there.
+    stretch.bytes.store(0, std::memory_order_relaxed);
+    stretch.block.reset();
+    stretch.block = allocate(round_up(wanted, step));
+    stretch.bytes.store(round_up(wanted, step), std::memory_order_relaxed);
+  }
+  borrowed.block_ = stretch.block;
+  return borrowed;
+}
+
+MemoryPool::Statistics MemoryPool::statistics() const {
+  Statistics statistics = region_->statistics();
+  statistics.scratch_bytes = workspace_->bytes();
+  return statistics;
+}
 
 }  // namespace palimpsest

@@ -11,7 +11,7 @@
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/norm.h"
 #include "autograd/recompute.h"
-#include "core/gemm.h"
+#include "core/matmul.h"
 #include "core/random.h"
 #include "core/sequence_layout.h"
 
@@ -174,7 +174,7 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
   std::vector<std::int64_t> extents(hidden.shape().extents().begin(), hidden.shape().extents().end());
   extents.back() = config_.vocab_size;
   Tensor logits(pool, Shape(extents), accumulate_type(compute_type_));
-  matmul(matrix_of(hidden), matrix_of(head_.value()).transposed(), matrix_of(logits));
+  matmul(pool, matrix_of(hidden), matrix_of(head_.value()).transposed(), matrix_of(logits));
   return logits;
 }
 

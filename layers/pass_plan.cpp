@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "autograd/ops/cross_entropy.h"
+#include "layers/product_scratch.h"
 
 namespace palimpsest {
 
@@ -50,7 +51,7 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t state = lanes * keys * (c.head_size + 1) * static_cast<std::int64_t>(sizeof(float));
   std::int64_t states = layers * (segments + 1) + (sequential ? 3 * layers : segments);
   if (by_blocks && !sequential) states = 2 * layers + 2 * segments;
-  return kept + moving + states * state;
+  return kept + moving + states * state + product_scratch_bytes(c, moving_rows, type);
 }
 
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,

@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "core/gemm.h"
 #include "core/kernels/cross_entropy.h"
+#include "core/matmul.h"
 
 namespace palimpsest {
 
@@ -71,7 +71,7 @@ std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor
   std::vector<double> nll(targets.size());
   for (std::int64_t begin = 0; begin < rows; begin += most_rows) {
     const std::int64_t count = std::min(most_rows, rows - begin);
-    matmul(rows_of(matrix_of(hidden), begin, count), matrix_of(weight).transposed(),
+    matmul(pool, rows_of(matrix_of(hidden), begin, count), matrix_of(weight).transposed(),
            matrix(logits.data<A>(), count, vocab, vocab));
     cross_entropy_forward(std::as_const(logits).data<A>(), vocab,
                           targets.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
@@ -108,14 +108,14 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
       }
       continue;
     }
-    matmul(block, w.transposed(), matrix(logits.data<A>(), count, w.rows, w.rows));
+    matmul(pool, block, w.transposed(), matrix(logits.data<A>(), count, w.rows, w.rows));
     cross_entropy_forward_backward(logits.data<A>(), w.rows, targets.subspan(offset, extent), block_weights, upstream,
                                    nll.data(), dlogits.data<T>());
     loss += weighted_sum(block_weights, nll);
     const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, w.rows);
-    if (dx.wanted()) matmul(gradient, w, rows_of(matrix_of(dx.view), begin, count), dx_output);
+    if (dx.wanted()) matmul(pool, gradient, w, rows_of(matrix_of(dx.view), begin, count), dx_output);
     if (dw.wanted()) {
-      matmul(gradient.transposed(), block, matrix_of(dw.view), std::exchange(dw_output, Output::accumulate));
+      matmul(pool, gradient.transposed(), block, matrix_of(dw.view), std::exchange(dw_output, Output::accumulate));
     }
   }
   if (dw.wanted() && dw_output == Output::overwrite) fill(dw.view, 0.0);

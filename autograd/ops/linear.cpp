@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "core/gemm.h"
+#include "core/matmul.h"
 
 namespace palimpsest {
 
@@ -27,7 +27,7 @@ Shape output_shape(const Variable& x, const Variable& weight) {
 /// a b added to the gradient.
 void accumulate_product(MemoryPool& pool, const GradientSlot& slot, const ConstMatrix& a, const ConstMatrix& b) {
   auto [gradient, accumulate] = slot.target(pool);
-  matmul(a, b, matrix_of(gradient), accumulate ? Output::accumulate : Output::overwrite);
+  matmul(pool, a, b, matrix_of(gradient), accumulate ? Output::accumulate : Output::overwrite);
 }
 
 /// dW += dy^T x, or later if there is `deferred`, and dx += dy W. Lets go of x in between, so that its value may make
@@ -55,7 +55,7 @@ Variable linear(Tape& tape, const Variable& x, const Variable& weight,
                 const std::shared_ptr<DeferredGradients>& deferred) {
   const OperatorScope scope(tape, "linear");
   Tensor product(tape.pool(), output_shape(x, weight), x.data_type());
-  matmul(matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(product));
+  matmul(tape.pool(), matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(product));
   const bool records = tape.records({x, weight});
   Variable y = Variable::result(std::move(product), records);
   if (records) {
@@ -75,7 +75,7 @@ Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const
                                  residual.shape().to_string(), name_of(x.data_type()), shape.to_string()));
   }
   Tensor sum = converted(tape.pool(), residual.value(), residual.data_type());
-  matmul(matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(sum), Output::accumulate);
+  matmul(tape.pool(), matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(sum), Output::accumulate);
   const bool records = tape.records({x, weight, residual});
   Variable y = Variable::result(std::move(sum), records);
   if (records) {

@@ -129,7 +129,7 @@ class SharedMemoryWrite::Pass {
       }
       scan_forward<A>(parts);
       // The norms of the delta rule have been right from the start.
-      memory_carry_in<A>(layout_, const_states<A>(before_.matrix, delta() ? Tensor() : before_.norm),
+      memory_carry_in<A>(pool_, layout_, const_states<A>(before_.matrix, delta() ? Tensor() : before_.norm),
                          const_states<A>(transitions_, Tensor()), states<A>(matrices_, norms_));
       transitions_ = Tensor();
       if (delta()) keep_transitions<A>(stride);

@@ -9,11 +9,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/gemm.h"
 #include "core/kernels/attention_backward.h"
 #include "core/kernels/attention_forward.h"
 #include "core/kernels/attention_units_backward.h"
 #include "core/kernels/attention_units_forward.h"
+#include "core/matmul.h"
 
 namespace palimpsest {
 

@@ -2,6 +2,7 @@
 
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_tiles.h"
+#include "core/parallel.h"
 
 namespace palimpsest {
 
@@ -19,13 +20,15 @@ std::int64_t longest_segment(const SequenceLayout& layout) {
 template <class Function>
 void for_each_segment_head(const SequenceLayout& layout, std::int64_t kv_heads, Function function) {
   const std::int64_t tasks = layout.lanes * layout.segments_per_lane * kv_heads;
+  FirstError error;
 #pragma omp parallel for schedule(static)
   for (std::int64_t task = 0; task < tasks; ++task) {
     const std::int64_t kv_head = task % kv_heads;
     const std::int64_t slot = task / kv_heads % layout.segments_per_lane;
     const std::int64_t lane = task / kv_heads / layout.segments_per_lane;
-    function(layout.segment(lane, slot), slot, lane, kv_head);
+    error.keep([&] { function(layout.segment(lane, slot), slot, lane, kv_head); });
   }
+  error.rethrow();
 }
 
 template <class T>
@@ -56,7 +59,7 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
           for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
             const std::int64_t rows = std::min(tile, segment.carried - begin);
             load(query.at(segment.begin + begin, head), stride, rows, d, sq, sigma<A>);
-            matmul(matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
+            matmul(pool, matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
             T* const out = output.at(segment.begin + begin, head);
             for (std::int64_t i = 0; i < rows; ++i) {
               const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
@@ -112,11 +115,12 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
               d_denominator[i] = -sum * inverse;
             }
             if (dm) {
-              matmul(matrix(sq, n, d, d).transposed(), matrix(dn, n, d, d), matrix(dm, d, d, d), Output::accumulate);
+              matmul(pool, matrix(sq, n, d, d).transposed(), matrix(dn, n, d, d), matrix(dm, d, d, d),
+                     Output::accumulate);
             }
             for (std::int64_t i = 0; dz && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
             if (!d_query.wanted()) continue;
-            matmul(matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
+            matmul(pool, matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
             for (std::int64_t i = 0; i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
             store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
           }

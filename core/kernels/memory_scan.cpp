@@ -1,6 +1,7 @@
 #include "core/kernels/memory_scan.h"
 
 #include "core/kernels/memory_tiles.h"
+#include "core/parallel.h"
 
 namespace palimpsest {
 
@@ -11,8 +12,12 @@ namespace {
 /// Calls function(lane, head) for each in parallel.
 template <class Function>
 void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {
+  FirstError error;
 #pragma omp parallel for schedule(static)
-  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) function(task / heads, task % heads);
+  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
+    error.keep([&] { function(task / heads, task % heads); });
+  }
+  error.rethrow();
 }
 
 std::int64_t tile_for(const SequenceLayout& layout) {
@@ -24,7 +29,7 @@ std::int64_t tile_for(const SequenceLayout& layout) {
 /// result <- result - sigma(K)^T W D^-1 sigma(K) m over the segment's tokens, D = diag(sigma(K) (z + e) + epsilon), W
 /// and e as their write weights say (core/kernels/memory.h). `sum` (d) is scratch.
 template <class T, class A>
-void subtract_predictions(const SequenceLayout& layout, const Segment& segment, HeadRows<const T> key,
+void subtract_predictions(MemoryPool& pool, const SequenceLayout& layout, const Segment& segment, HeadRows<const T> key,
                           std::int64_t head, double epsilon, const A* z, const A* m, A* result, std::int64_t tile,
                           A* sk, A* prediction, A* sum) {
   const std::int64_t d = key.head_size, stride = key.stride();
@@ -32,14 +37,15 @@ void subtract_predictions(const SequenceLayout& layout, const Segment& segment, 
   for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
     const std::int64_t rows = std::min(tile, segment.length - begin), n = padded(rows);
     load(key.at(segment.begin + begin, head), stride, rows, d, sk, sigma<A>);
-    matmul(matrix(sk, n, d, d), matrix(m, d, d, d), matrix(prediction, n, d, d));
+    matmul(pool, matrix(sk, n, d, d), matrix(m, d, d, d), matrix(prediction, n, d, d));
     for (std::int64_t i = 0; i < rows; ++i) {
       const A weight = write_weight<A>(layout, segment.begin + begin + i);
       const A inverse = -weight / (dot(sk + i * d, z, d) + static_cast<A>(epsilon));
 #pragma omp simd
       for (std::int64_t j = 0; j < d; ++j) prediction[i * d + j] *= inverse;
     }
-    matmul(matrix(sk, n, d, d).transposed(), matrix(prediction, n, d, d), matrix(result, d, d, d), Output::accumulate);
+    matmul(pool, matrix(sk, n, d, d).transposed(), matrix(prediction, n, d, d), matrix(result, d, d, d),
+           Output::accumulate);
   }
 }
 
@@ -98,8 +104,9 @@ void memory_transition_forward(MemoryPool& pool, const SequenceLayout& layout, H
       const A* const current = transitions.matrix_at(slot, lane, head);
       A* const next = transitions.matrix_at(slot + 1, lane, head);
       std::copy_n(current, d * d, next);
-      subtract_predictions(layout, layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head),
-                           current, next, tile, scratch.get(0), scratch.get(1), norms.get(0));
+      subtract_predictions(pool, layout, layout.segment(lane, slot), key, head, epsilon,
+                           states.norm_at(slot, lane, head), current, next, tile, scratch.get(0), scratch.get(1),
+                           norms.get(0));
     }
     if (reach < last) std::fill_n(transitions.matrix_at(last, lane, head), d * d, A(0));
   });
@@ -122,8 +129,9 @@ void memory_transition_backward(MemoryPool& pool, const SequenceLayout& layout, 
     for (std::int64_t slot = last; slot >= 0; --slot) {
       if (slot < last) {
         std::copy_n(dm, d * d, behind);
-        subtract_predictions(layout, layout.segment(lane, slot), key, head, epsilon, states.norm_at(slot, lane, head),
-                             behind, dm, tile, scratch.get(0), scratch.get(1), norms.get(0));
+        subtract_predictions(pool, layout, layout.segment(lane, slot), key, head, epsilon,
+                             states.norm_at(slot, lane, head), behind, dm, tile, scratch.get(0), scratch.get(1),
+                             norms.get(0));
       }
       if (d_read.matrix) add_scaled(dm, A(1), d_read.matrix_at(slot, lane, head), d * d);
     }
@@ -148,8 +156,8 @@ void memory_sum_backward(const SequenceLayout& layout, MemoryStates<const A> d_r
 /// m <- A m + B of one rank (A^T m + B if `transposed`), m + B without a transition, B where the rank forgets. `next`
 /// (d, d) is scratch.
 template <class A>
-void step_of_rank(const SequenceShare& share, const GatheredStates<A>& gathered, int rank, std::int64_t lane,
-                  std::int64_t entry, std::int64_t d, bool transposed, A* m, A* next) {
+void step_of_rank(MemoryPool& pool, const SequenceShare& share, const GatheredStates<A>& gathered, int rank,
+                  std::int64_t lane, std::int64_t entry, std::int64_t d, bool transposed, A* m, A* next) {
   const A* const b = gathered.matrix + rank * gathered.matrix_stride + entry * d * d;
   if (!share.lets_pass(rank, lane)) {
     std::copy_n(b, d * d, m);
@@ -159,7 +167,7 @@ void step_of_rank(const SequenceShare& share, const GatheredStates<A>& gathered,
     // m moves on in a copy of b, since a product cannot write what it reads.
     const ConstMatrix a = matrix(gathered.transition + rank * gathered.transition_stride + entry * d * d, d, d, d);
     std::copy_n(b, d * d, next);
-    matmul(transposed ? a.transposed() : a, matrix(static_cast<const A*>(m), d, d, d), matrix(next, d, d, d),
+    matmul(pool, transposed ? a.transposed() : a, matrix(static_cast<const A*>(m), d, d, d), matrix(next, d, d, d),
            Output::accumulate);
     std::copy_n(next, d * d, m);
   }
@@ -187,7 +195,7 @@ void memory_scan_forward(MemoryPool& pool, const SequenceShare& share, const Gat
       std::copy_n(initial.matrix_at(0, lane, head), d * d, m);
       for (int rank = 0; rank < share.ranks; ++rank) {
         if (rank == share.rank) std::copy_n(m, d * d, own);
-        step_of_rank(share, gathered, rank, lane, entry, d, false, m, moved.get(0));
+        step_of_rank(pool, share, gathered, rank, lane, entry, d, false, m, moved.get(0));
       }
     }
   });
@@ -213,7 +221,7 @@ void memory_scan_backward(MemoryPool& pool, const SequenceShare& share, const Ga
       A* const dm = d_after.matrix_at(0, lane, head);
       std::fill_n(dm, d * d, A(0));
       for (int rank = share.ranks - 1; rank > share.rank; --rank) {
-        step_of_rank(share, gathered, rank, lane, entry, d, true, dm, moved.get(0));
+        step_of_rank(pool, share, gathered, rank, lane, entry, d, true, dm, moved.get(0));
       }
     }
   });
@@ -221,8 +229,8 @@ void memory_scan_backward(MemoryPool& pool, const SequenceShare& share, const Ga
 
 // M_s += A_s M, z_s += z
 template <class A>
-void memory_carry_in(const SequenceLayout& layout, MemoryStates<const A> before, MemoryStates<const A> transitions,
-                     MemoryStates<A> states) {
+void memory_carry_in(MemoryPool& pool, const SequenceLayout& layout, MemoryStates<const A> before,
+                     MemoryStates<const A> transitions, MemoryStates<A> states) {
   const std::int64_t d = states.head_size;
   for_each_head(layout, states.kv_heads, [&](std::int64_t lane, std::int64_t head) {
     const std::int64_t reach = reach_of_memory(layout, lane);
@@ -234,8 +242,8 @@ void memory_carry_in(const SequenceLayout& layout, MemoryStates<const A> before,
       if (slot == 0 || !transitions.matrix) {
         add_scaled(m, A(1), carried, d * d);
       } else {
-        matmul(matrix(transitions.matrix_at(slot, lane, head), d, d, d), matrix(carried, d, d, d), matrix(m, d, d, d),
-               Output::accumulate);
+        matmul(pool, matrix(transitions.matrix_at(slot, lane, head), d, d, d), matrix(carried, d, d, d),
+               matrix(m, d, d, d), Output::accumulate);
       }
     }
   });
@@ -260,7 +268,7 @@ PALIMPSEST_INSTANTIATE(double)
   template void memory_scan_forward<A>(MemoryPool&, const SequenceShare&, const GatheredStates<A>&,                    \
                                        MemoryStates<const A>, MemoryStates<A>, MemoryStates<A>);                       \
   template void memory_scan_backward<A>(MemoryPool&, const SequenceShare&, const GatheredStates<A>&, MemoryStates<A>); \
-  template void memory_carry_in<A>(const SequenceLayout&, MemoryStates<const A>, MemoryStates<const A>,                \
+  template void memory_carry_in<A>(MemoryPool&, const SequenceLayout&, MemoryStates<const A>, MemoryStates<const A>,   \
                                    MemoryStates<A>);
 PALIMPSEST_INSTANTIATE(float)
 PALIMPSEST_INSTANTIATE(double)

@@ -69,8 +69,8 @@ void memory_scan_backward(MemoryPool& pool, const SequenceShare& share, const Ga
 /// Adds what the state `before` the segments becomes to the slots of an empty memory's states that it
 /// reaches: its matrix, times the slot's transition if there are any, and its norm; either may be null.
 template <class A>
-void memory_carry_in(const SequenceLayout& layout, MemoryStates<const A> before, MemoryStates<const A> transitions,
-                     MemoryStates<A> states);
+void memory_carry_in(MemoryPool& pool, const SequenceLayout& layout, MemoryStates<const A> before,
+                     MemoryStates<const A> transitions, MemoryStates<A> states);
 
 /// Adds the gradient `d_after` of the norm after the segments to the gradients of the keys that are in it.
 template <class T>

@@ -8,9 +8,9 @@
 
 #include <omp.h>
 
-#include "core/gemm.h"
 #include "core/kernels/head_rows.h"
 #include "core/kernels/vector_math.h"
+#include "core/matmul.h"
 #include "core/sequence_layout.h"
 #include "core/tensor.h"
 

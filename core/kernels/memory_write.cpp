@@ -2,6 +2,7 @@
 
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_tiles.h"
+#include "core/parallel.h"
 
 namespace palimpsest {
 
@@ -16,11 +17,22 @@ std::int64_t tile_for(const SequenceLayout& layout) {
   return std::min(tile_rows, padded(longest));
 }
 
+/// Calls function(lane, head) for each in parallel.
+template <class Function>
+void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {
+  FirstError error;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
+    error.keep([&] { function(task / heads, task % heads); });
+  }
+  error.rethrow();
+}
+
 /// values (rows, d) <- values - N / D with N = sigma(K) M into `prediction`, D into `denominator`.
 template <class A>
-void subtract_prediction(const A* sk, const A* m, const A* z, double epsilon, std::int64_t rows, std::int64_t d,
-                         A* values, A* prediction, A* denominator) {
-  matmul(matrix(sk, padded(rows), d, d), matrix(m, d, d, d), matrix(prediction, padded(rows), d, d));
+void subtract_prediction(MemoryPool& pool, const A* sk, const A* m, const A* z, double epsilon, std::int64_t rows,
+                         std::int64_t d, A* values, A* prediction, A* denominator) {
+  matmul(pool, matrix(sk, padded(rows), d, d), matrix(m, d, d, d), matrix(prediction, padded(rows), d, d));
   for (std::int64_t i = 0; i < rows; ++i) {
     denominator[i] = dot(sk + i * d, z, d) + static_cast<A>(epsilon);
     add_scaled(values + i * d, A(-1) / denominator[i], prediction + i * d, d);
@@ -72,9 +84,7 @@ void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, cons
   const std::int64_t d = key.head_size, stride = key.stride(), heads = key.heads;
   const std::int64_t tile = tile_for(layout);
   Scratch<A> scratch(pool, 3, tile, d), norms(pool, 1, 1, d);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
-    const std::int64_t lane = task / heads, head = task % heads;
+  for_each_head(layout, heads, [&](std::int64_t lane, std::int64_t head) {
     A *const sk = scratch.get(0), *const update = scratch.get(1), *const prediction = scratch.get(2);
     for (std::int64_t slot = 0; slot < layout.segments_per_lane; ++slot) {
       const Segment& segment = layout.segment(lane, slot);
@@ -91,17 +101,17 @@ void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, cons
         load(value.at(row, head), stride, rows, d, update, [](A x) { return x; });
         if (delta) {
           A denominator[tile_rows];
-          subtract_prediction(sk, m, divisor, in.rule.epsilon, rows, d, update, prediction, denominator);
+          subtract_prediction(pool, sk, m, divisor, in.rule.epsilon, rows, d, update, prediction, denominator);
         }
         weigh(layout, row, rows, d, update);
-        matmul(matrix(sk, padded(rows), d, d).transposed(), matrix(update, padded(rows), d, d), matrix(next_m, d, d, d),
-               Output::accumulate);
+        matmul(pool, matrix(sk, padded(rows), d, d).transposed(), matrix(update, padded(rows), d, d),
+               matrix(next_m, d, d, d), Output::accumulate);
         for (std::int64_t i = 0; i < rows; ++i) {
           add_scaled(next_z, write_weight<A>(layout, row + i), sk + i * d, d);
         }
       }
     }
-  }
+  });
 }
 
 namespace {
@@ -112,9 +122,10 @@ class SegmentBackward {
  public:
   using A = accumulate_t<T>;
 
-  SegmentBackward(const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients, std::int64_t tile,
-                  Scratch<A>& tiles, Scratch<A>& norms)
-      : in_(in),
+  SegmentBackward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients,
+                  std::int64_t tile, Scratch<A>& tiles, Scratch<A>& norms)
+      : pool_(pool),
+        in_(in),
         gradients_(gradients),
         d_(in.key.head_size),
         tile_(tile),
@@ -158,14 +169,15 @@ class SegmentBackward {
     A denominator[tile_rows];
     load(in_.key.at(row, head), in_.key.stride(), rows, d, sk_, sigma<A>);
     load(in_.value.at(row, head), in_.value.stride(), rows, d, update_, [](A x) { return x; });
-    if (delta_) subtract_prediction(sk_, m_, divisor_, in_.rule.epsilon, rows, d, update_, prediction_, denominator);
+    if (delta_)
+      subtract_prediction(pool_, sk_, m_, divisor_, in_.rule.epsilon, rows, d, update_, prediction_, denominator);
     weigh(in_.layout, row, rows, d, update_);
     if (delta_ || gradients_.d_value.wanted()) {
-      matmul(matrix(sk_, n, d, d), matrix(after, d, d, d), matrix(d_update_, n, d, d));
+      matmul(pool_, matrix(sk_, n, d, d), matrix(after, d, d, d), matrix(d_update_, n, d, d));
       weigh(in_.layout, row, rows, d, d_update_);
     }
     if (gradients_.d_key.wanted()) {
-      matmul(matrix(update_, n, d, d), matrix(after, d, d, d).transposed(), matrix(dsk_, n, d, d));
+      matmul(pool_, matrix(update_, n, d, d), matrix(after, d, d, d).transposed(), matrix(dsk_, n, d, d));
       for (std::int64_t i = 0; i < rows; ++i) {
         add_scaled(dsk_ + i * d, write_weight<A>(in_.layout, row + i), after + d * d, d);
       }
@@ -202,11 +214,14 @@ class SegmentBackward {
       for (std::int64_t j = 0; j < d; ++j) d_update_[i * d + j] *= -inverse;  // now dN
     }
     if (gradients_.d_key.wanted()) {
-      matmul(matrix(d_update_, n, d, d), matrix(m_, d, d, d).transposed(), matrix(dsk_, n, d, d), Output::accumulate);
+      matmul(pool_, matrix(d_update_, n, d, d), matrix(m_, d, d, d).transposed(), matrix(dsk_, n, d, d),
+             Output::accumulate);
     }
-    matmul(matrix(sk_, n, d, d).transposed(), matrix(d_update_, n, d, d), matrix(before, d, d, d), Output::accumulate);
+    matmul(pool_, matrix(sk_, n, d, d).transposed(), matrix(d_update_, n, d, d), matrix(before, d, d, d),
+           Output::accumulate);
   }
 
+  MemoryPool& pool_;
   const MemoryWriteInputs<T>& in_;
   const MemoryWriteGradients<T>& gradients_;
   std::int64_t d_, tile_;
@@ -232,10 +247,8 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
   const std::int64_t d = in.key.head_size, heads = in.key.heads, tile = tile_for(layout);
   Scratch<A> tiles(pool, 5, tile, d), norms(pool, 2, 1, d);
   Scratch<A> running(pool, 2, d + 1, d);  // a matrix with its norm below it: dM', dz' and dM, dz
-#pragma omp parallel for schedule(static)
-  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
-    const std::int64_t lane = task / heads, head = task % heads;
-    SegmentBackward<T> segments(in, gradients, tile, tiles, norms);
+  for_each_head(layout, heads, [&](std::int64_t lane, std::int64_t head) {
+    SegmentBackward<T> segments(pool, in, gradients, tile, tiles, norms);
     A *after = running.get(0), *before = running.get(1);
     std::fill(after, after + (d + 1) * d, A(0));
     if (gradients.d_after.matrix) std::copy_n(gradients.d_after.matrix_at(0, lane, head), d * d, after);
@@ -258,7 +271,7 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
     };
     if (initial.matrix) store(after, initial.matrix_at(0, lane, head), d * d);
     if (initial.norm) store(after + d * d, initial.norm_at(0, lane, head), d);
-  }
+  });
 }
 
 #define PALIMPSEST_INSTANTIATE(T)                                                                               \

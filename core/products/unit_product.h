@@ -1,8 +1,8 @@
-// Matrix products of float32 and bfloat16 by the matrix units, in blocks that stay in the caches. Each element of the
-// result is summed in one order, whatever the number of threads.
+// Matrix products of float32 and bfloat16 by the matrix units, in blocks that stay in the caches.
 #pragma once
 
-#include "core/gemm.h"
+#include "core/matrix.h"
+#include "core/storage.h"
 
 namespace palimpsest::products {
 
@@ -10,7 +10,11 @@ namespace palimpsest::products {
 /// to compute for what packing costs.
 bool units_suit(const ConstMatrix& a, const ConstMatrix& b, int threads);
 
-/// c <- a b, or c <- c + a b, as blocked_product (core/products/blocked_product.h) does it, where has_matrix_units().
-void unit_product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output, int threads);
+/// c <- a b, or c <- c + a b, as vector_product (core/products/vector_product.h) does it, where has_matrix_units().
+void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                  int threads);
+
+/// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
+std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
 }  // namespace palimpsest::products

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "core/elapsed.h"
-#include "core/gemm.h"
+#include "core/matmul.h"
 
 namespace palimpsest {
 
@@ -41,7 +41,7 @@ double measure_matmul_peak(MemoryPool& pool, DataType type) {
     fill(a, 0.37);
     fill(b, -0.61);
     const auto multiply = [&] {
-      matmul(ConstMatrix(matrix_of(a)), ConstMatrix(matrix_of(b)).transposed(), matrix_of(c));
+      matmul(pool, ConstMatrix(matrix_of(a)), ConstMatrix(matrix_of(b)).transposed(), matrix_of(c));
     };
     multiply();
     const double seconds = shortest_seconds(8, multiply);
@@ -54,7 +54,7 @@ double measure_matmul_peak(MemoryPool& pool, DataType type) {
 double measure_stream_bandwidth(MemoryPool& pool) {
   const Tensor data = Tensor::zeros(pool, Shape{std::int64_t{64} << 20}, DataType::float32);
   const float* const values = data.data<float>();
-  // Four streams a thread, as products of one row read their weights (core/matrix_vector.cpp).
+  // Four streams a thread, as products of one row read their weights (core/products/row.cpp).
   constexpr std::int64_t block = 4096, streams = 4, width = 16;
   const std::int64_t quarter = data.elements() / streams, blocks = quarter / block;
   float total = 0;

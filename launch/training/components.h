@@ -123,7 +123,7 @@ class TokenizerComponent final : public Stateful {
 struct Origin {
   int ranks = 1;
   int threads = 1;              // per rank
-  std::string instruction_set;  // as core/gemm.h names it
+  std::string instruction_set;  // as core/matmul.h names it
 
   bool operator==(const Origin&) const = default;
   /// "2 ranks with 8 threads each on avx2".

@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/gemm.h"
+#include "core/matmul.h"
 #include "core/sequence_share.h"
 #include "launch/ranks/sequence_groups.h"
 

@@ -6,7 +6,7 @@
 
 #include "configs/yaml.h"
 #include "core/error.h"
-#include "core/gemm.h"
+#include "core/matmul.h"
 #include "launch/inference/evaluator.h"
 #include "launch/inference/score_report.h"
 #include "launch/output/exit_codes.h"

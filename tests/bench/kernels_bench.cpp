@@ -6,12 +6,12 @@
 #include <memory>
 #include <vector>
 
-#include "core/gemm.h"
 #include "core/kernels/gate.h"
 #include "core/kernels/local_attention.h"
 #include "core/kernels/memory.h"
 #include "core/kernels/norm.h"
 #include "core/kernels/swiglu.h"
+#include "core/matmul.h"
 #include "core/random.h"
 
 namespace palimpsest {
@@ -53,7 +53,7 @@ void matmul_forward(benchmark::State& state) {
   const DataType type = type_of(state);
   const Tensor x = random_tensor(pool, {tokens, hidden}, type), weight = random_tensor(pool, {ffn, hidden}, type);
   Tensor y(pool, {tokens, ffn}, type);
-  for (auto _ : state) matmul(matrix_of(x), matrix_of(weight).transposed(), matrix_of(y));
+  for (auto _ : state) matmul(pool, matrix_of(x), matrix_of(weight).transposed(), matrix_of(y));
   report_flops(state, 2.0 * tokens * hidden * ffn);
 }
 
@@ -62,7 +62,7 @@ void matmul_weight_gradient(benchmark::State& state) {
   const DataType type = type_of(state);
   const Tensor x = random_tensor(pool, {tokens, hidden}, type), dy = random_tensor(pool, {tokens, ffn}, type);
   Tensor gradient(pool, {ffn, hidden}, accumulate_type(type));
-  for (auto _ : state) matmul(matrix_of(dy).transposed(), matrix_of(x), matrix_of(gradient));
+  for (auto _ : state) matmul(pool, matrix_of(dy).transposed(), matrix_of(x), matrix_of(gradient));
   report_flops(state, 2.0 * tokens * hidden * ffn);
 }
 
@@ -76,7 +76,8 @@ void matmul_of_one_row(benchmark::State& state) {
   Tensor y(pool, {1, outputs}, type);
   for (auto _ : state) {
     for (std::int64_t layer = 0; layer < layers; ++layer) {
-      matmul(matrix_of(x), matrix_of(weights.rows(layer * outputs, (layer + 1) * outputs)).transposed(), matrix_of(y));
+      matmul(pool, matrix_of(x), matrix_of(weights.rows(layer * outputs, (layer + 1) * outputs)).transposed(),
+             matrix_of(y));
     }
   }
   report_bytes(state, static_cast<double>(weights.bytes()));

@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 #include <mpi.h>
 
-#include "core/gemm.h"
+#include "core/matmul.h"
 
 namespace palimpsest {
 namespace {
@@ -25,6 +25,7 @@ struct States {
   const char* name;
   bool delta;
   std::int64_t heads, size;
+  MemoryPool* pool;
 
   std::size_t matrix() const { return static_cast<std::size_t>(size * size); }
   std::size_t matrices() const { return static_cast<std::size_t>(heads) * matrix(); }
@@ -42,7 +43,7 @@ void apply(const States& states, const float* map, std::vector<float>& memory) {
   }
   std::vector<float> after(map + states.matrices(), map + 2 * states.matrices());
   for (std::size_t at = 0; at < memory.size(); at += states.matrix()) {
-    matmul(matrix(map + at, states.size, states.size, states.size),
+    matmul(*states.pool, matrix(map + at, states.size, states.size, states.size),
            matrix(std::as_const(memory).data() + at, states.size, states.size, states.size),
            matrix(after.data() + at, states.size, states.size, states.size), Output::accumulate);
   }
@@ -62,8 +63,8 @@ void compose(void* earlier, void* later, int* /*length*/, MPI_Datatype* /*type*/
   for (std::size_t at = 0; at < states.matrices(); at += states.matrix()) {
     const auto square = [&](float* data) { return matrix(data, states.size, states.size, states.size); };
     const std::size_t b = states.matrices() + at;
-    matmul(square(second + at), square(first + b), square(second + b), Output::accumulate);
-    matmul(square(second + at), square(first + at), square(product.data()));
+    matmul(*states.pool, square(second + at), square(first + b), square(second + b), Output::accumulate);
+    matmul(*states.pool, square(second + at), square(first + at), square(product.data()));
     std::ranges::copy(product, second + at);
   }
 }
@@ -147,8 +148,10 @@ int main(int argument_count, char** arguments) {
   if (rank == 0)
     fmt::print("| ranks | states | a rank's | scan, µs | all-gather, µs | ring, µs |\n|---|---|---|---|---|---|\n");
   bool agree = true;
-  for (const States& states : {States{"small, linear", false, 8, 64}, States{"small, delta", true, 8, 64},
-                               States{"paper, linear", false, 8, 128}, States{"paper, delta", true, 8, 128}}) {
+  MemoryPool pool;
+  for (const States& states :
+       {States{"small, linear", false, 8, 64, &pool}, States{"small, delta", true, 8, 64, &pool},
+        States{"paper, linear", false, 8, 128, &pool}, States{"paper, delta", true, 8, 128, &pool}}) {
     agree = palimpsest::compare(states) && agree;
   }
   if (!agree) fmt::print(stderr, "rank {}: the three ways do not agree\n", rank);

@@ -1,18 +1,18 @@
-// Products of our own: by vectors (blocked_product) and, where the machine has them, by matrix units (unit_product).
+// Products of our own: by vectors (vector_product) and, where the machine has them, by matrix units (unit_product).
 #include <cmath>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "core/products/blocked_product.h"
 #include "core/products/matrix_units.h"
 #include "core/products/unit_product.h"
+#include "core/products/vector_product.h"
 #include "tests/tensors.h"
 
 namespace palimpsest::products {
 namespace {
 
-using Product = void(const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int);
+using Kernel = void(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int);
 
 struct Case {
   std::int64_t rows, inner, columns;
@@ -23,7 +23,7 @@ struct Outcome {
   std::vector<double> actual, expected;
 };
 
-Outcome product_of(Product* product, DataType type, DataType result_type, const Case& size, bool transpose_a,
+Outcome product_of(Kernel* product, DataType type, DataType result_type, const Case& size, bool transpose_a,
                    bool transpose_b, std::int64_t gap, Output output, int threads) {
   MemoryPool pool;
   const auto operand = [&](std::int64_t rows, std::int64_t columns, bool transposed, std::uint64_t seed) {
@@ -51,7 +51,7 @@ Outcome product_of(Product* product, DataType type, DataType result_type, const 
       }
     }
   }
-  product(left, right, {c.raw().data(), result_type, size.rows, size.columns, c.shape()[1]}, output, threads);
+  product(pool, left, right, {c.raw().data(), result_type, size.rows, size.columns, c.shape()[1]}, output, threads);
   outcome.actual = c.to_doubles();
   return outcome;
 }
@@ -60,7 +60,7 @@ constexpr std::pair<DataType, DataType> types[] = {{DataType::float32, DataType:
                                                    {DataType::bfloat16, DataType::bfloat16},
                                                    {DataType::bfloat16, DataType::float32}};
 
-void check(Product* product, const Case& size, std::int64_t gap, int threads) {
+void check(Kernel* product, const Case& size, std::int64_t gap, int threads) {
   for (const auto& [type, result_type] : types) {
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
@@ -80,7 +80,7 @@ void check(Product* product, const Case& size, std::int64_t gap, int threads) {
 
 struct Named {
   const char* name;
-  Product* product;
+  Kernel* product;
 };
 
 class OwnProduct : public ::testing::TestWithParam<Named> {
@@ -88,11 +88,11 @@ class OwnProduct : public ::testing::TestWithParam<Named> {
   void SetUp() override {
     if (product == unit_product && !has_matrix_units()) GTEST_SKIP() << "no matrix units here";
   }
-  Product* const product = GetParam().product;
+  Kernel* const product = GetParam().product;
 };
 
 INSTANTIATE_TEST_SUITE_P(Kinds, OwnProduct,
-                         ::testing::Values(Named{"Blocked", blocked_product}, Named{"Units", unit_product}),
+                         ::testing::Values(Named{"Vectors", vector_product}, Named{"Units", unit_product}),
                          [](const auto& info) { return info.param.name; });
 
 TEST_P(OwnProduct, AgreesWithFloat64OverOddShapes) {
@@ -143,7 +143,7 @@ TEST_P(OwnProduct, SpreadsNoNumbersThatAreNotFinite) {
     const ConstMatrix left{a.raw().data(), type, 3, 3, 4, 1}, right{b.raw().data(), type, 3, 3, 4, 1};
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
-        product(transpose_a ? left.transposed() : left, transpose_b ? right.transposed() : right,
+        product(pool, transpose_a ? left.transposed() : left, transpose_b ? right.transposed() : right,
                 {c.raw().data(), DataType::float32, 3, 3, 4}, Output::overwrite, 1);
         for (int i = 0; i < 3; ++i) {
           for (int j = 0; j < 3; ++j) EXPECT_EQ(c.data<float>()[i * 4 + j], 3.0f);
@@ -155,7 +155,7 @@ TEST_P(OwnProduct, SpreadsNoNumbersThatAreNotFinite) {
 
 TEST(UnitProduct, Float32IsAsExactAsByVectors) {
   if (!has_matrix_units()) GTEST_SKIP() << "no matrix units here";
-  const auto error = [](Product* product, const Case& size) {
+  const auto error = [](Kernel* product, const Case& size) {
     const Outcome outcome =
         product_of(product, DataType::float32, DataType::float32, size, false, true, 0, Output::overwrite, 1);
     double squares = 0;
@@ -165,7 +165,7 @@ TEST(UnitProduct, Float32IsAsExactAsByVectors) {
     return std::sqrt(squares / static_cast<double>(outcome.actual.size()));
   };
   for (const Case& size : {Case{64, 64, 64}, Case{64, 512, 64}, Case{64, 4096, 64}}) {
-    EXPECT_LT(error(unit_product, size), 1.5 * error(blocked_product, size)) << size.inner;
+    EXPECT_LT(error(unit_product, size), 1.5 * error(vector_product, size)) << size.inner;
   }
 }
 
@@ -179,7 +179,7 @@ TEST(UnitProduct, Float32KeepsNumbersThatAreTooLargeForBfloat16NotFinite) {
     const ConstMatrix left{a.raw().data(), DataType::float32, 32, 32, 32, 1};
     Tensor b(pool, {32, 32}, DataType::float32);
     fill(b, 1.0);
-    unit_product(left, {b.raw().data(), DataType::float32, 32, 32, 32, 1}, matrix_of(c), Output::overwrite, 1);
+    unit_product(pool, left, {b.raw().data(), DataType::float32, 32, 32, 32, 1}, matrix_of(c), Output::overwrite, 1);
     EXPECT_FALSE(std::isfinite(c.data<float>()[0])) << value;
     EXPECT_EQ(c.data<float>()[32], 0.0f);
   }

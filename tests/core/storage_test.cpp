@@ -101,6 +101,36 @@ TEST(MemoryPool, RefusesWhatTheMachineDoesNotHave) {
   EXPECT_EQ(pool.statistics().bytes_in_use, 0u);
 }
 
+TEST(MemoryPool, KeepsScratchMemoryBetweenCalls) {
+  MemoryPool pool;
+  const std::byte* first = pool.scratch(100000, 0).data();
+  const std::size_t kept = pool.statistics().scratch_bytes;
+  EXPECT_GE(kept, 100000u);
+  EXPECT_EQ(pool.statistics().bytes_in_use, kept);
+  EXPECT_EQ(pool.scratch(90000, 0).data(), first);
+  EXPECT_EQ(pool.statistics().scratch_bytes, kept);
+}
+
+TEST(MemoryPool, GivesScratchMemoryToOneAtATime) {
+  MemoryPool pool;
+  const auto outer = pool.scratch(64, 3), inner = pool.scratch(64, 3), other = pool.scratch(64, 4);
+  EXPECT_NE(outer.data(), inner.data());
+  EXPECT_NE(outer.data(), other.data());
+  EXPECT_NE(inner.data(), other.data());
+  auto moved = pool.scratch(64, 5);
+  const auto owner = std::move(moved);
+  EXPECT_NE(pool.scratch(64, 5).data(), owner.data());
+}
+
+TEST(MemoryPool, ScratchMemoryThatWasRefusedIsNotThere) {
+  MemoryPool pool;
+  std::memset(pool.scratch(1000, 0).data(), 1, 1000);
+  EXPECT_THROW(pool.scratch(std::int64_t{1} << 60, 0), std::bad_alloc);
+  const auto after = pool.scratch(5000, 0);
+  ASSERT_NE(after.data(), nullptr);
+  std::memset(after.data(), 1, 5000);
+}
+
 TEST(MemoryPool, ServesSeveralThreads) {
   MemoryPool pool;
   std::vector<std::thread> threads;

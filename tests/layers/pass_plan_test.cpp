@@ -7,9 +7,11 @@
 
 #include <omp.h>
 
+#include "core/matmul.h"
 #include "core/random.h"
 #include "layers/language_model.h"
 #include "layers/model_flops.h"
+#include "layers/product_scratch.h"
 
 namespace palimpsest {
 namespace {
@@ -69,6 +71,22 @@ std::vector<EstimatedPass> estimated_passes() {
 
 /// The estimate is what the pool really hands out over and above the gradients, within a tenth and the threads' scratch
 /// memory, for every shape, precision and way.
+TEST(PassPlan, CountsTheScratchMemoryOfProducts) {
+  const ModelConfig config = config_of(64, 1, 64);
+  for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+    MemoryPool parameters, pool;
+    const std::int64_t rows = 300;
+    const Tensor x = Tensor::zeros(parameters, {rows, config.hidden_size}, type);
+    const Tensor w = Tensor::zeros(parameters, {config.ffn_size, config.hidden_size}, type);
+    Tensor y(parameters, {rows, config.ffn_size}, type);
+    matmul(pool, matrix_of(x), matrix_of(w).transposed(), matrix_of(y));
+    const auto taken = static_cast<std::int64_t>(pool.statistics().scratch_bytes);
+    EXPECT_GE(product_scratch_bytes(config, rows, type) + 4096, taken);
+    EXPECT_GE(pass_bytes(config, 1, rows, type, Schedule::parallel, Recompute::none),
+              product_scratch_bytes(config, rows, type));
+  }
+}
+
 TEST(PassPlan, EstimatesWhatAPassUses) {
   const double scratch = 0.3e6 * omp_get_max_threads();
   for (const auto& [name, config, lanes, tokens] : estimated_passes()) {

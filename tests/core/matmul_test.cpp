@@ -1,5 +1,6 @@
-#include "core/gemm.h"
+#include "core/matmul.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/products/onednn.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -64,7 +66,7 @@ void check_case(DataType type, DataType result_type, const Case& size, bool tran
   const ConstMatrix left = transpose_a ? a.view().transposed() : ConstMatrix(a.view());
   const ConstMatrix right = transpose_b ? b.view().transposed() : ConstMatrix(b.view());
   const auto expected = reference(left, a.values(), right, b.values(), c.view(), c.values(), output);
-  matmul(left, right, c.view(), output);
+  matmul(pool, left, right, c.view(), output);
   testing::expect_close(c.values(), expected, testing::tolerance_of(result_type));
 }
 
@@ -104,11 +106,11 @@ TEST(Matmul, RepeatsTheSameBits) {
   MemoryPool pool;
   for (const DataType type : testing::all_types) {
     Operand a(pool, type, 96, 200, 0, 1), b(pool, type, 200, 130, 0, 2), c(pool, type, 96, 130, 0, 3);
-    matmul(a.view(), b.view(), c.view());
+    matmul(pool, a.view(), b.view(), c.view());
     const auto first = c.values();
     for (int i = 0; i < 3; ++i) {
       fill(c.storage, 0.0);
-      matmul(a.view(), b.view(), c.view());
+      matmul(pool, a.view(), b.view(), c.view());
       EXPECT_EQ(c.values(), first);
     }
   }
@@ -123,7 +125,7 @@ TEST(Matmul, WorksInsideParallelRegions) {
     for (int i = 0; i < products; ++i) results.emplace_back(pool, type, 32, 40, 0, 4);
 #pragma omp parallel for schedule(static) num_threads(3)
     for (int i = 0; i < products; ++i) {
-      matmul(a.view(), b.view(), results[static_cast<std::size_t>(i)].view());
+      matmul(pool, a.view(), b.view(), results[static_cast<std::size_t>(i)].view());
     }
     const auto expected = reference(a.view(), a.values(), b.view(), b.values(), results[0].view(), results[0].values(),
                                     Output::overwrite);
@@ -140,21 +142,39 @@ TEST(Matmul, FollowsTheThreadCount) {
   }
 }
 
+TEST(Matmul, SaysWhatScratchMemoryItTakes) {
+  for (const auto& [type, result_type] : {std::pair{DataType::float32, DataType::float32},
+                                          {DataType::bfloat16, DataType::bfloat16},
+                                          {DataType::bfloat16, DataType::float32}}) {
+    for (const Case& size : {Case{7, 5, 3}, Case{1, 33, 17}, Case{300, 1300, 129}, Case{1100, 64, 96}}) {
+      MemoryPool pool;
+      Operand a(pool, type, size.rows, size.inner, 0, 1), b(pool, type, size.columns, size.inner, 0, 2);
+      Operand c(pool, result_type, size.rows, size.columns, 0, 3);
+      const std::size_t before = pool.statistics().bytes_in_use;
+      matmul(pool, a.view(), b.view().transposed(), c.view());
+      const auto taken = static_cast<std::int64_t>(pool.statistics().peak_bytes_in_use - before);
+      const std::int64_t said = matmul_scratch_bytes(a.view(), b.view().transposed(), c.view());
+      EXPECT_GE(taken, said);
+      EXPECT_LE(taken, said + 4096 + 3 * 64) << size.rows;  // rounded up
+    }
+  }
+}
+
 TEST(Matmul, NamesWhatDoesNotFit) {
   MemoryPool pool;
   Operand a(pool, DataType::float32, 2, 3, 0, 1), b(pool, DataType::float32, 4, 5, 0, 2),
       c(pool, DataType::float32, 2, 5, 0, 3);
   try {
-    matmul(a.view(), b.view(), c.view());
+    matmul(pool, a.view(), b.view(), c.view());
     FAIL() << "no error";
   } catch (const ShapeError& error) {
     EXPECT_NE(std::string(error.what()).find("float32 (2 x 3) times float32 (4 x 5)"), std::string::npos)
         << error.what();
   }
   Operand wide(pool, DataType::float64, 3, 5, 0, 4);
-  EXPECT_THROW(matmul(a.view(), wide.view(), c.view()), ShapeError);
+  EXPECT_THROW(matmul(pool, a.view(), wide.view(), c.view()), ShapeError);
   Operand narrow(pool, DataType::bfloat16, 2, 5, 0, 4), right(pool, DataType::float32, 3, 5, 0, 5);
-  EXPECT_THROW(matmul(a.view(), right.view(), narrow.view()), ShapeError);
+  EXPECT_THROW(matmul(pool, a.view(), right.view(), narrow.view()), ShapeError);
 }
 
 TEST(Matmul, SeesATensorAsAMatrix) {
@@ -165,6 +185,27 @@ TEST(Matmul, SeesATensorAsAMatrix) {
   EXPECT_EQ(m.columns, 4);
   EXPECT_EQ(m.row_stride, 4);
   EXPECT_EQ(m.data, tensor.raw().data());
+}
+
+TEST(NativeBfloat16, WasCheckedWithEveryProductThatTrainingMayUse) {
+  const auto checked = bfloat16_kinds();
+  for (const int threads : {1, 2, 3, 8}) {
+    for (const Case& size :
+         {Case{1, 64, 64}, Case{16, 64, 64}, Case{64, 64, 64}, Case{192, 512, 8}, Case{512, 512, 512}}) {
+      for (const bool transpose_b : {false, true}) {
+        const ConstMatrix a{nullptr, DataType::bfloat16, size.rows, size.inner, size.inner, 1};
+        const ConstMatrix b{nullptr,
+                            DataType::bfloat16,
+                            size.inner,
+                            size.columns,
+                            transpose_b ? 1 : size.columns,
+                            transpose_b ? size.inner : 1};
+        EXPECT_TRUE(std::ranges::count(checked, product_kind(a, b, threads))) << size.rows << " rows " << threads;
+      }
+    }
+    const testing::ThreadCount scope(threads);
+    EXPECT_EQ(has_native_bfloat16(), products::onednn_has_bfloat16());
+  }
 }
 
 TEST(InstructionSet, NamesThoseOfTheMachineAndOfTheBuild) {

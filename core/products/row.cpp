@@ -1,12 +1,10 @@
-#include "core/matrix_vector.h"
+#include "core/products/row.h"
 
 #include <algorithm>
 
 #include <omp.h>
 
-#include "core/data_type.h"
-
-namespace palimpsest {
+namespace palimpsest::products {
 
 namespace {
 
@@ -45,8 +43,8 @@ void rows_times_vector(const T* x, const T* const (&rows)[streams], std::int64_t
   }
 }
 
-}  // namespace
-
+/// y[n] <- sum over k of x[k] w[n stride + k], plus y[n] before if `accumulate`. x: (inner), w: (outputs, inner) with
+/// rows `stride` elements apart, y: (outputs).
 template <class T, class Y>
 void row_times_transposed(const T* x, const T* w, std::int64_t stride, std::int64_t inner, std::int64_t outputs, Y* y,
                           bool accumulate) {
@@ -64,10 +62,24 @@ void row_times_transposed(const T* x, const T* w, std::int64_t stride, std::int6
   }
 }
 
-template void row_times_transposed(const float*, const float*, std::int64_t, std::int64_t, std::int64_t, float*, bool);
-template void row_times_transposed(const bfloat16*, const bfloat16*, std::int64_t, std::int64_t, std::int64_t,
-                                   bfloat16*, bool);
-template void row_times_transposed(const bfloat16*, const bfloat16*, std::int64_t, std::int64_t, std::int64_t, float*,
-                                   bool);
+}  // namespace
 
-}  // namespace palimpsest
+bool row_suits(const ConstMatrix& a, const ConstMatrix& b) {
+  return a.rows == 1 && a.column_stride == 1 && b.row_stride == 1;
+}
+
+void row_product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output) {
+  const auto run = [&]<class T, class Y>() {
+    row_times_transposed(static_cast<const T*>(a.data), static_cast<const T*>(b.data), b.column_stride, b.rows,
+                         b.columns, static_cast<Y*>(c.data), output == Output::accumulate);
+  };
+  if (a.type == DataType::float32) {
+    run.operator()<float, float>();
+  } else if (c.type == DataType::bfloat16) {
+    run.operator()<bfloat16, bfloat16>();
+  } else {
+    run.operator()<bfloat16, float>();
+  }
+}
+
+}  // namespace palimpsest::products

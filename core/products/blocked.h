@@ -1,0 +1,128 @@
+// The loop nest of our own matrix products, around the micro-kernel of a policy. From outside in:
+//   columns of c, as many as keep the packed right operand small: all of it is packed, by all threads
+//     rows of c, a thread's share of them in blocks
+//       chunks of the inner dimension: the kernel multiplies the block's rows with the chunk's panels
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include <omp.h>
+
+#include "core/matrix.h"
+#include "core/products/chunks.h"
+#include "core/storage.h"
+
+namespace palimpsest::products {
+
+/// The rows and columns of c that a thread works on at a time.
+struct Block {
+  std::int64_t row, rows;
+  std::int64_t column, columns, panels;
+};
+
+/// A chunk of the inner dimension and where its packed panels stand; null where the kernel takes them where they lie.
+template <class Packed>
+struct PackedChunk {
+  std::int64_t begin, extent;
+  bool first, last;
+  const Packed* panels;
+  std::int64_t panel_size;  // elements from panel to panel
+};
+
+/// How a product is cut and what memory that takes.
+///
+/// A Kernel, of a, b, c and output, has
+///   Packed                                    the elements of packed operands
+///   block_rows, share_rows, panel_columns     rows of a block, what a thread's share is a multiple of, of a panel
+///   most_chunk, inner_step                    of the inner dimension: a chunk's extent, and what it is a multiple of
+///   least_panels, most_panels, most_packed    panels of the right operand packed at a time, and their bytes
+///   panel_size(length), left_size(length)     elements of a packed panel, and of a block's packed rows, of a chunk
+///   sums_size(chunks, panels)                 floats that a thread needs between chunks
+///   takes_right_in_place(), pack_panel(chunk's begin and extent, column, columns, target)
+///   Registers                                 what a thread sets up for the time of the product
+///   multiply(block, chunk, packed left, sums), finish(block, sums)
+template <class Kernel>
+struct Blocking {
+  Chunks chunks;
+  std::int64_t panel_size, panels, panels_at_once;
+  std::int64_t right_bytes, left_bytes, sums_bytes;  // of all threads; of each; of each
+
+  Blocking(const Kernel& kernel, const ConstMatrix& b)
+      : chunks(b.rows, Kernel::most_chunk, Kernel::inner_step),
+        panel_size(Kernel::panel_size(chunks.length)),
+        panels((b.columns + Kernel::panel_columns - 1) / Kernel::panel_columns) {
+    using Packed = typename Kernel::Packed;
+    const std::int64_t bytes = chunks.count * panel_size * static_cast<std::int64_t>(sizeof(Packed));
+    panels_at_once =
+        std::min(panels, std::clamp(Kernel::most_packed / bytes, Kernel::least_panels, Kernel::most_panels));
+    right_bytes = kernel.takes_right_in_place() ? 0 : round_up(bytes * panels_at_once, line);
+    left_bytes = round_up(Kernel::left_size(chunks.length) * static_cast<std::int64_t>(sizeof(Packed)), line);
+    sums_bytes = round_up(kernel.sums_size(chunks, panels_at_once) * static_cast<std::int64_t>(sizeof(float)), line);
+  }
+
+  std::int64_t bytes(int threads) const { return right_bytes + threads * (left_bytes + sums_bytes); }
+
+  static constexpr std::int64_t line = 64;  // of a cache
+};
+
+/// c <- a b, or c <- c + a b, on `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
+/// of c is summed in one order, whatever their number. All memory is taken before the threads start.
+template <class Kernel>
+void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                     int threads) {
+  using Packed = typename Kernel::Packed;
+  const Kernel kernel(a, b, c, output);
+  const Blocking<Kernel> blocking(kernel, b);
+  const MemoryPool::Scratch scratch = pool.scratch(blocking.bytes(threads), omp_get_thread_num());
+  const bool in_place = kernel.takes_right_in_place();
+  auto* const packed = reinterpret_cast<Packed*>(scratch.data());
+  const Chunks& chunks = blocking.chunks;
+  const std::int64_t panel_size = blocking.panel_size, most_columns = blocking.panels_at_once * Kernel::panel_columns;
+  const std::int64_t share = round_up((a.rows + threads - 1) / threads, Kernel::share_rows);
+
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    [[maybe_unused]] const typename Kernel::Registers registers;
+    std::byte* const own =
+        scratch.data() + blocking.right_bytes + omp_get_thread_num() * (blocking.left_bytes + blocking.sums_bytes);
+    auto* const left = reinterpret_cast<Packed*>(own);
+    auto* const sums = reinterpret_cast<float*>(own + blocking.left_bytes);
+    for (std::int64_t column = 0; column < b.columns; column += most_columns) {
+      const std::int64_t columns = std::min(most_columns, b.columns - column);
+      const std::int64_t panels = (columns + Kernel::panel_columns - 1) / Kernel::panel_columns;
+      if (!in_place) {
+#pragma omp for schedule(static)
+        for (std::int64_t piece = 0; piece < panels * chunks.count; ++piece) {
+          const std::int64_t chunk = piece / panels, first = piece % panels * Kernel::panel_columns;
+          kernel.pack_panel(chunks.begin(chunk), chunks.extent(chunk), column + first,
+                            std::min(Kernel::panel_columns, columns - first), packed + piece * panel_size);
+        }
+      }
+#pragma omp for schedule(static)
+      for (int thread = 0; thread < threads; ++thread) {
+        const std::int64_t end = std::min((thread + 1) * share, a.rows);
+        for (std::int64_t row = thread * share; row < end; row += Kernel::block_rows) {
+          const Block block{row, std::min(Kernel::block_rows, end - row), column, columns, panels};
+          for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+            const Packed* const right = in_place ? nullptr : packed + chunk * panels * panel_size;
+            kernel.multiply(block,
+                            PackedChunk<Packed>{chunks.begin(chunk), chunks.extent(chunk), chunk == 0,
+                                                chunk + 1 == chunks.count, right, panel_size},
+                            left, sums);
+          }
+          kernel.finish(block, sums);
+        }
+      }
+    }
+  }
+}
+
+/// Bytes of scratch memory that blocked_product takes on `threads` threads; nobody looks at the operands' data.
+template <class Kernel>
+std::int64_t blocked_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  return Blocking<Kernel>(Kernel(a, b, c, Output::overwrite), b).bytes(threads);
+}
+
+}  // namespace palimpsest::products

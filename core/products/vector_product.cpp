@@ -1,0 +1,283 @@
+// The vectors' kernel of the loop nest in core/products/blocked.h. A block's rows of a chunk are for the second-level
+// cache, and so are groups of panels of the right operand; rows of a micro-kernel for the first-level cache, against
+// each panel of the group.
+#include "core/products/vector_product.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+#include <limits>
+
+#include "core/products/blocked.h"
+#include "core/products/micro_kernel.h"
+#include "core/products/packing.h"
+
+namespace palimpsest::products {
+
+namespace {
+
+constexpr std::int64_t panels_in_group = 6;     // times a chunk: 384 KB
+constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
+constexpr std::int64_t rows_per_thread = 24;    // fewer are left to oneDNN
+
+template <class T>
+struct Left {
+  const T* data;
+  std::int64_t stride;
+  LeftLayout layout;
+
+  /// From a row on.
+  const T* at(std::int64_t row) const {
+    return layout == LeftLayout::rows ? data + row * stride : data + row * group<T>;
+  }
+};
+
+template <class T>
+struct Right {
+  const T* data;
+  std::int64_t stride;  // from unit to unit
+  std::int64_t panel;   // from panel to panel
+};
+
+/// What becomes of a tile of sums: target <- addend + sums. Either is float or bfloat16.
+struct Destination {
+  void* target;
+  const void* addend;  // null for none
+  bool narrow_target, narrow_addend;
+  std::int64_t target_stride, addend_stride;
+
+  Destination at(std::int64_t row, std::int64_t column) const {
+    Destination part = *this;
+    part.target = static_cast<std::byte*>(target) + (row * target_stride + column) * (narrow_target ? 2 : 4);
+    if (addend) {
+      part.addend = static_cast<const std::byte*>(addend) + (row * addend_stride + column) * (narrow_addend ? 2 : 4);
+    }
+    return part;
+  }
+};
+
+template <int rows, int vectors>
+[[gnu::always_inline]] inline void finish(Vector<float> (&sums)[rows][vectors], const Destination& to,
+                                          std::int64_t columns) {
+  constexpr std::int64_t width = vectors * lanes<float>;
+  const auto each = [&](auto function) {
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) function(i, j * lanes<float>, sums[i][j]);
+    }
+  };
+  if (columns >= width) {
+    if (to.addend && to.narrow_addend) {
+      const auto* from = static_cast<const bfloat16*>(to.addend);
+      each([&](int i, std::int64_t j, Vector<float>& sum) { sum += load_sums(from + i * to.addend_stride + j); });
+    } else if (to.addend) {
+      const auto* from = static_cast<const float*>(to.addend);
+      each([&](int i, std::int64_t j, Vector<float>& sum) { sum += load_sums(from + i * to.addend_stride + j); });
+    }
+    if (to.narrow_target) {
+      auto* target = static_cast<bfloat16*>(to.target);
+      each(
+          [&](int i, std::int64_t j, const Vector<float>& sum) { store_sums(target + i * to.target_stride + j, sum); });
+    } else {
+      auto* target = static_cast<float*>(to.target);
+      each(
+          [&](int i, std::int64_t j, const Vector<float>& sum) { store_sums(target + i * to.target_stride + j, sum); });
+    }
+    return;
+  }
+  float all[rows][width];
+  each([&](int i, std::int64_t j, const Vector<float>& sum) { store(&all[i][j], sum); });
+  for (int i = 0; i < rows; ++i) {
+    for (std::int64_t j = 0; j < columns; ++j) {
+      float sum = all[i][j];
+      if (to.addend) {
+        const std::int64_t index = i * to.addend_stride + j;
+        sum += to.narrow_addend ? static_cast<float>(static_cast<const bfloat16*>(to.addend)[index])
+                                : static_cast<const float*>(to.addend)[index];
+      }
+      const std::int64_t index = i * to.target_stride + j;
+      if (to.narrow_target) {
+        static_cast<bfloat16*>(to.target)[index] = sum;
+      } else {
+        static_cast<float*>(to.target)[index] = sum;
+      }
+    }
+  }
+}
+
+template <class T, LeftLayout layout, int rows, int vectors>
+[[gnu::noinline]] void multiply_tile(const T* left, std::int64_t left_stride, const T* right, std::int64_t right_stride,
+                                     std::int64_t units, const Destination& to, std::int64_t columns) {
+  Vector<float> sums[rows][vectors];
+  multiply<T, layout>(left, left_stride, right, right_stride, units, sums);
+  finish(sums, to, columns);
+}
+
+/// A panel of rows of the left operand against panels of the right one, `columns` columns in all.
+template <class T, LeftLayout layout, int rows>
+void multiply_panels(const T* left, std::int64_t left_stride, const Right<T>& right, std::int64_t units,
+                     const Destination& to, std::int64_t columns) {
+  for (std::int64_t j = 0, panel = 0; j < columns; j += tile_columns<T>, ++panel) {
+    const T* const b = right.data + panel * right.panel;
+    const std::int64_t rest = columns - j;
+    if (rest <= lanes<T>) {
+      multiply_tile<T, layout, rows, 1>(left, left_stride, b, right.stride, units, to.at(0, j), rest);
+    } else {
+      multiply_tile<T, layout, rows, tile_vectors>(left, left_stride, b, right.stride, units, to.at(0, j), rest);
+    }
+  }
+}
+
+template <class T, LeftLayout layout>
+void multiply_rows(const Left<T>& left, std::int64_t rows, const Right<T>& right, std::int64_t units,
+                   const Destination& to, std::int64_t columns) {
+  std::int64_t i = 0;
+  const auto take = [&]<int count>() {
+    for (; i + count <= rows; i += count) {
+      multiply_panels<T, layout, count>(left.at(i), left.stride, right, units, to.at(i, 0), columns);
+    }
+  };
+  take.template operator()<tile_rows>();
+  if constexpr (tile_rows > 8) take.template operator()<8>();
+  take.template operator()<4>();
+  take.template operator()<1>();
+}
+
+template <class T>
+class VectorKernel {
+ public:
+  using Packed = T;
+  struct Registers {
+    Registers() {}  // nothing to set up
+  };
+  static constexpr std::int64_t size = static_cast<std::int64_t>(sizeof(T));
+  static constexpr std::int64_t block_rows = 96, share_rows = 4, panel_columns = tile_columns<T>;
+  static constexpr std::int64_t most_chunk = 2048 / size, inner_step = 16;
+  static constexpr std::int64_t least_panels = panels_in_group, most_panels = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t most_packed = 16L << 20;  // bytes
+
+  VectorKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output)
+      : a_(a), b_(b), c_(c), accumulates_(output == Output::accumulate), narrow_(c.type == DataType::bfloat16) {}
+
+  static std::int64_t panel_size(std::int64_t length) { return round_up(length, group<T>) * panel_columns; }
+  static std::int64_t left_size(std::int64_t length) { return block_rows * (length + 64); }
+  /// Sums of several chunks are kept in float32 until the last one.
+  std::int64_t sums_size(const Chunks& chunks, std::int64_t panels) const {
+    return narrow_ && chunks.count > 1 ? block_rows * panels * panel_columns : 0;
+  }
+
+  bool takes_right_in_place() const {
+    return group<T> == 1 && b_.column_stride == 1 && b_.columns % lanes<T> == 0 &&
+           b_.row_stride * size <= in_place_stride && a_.rows <= 512;
+  }
+
+  void pack_panel(std::int64_t begin, std::int64_t inner, std::int64_t column, std::int64_t columns, T* packed) const {
+    const auto* const source = static_cast<const T*>(b_.data);
+    if (b_.column_stride == 1) {
+      pack_rows(source + begin * b_.row_stride + column, b_.row_stride, inner, columns, panel_columns, packed,
+                panel_columns * group<T>);
+    } else {
+      pack_transposed(source + column * b_.column_stride + begin, b_.column_stride, inner, columns, panel_columns,
+                      packed, panel_columns * group<T>);
+    }
+  }
+
+  void multiply(const Block& block, const PackedChunk<T>& chunk, T* packed_left, float* sums) const {
+    const Left<T> left = pack_left(block, chunk.begin, chunk.extent, packed_left);
+    const Destination to = destination(block, chunk, sums);
+    const std::int64_t units = (chunk.extent + group<T> - 1) / group<T>;
+    for (std::int64_t panel = 0; panel < block.panels; panel += panels_in_group) {
+      const std::int64_t column = panel * panel_columns;
+      Right<T> right{chunk.panels + panel * chunk.panel_size, panel_columns * group<T>, chunk.panel_size};
+      if (chunk.panels == nullptr) {
+        right = {static_cast<const T*>(b_.data) + chunk.begin * b_.row_stride + block.column + column, b_.row_stride,
+                 panel_columns};
+      }
+      const std::int64_t columns = std::min(panels_in_group * panel_columns, block.columns - column);
+      if (left.layout == LeftLayout::rows) {
+        multiply_rows<T, LeftLayout::rows>(left, block.rows, right, units, to.at(0, column), columns);
+      } else {
+        multiply_rows<T, LeftLayout::interleaved>(left, block.rows, right, units, to.at(0, column), columns);
+      }
+    }
+  }
+
+  void finish(const Block&, const float*) const {}  // each chunk adds its sums to what is there
+
+ private:
+  /// The block's rows of a chunk, packed where they do not lie well as they are.
+  Left<T> pack_left(const Block& block, std::int64_t begin, std::int64_t inner, T* packed) const {
+    const auto* const source = static_cast<const T*>(a_.data);
+    const bool transposed = a_.column_stride != 1;
+    const std::int64_t stride = transposed ? a_.column_stride : a_.row_stride;
+    const bool near = stride * size <= in_place_stride;
+    if (transposed) {
+      const T* const from = source + begin * stride + block.row;
+      if (near && group<T> == 1) return {from, stride, LeftLayout::interleaved};
+      pack_rows(from, stride, inner, block.rows, block.rows, packed, block_rows * group<T>);
+      return {packed, block_rows * group<T>, LeftLayout::interleaved};
+    }
+    const T* const from = source + block.row * stride + begin;
+    if (near && inner % group<T> == 0) return {from, stride, LeftLayout::rows};
+    const std::int64_t padded = round_up(inner, group<T>) + 64 / size;
+    for (std::int64_t i = 0; i < block.rows; ++i) {
+      std::copy_n(from + i * stride, inner, packed + i * padded);
+      if (inner % group<T> != 0) packed[i * padded + inner] = T(0);
+    }
+    return {packed, padded, LeftLayout::rows};
+  }
+
+  Destination destination(const Block& block, const PackedChunk<T>& chunk, float* sums) const {
+    const std::size_t offset = static_cast<std::size_t>(block.row * c_.row_stride + block.column) * size_of(c_.type);
+    void* const result = static_cast<std::byte*>(c_.data) + offset;
+    const std::int64_t sums_stride = block.panels * panel_columns;
+    Destination to{result, result, narrow_, narrow_, c_.row_stride, c_.row_stride};
+    if (chunk.first) {
+      if (!accumulates_) to.addend = nullptr;
+    } else if (narrow_) {
+      to.addend = sums, to.narrow_addend = false, to.addend_stride = sums_stride;
+    }
+    if (narrow_ && !chunk.last) to.target = sums, to.narrow_target = false, to.target_stride = sums_stride;
+    return to;
+  }
+
+  const ConstMatrix& a_;
+  const ConstMatrix& b_;
+  const Matrix& c_;
+  bool accumulates_, narrow_;
+};
+
+}  // namespace
+
+bool vectors_have_instructions(DataType type) {
+#if defined(__AVX512BF16__)
+  return type == DataType::float32 || type == DataType::bfloat16;
+#elif defined(__AVX512F__)
+  return type == DataType::float32;
+#else
+  static_cast<void>(type);
+  return false;
+#endif
+}
+
+bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b, int threads) {
+  return a.rows >= rows_per_thread * threads && b.columns >= 16;
+}
+
+void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                    int threads) {
+  assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
+  if (a.type == DataType::float32) {
+    blocked_product<VectorKernel<float>>(pool, a, b, c, output, threads);
+  } else {
+    blocked_product<VectorKernel<bfloat16>>(pool, a, b, c, output, threads);
+  }
+}
+
+std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  return a.type == DataType::float32 ? blocked_product_bytes<VectorKernel<float>>(a, b, c, threads)
+                                     : blocked_product_bytes<VectorKernel<bfloat16>>(a, b, c, threads);
+}
+
+}  // namespace palimpsest::products

@@ -1,0 +1,25 @@
+// Matrix products of float32 and bfloat16 by our own micro-kernel of vectors, in blocks that stay in the caches.
+#pragma once
+
+#include "core/matrix.h"
+#include "core/storage.h"
+
+namespace palimpsest::products {
+
+/// Whether this build's target has the instructions that make vector_product fast for operands of `type`:
+/// AVX-512, and its bfloat16 products.
+bool vectors_have_instructions(DataType type);
+
+/// Whether vector_product takes such a product well: enough rows for every thread.
+bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b, int threads);
+
+/// c <- a b, or c <- c + a b, for what `matmul` has checked: float32 -> float32, bfloat16 -> bfloat16 or
+/// float32, no extent zero. On `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
+/// is summed in one order, whatever the number of threads.
+void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                    int threads);
+
+/// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
+std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
+
+}  // namespace palimpsest::products
