@@ -1,10 +1,11 @@
-// One layer of the decoder: RMSNorm -> Infini-attention -> add, RMSNorm -> feed-forward -> add.
+// One layer of the decoder: RMSNorm -> attention -> add, RMSNorm -> feed-forward -> add.
 #pragma once
 
+#include <memory>
 #include <string>
 
+#include "layers/attention/attention.h"
 #include "layers/feed_forward.h"
-#include "layers/infini_attention.h"
 
 namespace palimpsest {
 
@@ -13,18 +14,19 @@ class Block {
   /// Parameters are named `prefix` + "input_layernorm.weight" and so on.
   Block(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
 
-  /// x (lanes, tokens, hidden); the result's output is the next layer's x.
-  InfiniAttention::Result forward(const ForwardContext& context, const Variable& x, const LayerMemory& memory) const;
+  const Attention& attention() const { return *attention_; }
 
-  /// One token of an unfinished segment; see InfiniAttention::decode.
-  Variable decode(Tape& tape, const Variable& x, const LayerMemory& memory, bool reads, SegmentCache& cache,
-                  std::int64_t position, const RotaryTable& rotary) const;
+  /// x (lanes, tokens, hidden); the result's output is the next layer's x.
+  Attention::Result forward(const ForwardContext& context, const Variable& x, const LayerVariables& state) const;
+
+  /// One token of some lanes, x (rows, 1, hidden); see Attention::decode.
+  Variable decode(const DecodeContext& context, const Variable& x, const LayerState& state, LayerState& segment) const;
 
  private:
   double norm_epsilon_;
   std::size_t first_parameter_;
   Variable attention_norm_;
-  InfiniAttention attention_;
+  std::unique_ptr<Attention> attention_;
   std::size_t first_feed_forward_parameter_;
   Variable feed_forward_norm_;
   FeedForward feed_forward_;

@@ -12,7 +12,7 @@ FeedForward::FeedForward(const ModelConfig& config, const std::string& prefix, P
 }
 
 Variable FeedForward::forward(const ForwardContext& context, const Variable& x, const Variable& residual) const {
-  Tape& tape = context.tape;
+  Tape& tape = *context.tape;
   const Variable gated = swiglu(tape, linear(tape, x, gate_, context.deferred), linear(tape, x, up_, context.deferred));
   Variable output = linear_add(tape, gated, down_, residual, context.deferred);
   context.release(gated);

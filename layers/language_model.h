@@ -1,5 +1,6 @@
-// The decoder: token embedding, Infini-attention blocks, final norm and output head
-// (docs/design.md, "The model"). Memory is passed in and handed back, never kept.
+// The decoder: token embedding, layers of attention and feed-forward, final norm and output head (docs/design.md, "The
+// model"): parameters, forward and decoding of one token. What a sequence carries is passed in and handed back, never
+// kept. How a batch is trained on stands in layers/training_pass.h, how a text is continued in layers/decode_state.h.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,9 @@
 
 #include "autograd/parameter.h"
 #include "autograd/tape.h"
-#include "core/token_batch.h"
 #include "layers/block.h"
-#include "layers/memory_state.h"
+#include "layers/layer_state.h"
 #include "layers/model_config.h"
-#include "layers/pass_options.h"
 
 namespace palimpsest {
 
@@ -30,53 +29,41 @@ class LanguageModel {
   DataType compute_type() const { return compute_type_; }
   ParameterList& parameters() { return parameters_; }
   const ParameterList& parameters() const { return parameters_; }
+  const Attention& attention(std::size_t layer) const { return blocks_[layer].attention(); }
 
-  MemoryState empty_memory(MemoryPool& pool, std::int64_t lanes) const;
+  /// What lanes carry before their first token.
+  SequenceState empty_state(MemoryPool& pool, std::int64_t lanes) const;
 
-  /// Forward and backward over every segment of the batch, gradients flowing through the memory from
-  /// the last segment to the first: those of loss_scale * sum(loss_weights * nll) are added to the
-  /// parameters'. `memory` is replaced by the state after the batch, detached. Returns the unscaled sum.
-  /// With options.sequence_ranks loss and gradients are those of this rank's segments, which add up to the
-  /// batch's, and the memory is the same on all ranks. Throws ConfigError when segments are to be
-  /// recomputed one by one then.
-  double accumulate_gradients(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory,
-                              const PassOptions& options);
-
-  /// The negative log-likelihood of every target, (lanes, tokens); advances `memory`. No gradients.
-  /// Of ranks that share the sequence each gives its tokens' and 0 for the others'.
-  std::vector<double> token_losses(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory,
-                                   Communicator* sequence_ranks = nullptr) const;
-
-  /// (lanes, tokens, vocab_size), float32 (float64 in tests); advances `memory`. No gradients.
-  Tensor logits(MemoryPool& pool, const TokenBatch& batch, MemoryState& memory) const;
-
-  // The parts that decoding and experiments put together themselves.
+  /// The context of a pass over tokens that lie as `layout` says, when the state has read `tokens_before` tokens of
+  /// each lane's document. Callers set what else they want of it.
+  ForwardContext context(Tape& tape, LayoutPointer layout, std::vector<std::int64_t> tokens_before) const;
 
   struct Result {
     Variable hidden;  // (lanes, tokens, hidden_size) after the final norm
-    std::vector<LayerMemory> memory;
+    StateVariables state;
+    std::vector<LayerVariables> open;  // of every layer, where the context asks for it; see Attention::open_segment
   };
-  using KeysAndValues = std::vector<std::pair<Variable, Variable>>;
-  /// Recomputes cheap values or blocks if asked to. Appends the keys and values of every layer, without position, to
-  /// `keys_and_values` if there is one; those of recomputed blocks are undefined.
-  Result forward(Tape& tape, std::span<const std::int32_t> tokens, const LayoutPointer& layout,
-                 std::span<const LayerMemory> memory, Recompute recompute = Recompute::none,
-                 const std::shared_ptr<const ParameterEvents>& listener = nullptr, const SequenceGroup& sequence = {},
-                 KeysAndValues* keys_and_values = nullptr) const;
-  /// One token; see InfiniAttention::decode. -> (1, 1, hidden_size)
-  Variable decode(Tape& tape, std::int32_t token, std::span<const LayerMemory> memory, bool reads,
-                  std::span<SegmentCache> caches, std::int64_t position) const;
+  /// `tokens` (lanes, tokens) of the context's layout. Throws ShapeError on a token outside the vocabulary.
+  Result forward(const ForwardContext& context, std::span<const std::int32_t> tokens,
+                 const StateVariables& state) const;
+  /// The sum over tokens of loss_weights * negative log-likelihood of the targets, a scalar.
+  Variable loss(const ForwardContext& context, const Variable& hidden, std::vector<std::int32_t> targets,
+                std::vector<float> loss_weights) const;
+  /// The negative log-likelihood of every target. No gradients.
+  std::vector<double> token_losses(MemoryPool& pool, const Tensor& hidden, std::span<const std::int32_t> targets) const;
   /// The output head: (rows..., hidden_size) -> (rows..., vocab_size) in the accumulate type.
   Tensor head(MemoryPool& pool, const Tensor& hidden) const;
-  const std::shared_ptr<const RotaryTable>& rotary() const { return rotary_; }
+
+  /// One token of some lanes, of whose layers `state` is the state and `segments` are the open segments; see
+  /// Attention::decode. -> (rows, 1, hidden_size) after the final norm
+  Variable decode(const DecodeContext& context, std::span<const std::int32_t> tokens, const SequenceState& state,
+                  std::vector<LayerState>& segments) const;
+  /// The positions of RoPE that a pass over `tokens` tokens needs, when at most `before` tokens of their document were
+  /// read, and a table of at least as many.
+  std::int64_t rotary_positions(std::int64_t before, std::int64_t tokens) const;
+  std::shared_ptr<const RotaryTable> rotary(MemoryPool& pool, std::int64_t before, std::int64_t tokens) const;
 
  private:
-  SequenceGroup share(const TokenBatch& batch, const MemoryState& memory, Communicator* ranks) const;
-  std::vector<Variable> loss_pass(Tape& tape, const TokenBatch& chunk, const LayoutPointer& layout,
-                                  std::span<const Variable> memory, Recompute recompute,
-                                  const std::shared_ptr<const ParameterEvents>& listener,
-                                  const SequenceGroup& sequence) const;
-
   ModelConfig config_;
   DataType compute_type_;
   ParameterList parameters_;
@@ -85,7 +72,7 @@ class LanguageModel {
   Variable norm_;
   std::size_t norm_parameter_;
   Variable head_;
-  std::shared_ptr<const RotaryTable> rotary_;
+  std::shared_ptr<const RotaryTable> rotary_;  // of a segment
 };
 
 }  // namespace palimpsest

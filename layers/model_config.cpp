@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "layers/attention/registry.h"
 
 namespace palimpsest {
 
@@ -29,7 +30,6 @@ ModelConfig ModelConfig::resolved() const {
   require(c.num_heads % c.num_kv_heads == 0,
           fmt::format("model.num_heads {} is not a multiple of model.num_kv_heads {}", c.num_heads, c.num_kv_heads));
   require(c.head_size % 2 == 0, fmt::format("model.head_size {} must be even: RoPE rotates pairs", c.head_size));
-  require(c.attention.kind == AttentionKind::infini, "model.attention.kind must be infini: no other one is there yet");
   require(c.attention.memory_epsilon > 0 && c.norm_epsilon > 0,
           "model.attention.memory_epsilon and model.norm_epsilon must be positive");
   require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
@@ -38,7 +38,8 @@ ModelConfig ModelConfig::resolved() const {
 
 std::int64_t ModelConfig::parameters() const {
   const ModelConfig c = resolved();
-  const std::int64_t attention = c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads) + c.num_heads;
+  const std::int64_t attention =
+      c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads) + traits_of(c.attention.kind).parameters(c);
   const std::int64_t layer = attention + 3 * c.hidden_size * c.ffn_size + 2 * c.hidden_size;
   return c.num_layers * layer + c.hidden_size + c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
 }

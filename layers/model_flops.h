@@ -9,8 +9,9 @@ namespace palimpsest {
 
 /// Model FLOPs per token of a forward and backward pass:
 ///   6 (matrix parameters, head included, embedding not)
-///   + 3 layers 4 num_heads head_size (mean keys attended per token)
-///   + 3 layers num_heads (read 2 d^2 + write 2 d^2; delta: one more read).
+///   + 3 layers (the attention's own, of Infini-attention
+///       4 num_heads head_size (mean keys attended per token)
+///       + num_heads (read 2 d^2 + write 2 d^2; delta: one more read)).
 /// `sequence_length` tokens of one document in segments of config.segment_length (resolved).
 /// Recomputation does not count.
 double training_flops_per_token(const ModelConfig& config, std::int64_t sequence_length);

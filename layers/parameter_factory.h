@@ -17,6 +17,7 @@ class ParameterFactory {
     const DataType master_type = accumulate_type(compute_type_);
     return list_.add(pool_, std::move(name), role, Tensor::zeros(pool_, shape, master_type), compute_type_);
   }
+  DataType compute_type() const { return compute_type_; }
   /// Parameters made so far: the position of the next one.
   std::size_t count() const { return list_.size(); }
 

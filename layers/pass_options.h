@@ -12,14 +12,14 @@ namespace palimpsest {
 
 /// The order of work over a sequence (docs/design.md, "Two schedules").
 enum class Schedule {
-  automatic,   // parallel, or sequential where segments are recomputed
+  automatic,   // what plan_pass makes of it
   sequential,  // segment after segment, the memory handed on
   parallel,    // all segments at once, layer by layer
 };
 
 /// What backward computes again instead of keeping it.
 enum class Recompute {
-  automatic,  // cheap where it fits the memory budget, else segment
+  automatic,  // what plan_pass makes of it
   none,
   cheap,    // outputs of norms, feed-forward gates and memory gates
   block,    // everything inside a layer but its input and memory
@@ -56,7 +56,8 @@ struct ParameterEvents {
 };
 
 struct PassOptions {
-  Schedule schedule = Schedule::automatic;
+  /// Neither is automatic: plan_pass (layers/pass_plan.h) has decided.
+  Schedule schedule = Schedule::parallel;
   Recompute recompute = Recompute::none;
   /// Gradients are those of loss_scale times the weighted sum of losses.
   double loss_scale = 1.0;

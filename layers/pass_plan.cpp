@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "autograd/ops/cross_entropy.h"
+#include "layers/attention/registry.h"
 #include "layers/product_scratch.h"
 
 namespace palimpsest {
@@ -15,21 +16,21 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
                         Recompute recompute) {
   const std::int64_t element = static_cast<std::int64_t>(size_of(type)), layers = c.num_layers;
   const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size;
-  const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
   const bool by_segments = recompute == Recompute::segment, by_blocks = recompute == Recompute::block;
   const bool sequential = schedule == Schedule::sequential || by_segments;
+  const AttentionBytes of_attention = traits_of(c.attention.kind).bytes(c, {lanes, tokens, segments, element});
   // Rows that go through the layers together, and rows whose values are kept.
   const std::int64_t moving_rows = lanes * std::min(tokens, sequential ? c.segment_length : tokens);
   const std::int64_t kept_rows = by_segments ? moving_rows : lanes * tokens;
 
-  // Of a token in a layer: what is cheap to compute again (norms, mix, product of the feed-forward's gate) and the
-  // rest.
+  // Of a token in a layer: what is cheap to compute again (norms, what attention says, product of the feed-forward's
+  // gate) and the rest.
   const bool discards = recompute == Recompute::cheap || by_blocks;
-  const std::int64_t cheap = discards ? 0 : element * (2 * hidden + queries + ffn);
+  const std::int64_t cheap = discards ? 0 : element * (2 * hidden + ffn) + of_attention.cheap;
   const std::int64_t feed_forward = element * (2 * ffn + hidden);
   const std::int64_t statistics = 4 * (c.num_heads + 2);  // log-sum-exp and the norms' inverse roots
-  const std::int64_t attention = element * (3 * queries + 2 * keys + hidden) + statistics;
+  const std::int64_t attention = of_attention.kept - of_attention.cheap + element * hidden + statistics;
   const std::int64_t layer = attention + feed_forward + cheap;
   const std::int64_t stream = element * hidden;
   // Of the segments that have gone before, the head keeps what it read.
@@ -39,19 +40,17 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   // What comes on top for a token: of the head, and of the last layer, whose output has gone by then.
   const std::int64_t recomputed = by_blocks ? layer - stream : 0;
   const std::int64_t in_feed_forward = recomputed + element * (discards ? 2 * ffn : ffn);
-  const std::int64_t in_attention =
-      recomputed + element * std::max(3 * queries, 2 * queries + 2 * keys) - (feed_forward - stream);
+  const std::int64_t in_attention = recomputed + of_attention.working - (feed_forward - stream);
   const std::int64_t logits = std::min(moving_rows, head_block_rows(c.vocab_size)) * c.vocab_size *
                               static_cast<std::int64_t>(sizeof(float) + (type == DataType::bfloat16 ? element : 0));
   const std::int64_t moving =
       std::max(moving_rows * 2 * stream + logits, moving_rows * std::max(in_feed_forward, in_attention));
 
-  // The memory before each segment and after the last, of all layers or of the one at work; gradients of one layer's,
+  // The state before each segment and after the last, of all layers or of the one at work; gradients of one layer's,
   // or of all layers' around a segment.
-  const std::int64_t state = lanes * keys * (c.head_size + 1) * static_cast<std::int64_t>(sizeof(float));
   std::int64_t states = layers * (segments + 1) + (sequential ? 3 * layers : segments);
   if (by_blocks && !sequential) states = 2 * layers + 2 * segments;
-  return kept + moving + states * state + product_scratch_bytes(c, moving_rows, type);
+  return kept + moving + states * of_attention.state + product_scratch_bytes(c, moving_rows, type);
 }
 
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,

@@ -1,3 +1,4 @@
+#include "layers/training_pass.h"
 #include "launch/benchmark/benchmark.h"
 
 #include <algorithm>
@@ -15,7 +16,7 @@
 #include "launch/ranks/sequence_groups.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_plan.h"
-#include "layers/decoder.h"
+#include "layers/decode_state.h"
 #include "layers/language_model.h"
 #include "layers/model_flops.h"
 
@@ -158,8 +159,8 @@ class Bench {
     const TokenBatch batch =
         synthetic_batch(lanes_.per_micro_batch, config_.train.sequence_length, config_.model.vocab_size);
     measure(options_.warm_up, options_.steps, [&](bool) {
-      MemoryState memory = model_.empty_memory(step_pool_, lanes_.per_micro_batch);
-      model_.token_losses(step_pool_, batch, memory, sequence_ranks_.get());
+      SequenceState memory = model_.empty_state(step_pool_, lanes_.per_micro_batch);
+      palimpsest::token_losses(model_, step_pool_, batch, memory, sequence_ranks_.get());
     });
   }
 
@@ -174,7 +175,7 @@ class Bench {
                                                          static_cast<std::int64_t>(size_of(model_.compute_type())));
     result_.stream_gigabytes_per_second = measure_stream_bandwidth(step_pool_);
     const TokenBatch prompt = synthetic_batch(1, options_.context, config_.model.vocab_size);
-    Decoder decoder(model_, step_pool_);
+    DecodeState decoder(model_, step_pool_);
     decoder.advance(prompt.inputs);
     std::int32_t token = 0;
     measure(8, options_.steps, [&](bool) { decoder.advance(token++ % 7); });

@@ -1,3 +1,4 @@
+#include "layers/training_pass.h"
 #include "launch/inference/evaluator.h"
 
 #include <algorithm>
@@ -53,8 +54,8 @@ class RankEvaluation {
   std::vector<DocumentNll> run(const EvaluationProgress& progress) {
     std::int64_t all = 0, done = 0;
     for (const std::int64_t document : documents_) all += text_tokens(file_, document);
-    MemoryState memory;
-    if (!lanes_.empty()) memory = model_.empty_memory(pool_, static_cast<std::int64_t>(lanes_.size()));
+    SequenceState memory;
+    if (!lanes_.empty()) memory = model_.empty_state(pool_, static_cast<std::int64_t>(lanes_.size()));
     while (!lanes_.empty()) {
       done += advance(memory);
       if (progress) progress(done, all);
@@ -72,9 +73,9 @@ class RankEvaluation {
   }
 
   /// Reads on in every lane. Returns the number of tokens predicted.
-  std::int64_t advance(MemoryState& memory) {
+  std::int64_t advance(SequenceState& memory) {
     const TokenBatch batch = next_batch();
-    const std::vector<double> losses = model_.token_losses(pool_, batch, memory, sequence_ranks_);
+    const std::vector<double> losses = palimpsest::token_losses(model_, pool_, batch, memory, sequence_ranks_);
     std::int64_t predicted = 0;
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       Lane& lane = lanes_[i];
@@ -117,7 +118,7 @@ class RankEvaluation {
 
   /// Gives finished lanes the next documents, which start with empty memory because their index is a new
   /// one; lanes without a next document are left out from then on.
-  void replace_finished_lanes(MemoryState& memory) {
+  void replace_finished_lanes(SequenceState& memory) {
     std::vector<Lane> lanes;
     std::vector<std::int64_t> kept;
     for (std::size_t i = 0; i < lanes_.size(); ++i) {

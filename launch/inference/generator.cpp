@@ -10,7 +10,7 @@
 
 #include "core/elapsed.h"
 #include "core/error.h"
-#include "layers/decoder.h"
+#include "layers/decode_state.h"
 
 namespace palimpsest {
 
@@ -37,7 +37,7 @@ GenerationResult generate(const LanguageModel& model, const Tokenizer& tokenizer
   GenerationResult result;
   result.prompt_tokens = static_cast<std::int64_t>(tokens.size());
   MemoryPool pool;
-  Decoder decoder(model, pool);
+  DecodeState decoder(model, pool);
   TokenDecoder characters(tokenizer);
   const auto start = Clock::now();
   Tensor logits;

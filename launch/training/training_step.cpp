@@ -8,6 +8,7 @@
 
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/not_finite.h"
+#include "layers/training_pass.h"
 #include "optim/gradient_norm.h"
 #include "optim/learning_rate.h"
 
@@ -27,7 +28,7 @@ StepState TrainingStep::empty_state() const {
   const TrainConfig& train = setting_.config.train;
   state.first_lane = group_of(setting_.communicator.rank(), train.sequence_ranks) * setting_.lanes.per_rank;
   for (std::int64_t i = 0; train.carry_memory && i < micro_batches(); ++i) {
-    state.memories.push_back(setting_.model.empty_memory(setting_.state_pool, setting_.lanes.per_micro_batch));
+    state.memories.push_back(setting_.model.empty_state(setting_.state_pool, setting_.lanes.per_micro_batch));
   }
   return state;
 }
@@ -42,7 +43,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   result.tokens = total_weight(batch);
 
   model.parameters().clear_gradients();
-  const std::vector<MemoryState> memories_before = state.memories;  // for explanations; they share their tensors
+  const std::vector<SequenceState> memories_before = state.memories;  // for explanations; they share their tensors
   result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories);
   observer.enter(Phase::communication);
   GradientNorm gradient_norm(model.parameters(), communicator);
@@ -66,7 +67,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
     result.skipped = true;
     result.warning =
         explain_not_finite(model.parameters(), memories_before, state.first_lane, own_loss_finite, communicator);
-    for (MemoryState& memory : state.memories) memory = model.empty_memory(setting_.step_pool, memory.lanes());
+    for (SequenceState& memory : state.memories) memory = model.empty_state(setting_.step_pool, memory.lanes());
   } else if (spike && config.loss_spike.policy == LossSpikePolicy::skip) {
     result.skipped = true;
   } else {
@@ -89,7 +90,7 @@ double TrainingStep::total_weight(const TokenBatch& batch) const {
 }
 
 double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_scale,
-                                          std::vector<MemoryState>& memories) {
+                                          std::vector<SequenceState>& memories) {
   const TrainConfig& train = setting_.config.train;
   const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
   double loss = 0;
@@ -108,10 +109,10 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
       options.events.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_.begin(begin, end); };
     }
     const TokenBatch part = lanes_of(batch, i * lanes, (i + 1) * lanes);
-    MemoryState empty;
-    if (!train.carry_memory) empty = setting_.model.empty_memory(setting_.step_pool, lanes);
-    MemoryState& memory = train.carry_memory ? memories[static_cast<std::size_t>(i)] : empty;
-    loss += setting_.model.accumulate_gradients(setting_.step_pool, part, memory, options);
+    SequenceState empty;
+    if (!train.carry_memory) empty = setting_.model.empty_state(setting_.step_pool, lanes);
+    SequenceState& memory = train.carry_memory ? memories[static_cast<std::size_t>(i)] : empty;
+    loss += palimpsest::accumulate_gradients(setting_.model, setting_.step_pool, part, memory, options);
   }
   return loss;
 }

@@ -31,8 +31,8 @@ struct Progress {
 /// What a step takes and leaves, beside parameters and the optimiser's state.
 struct StepState {
   Progress progress;
-  std::int64_t first_lane = 0;        // of this rank in the global batch
-  std::vector<MemoryState> memories;  // one per micro batch, lanes in order; none unless train.carry_memory
+  std::int64_t first_lane = 0;          // of this rank in the global batch
+  std::vector<SequenceState> memories;  // one per micro batch, lanes in order; none unless train.carry_memory
 };
 
 /// The same on every rank.
@@ -85,7 +85,7 @@ class TrainingStep {
  private:
   double total_weight(const TokenBatch& batch) const;
   /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
-  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<MemoryState>& memories);
+  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<SequenceState>& memories);
   std::int64_t micro_batches() const { return setting_.lanes.per_rank / setting_.lanes.per_micro_batch; }
 
   const Setting setting_;

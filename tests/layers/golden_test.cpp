@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "layers/training_pass.h"
 #include "tests/layers/golden_vectors.h"
 #include "tests/tensors.h"
 
@@ -59,21 +60,21 @@ TEST_P(GoldenTest, LossLogitsMemoryAndGradients) {
     maximum = std::max(maximum, error);
   };
 
-  MemoryState memory = model.empty_memory(pool, golden.batch.lanes);
-  compare("expected/logits", model.logits(pool, golden.batch, memory));
+  SequenceState memory = model.empty_state(pool, golden.batch.lanes);
+  compare("expected/logits", logits(model, pool, golden.batch, memory));
   for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
-    compare(fmt::format("expected/memory/{}/matrix", layer), memory.layers[layer].matrix);
-    compare(fmt::format("expected/memory/{}/norm", layer), memory.layers[layer].norm);
+    compare(fmt::format("expected/memory/{}/matrix", layer), memory.layers[layer][0].tensor);
+    compare(fmt::format("expected/memory/{}/norm", layer), memory.layers[layer][1].tensor);
   }
 
-  memory = model.empty_memory(pool, golden.batch.lanes);
-  const double sum = model.accumulate_gradients(pool, golden.batch, memory,
-                                                {param.schedule, param.recompute, 1.0 / golden.total_weight});
+  memory = model.empty_state(pool, golden.batch.lanes);
+  const double sum = accumulate_gradients(model, pool, golden.batch, memory,
+                                          {param.schedule, param.recompute, 1.0 / golden.total_weight});
   const double loss = golden.reals("expected/loss", 1).front();
   EXPECT_LE(std::abs(sum / golden.total_weight - loss) / loss, tolerance);
   for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
-    compare(fmt::format("expected/memory/{}/matrix", layer), memory.layers[layer].matrix);
-    compare(fmt::format("expected/memory/{}/norm", layer), memory.layers[layer].norm);
+    compare(fmt::format("expected/memory/{}/matrix", layer), memory.layers[layer][0].tensor);
+    compare(fmt::format("expected/memory/{}/norm", layer), memory.layers[layer][1].tensor);
   }
   for (const Parameter& parameter : model.parameters()) {
     compare("expected/gradients/" + parameter.name, parameter.variable.gradient());

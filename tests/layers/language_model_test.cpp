@@ -10,7 +10,8 @@
 #include <gtest/gtest.h>
 
 #include "core/sequence_layout.h"
-#include "layers/decoder.h"
+#include "layers/decode_state.h"
+#include "layers/training_pass.h"
 #include "tests/layers/model_gradients.h"
 #include "tests/layers/random_batch.h"
 #include "tests/small_config.h"
@@ -39,14 +40,14 @@ TEST_P(LanguageModelTest, ATokenChangesNoLogitBeforeIt) {
   LanguageModel model(pool, small_config(GetParam()), DataType::float64);
   model.initialize(1);
   const TokenBatch batch = random_batch(1, 17, 23, {});
-  MemoryState memory = model.empty_memory(pool, 1);
-  const Tensor before = model.logits(pool, batch, memory).reshaped(Shape{17, 23});
+  SequenceState memory = model.empty_state(pool, 1);
+  const Tensor before = logits(model, pool, batch, memory).reshaped(Shape{17, 23});
   for (std::int64_t changed = 0; changed < 17; ++changed) {
     TokenBatch other = batch;
     auto& token = other.inputs[static_cast<std::size_t>(changed)];
     token = (token + 1) % 23;
-    memory = model.empty_memory(pool, 1);
-    const Tensor after = model.logits(pool, other, memory).reshaped(Shape{17, 23});
+    memory = model.empty_state(pool, 1);
+    const Tensor after = logits(model, pool, other, memory).reshaped(Shape{17, 23});
     EXPECT_TRUE(same_bits(before.rows(0, changed), after.rows(0, changed))) << "token " << changed;
     for (std::int64_t later = changed; later < 17; ++later) {
       EXPECT_FALSE(same_bits(before.rows(later, later + 1), after.rows(later, later + 1)))
@@ -60,15 +61,15 @@ TEST_P(LanguageModelTest, ADocumentChangesNoLossOfAnother) {
   model.initialize(2);
   const std::vector<std::int64_t> boundaries{3, 5, 13, 14};  // mid-segment, at a boundary, a single token
   const TokenBatch batch = random_batch(1, 24, 23, boundaries);
-  MemoryState memory = model.empty_memory(pool, 1);
-  const std::vector<double> before = model.token_losses(pool, batch, memory);
+  SequenceState memory = model.empty_state(pool, 1);
+  const std::vector<double> before = token_losses(model, pool, batch, memory);
   for (std::int64_t document = 0; document <= 4; ++document) {
     TokenBatch other = batch;
     for (std::size_t i = 0; i < other.inputs.size(); ++i) {
       if (other.documents[i] == document) other.inputs[i] = (other.inputs[i] + 7) % 23;
     }
-    memory = model.empty_memory(pool, 1);
-    const std::vector<double> after = model.token_losses(pool, other, memory);
+    memory = model.empty_state(pool, 1);
+    const std::vector<double> after = token_losses(model, pool, other, memory);
     for (std::size_t i = 0; i < after.size(); ++i) {
       if (batch.documents[i] == document) {
         EXPECT_NE(before[i], after[i]);
@@ -83,16 +84,16 @@ TEST_P(LanguageModelTest, ADocumentInMidSegmentStartsAsIfAlone) {
   LanguageModel model(pool, small_config(GetParam()), DataType::float64);
   model.initialize(3);
   const TokenBatch packed = random_batch(1, 20, 23, {10});  // the second document starts with a segment
-  MemoryState memory = model.empty_memory(pool, 1);
-  const std::vector<double> together = model.token_losses(pool, packed, memory);
+  SequenceState memory = model.empty_state(pool, 1);
+  const std::vector<double> together = token_losses(model, pool, packed, memory);
   TokenBatch alone{1,
                    10,
                    {packed.inputs.begin() + 10, packed.inputs.end()},
                    {packed.targets.begin() + 10, packed.targets.end()},
                    std::vector<std::int64_t>(10, 0),
                    std::vector<float>(10, 1.0f)};
-  memory = model.empty_memory(pool, 1);
-  const std::vector<double> apart = model.token_losses(pool, alone, memory);
+  memory = model.empty_state(pool, 1);
+  const std::vector<double> apart = token_losses(model, pool, alone, memory);
   for (std::size_t i = 0; i < 10; ++i) EXPECT_NEAR(together[10 + i], apart[i], 1e-12);
 }
 
@@ -107,14 +108,14 @@ TEST_P(LanguageModelTest, LastLossReachesTheFirstSegmentThroughTheMemory) {
   for (const PassOptions& options : {PassOptions{Schedule::sequential, Recompute::none, 1.0},
                                      PassOptions{Schedule::sequential, Recompute::segment, 1.0},
                                      PassOptions{Schedule::parallel, Recompute::none, 1.0}}) {
-    const Tensor gradient = gradients(model, pool, batch, model.empty_memory(pool, 1), options).parameters.front();
+    const Tensor gradient = gradients(model, pool, batch, model.empty_state(pool, 1), options).parameters.front();
     for (std::int64_t column = 0; column < 16; ++column) {
       double& entry = table.master.data<double>()[22 * 16 + column];
       const double kept = entry, step = 1e-5;
       const auto loss = [&](double value) {
         entry = value;
-        MemoryState memory = model.empty_memory(pool, 1);
-        const std::vector<double> losses = model.token_losses(pool, batch, memory);
+        SequenceState memory = model.empty_state(pool, 1);
+        const std::vector<double> losses = token_losses(model, pool, batch, memory);
         double sum = 0;
         for (std::size_t i = 15; i < 20; ++i) sum += losses[i];
         return sum;
@@ -137,7 +138,7 @@ TEST_P(LanguageModelTest, RecomputationGivesTheSameBits) {
       model.initialize(5);
       const TokenBatch batch = random_batch(3, 23, 23, {4, 11});
       const auto run = [&](Schedule schedule, Recompute recompute) {
-        return gradients(model, pool, batch, model.empty_memory(pool, 3), {schedule, recompute, 0.1});
+        return gradients(model, pool, batch, model.empty_state(pool, 3), {schedule, recompute, 0.1});
       };
       const auto expect_same = [&](const Gradients& kept, const Gradients& again, Recompute recompute) {
         EXPECT_EQ(kept.loss, again.loss) << name_of(recompute);
@@ -146,7 +147,8 @@ TEST_P(LanguageModelTest, RecomputationGivesTheSameBits) {
               << name_of(recompute) << " " << model.parameters().all()[i].name;
         }
         for (std::size_t i = 0; i < kept.memory.layers.size(); ++i) {
-          EXPECT_TRUE(same_bits(kept.memory.layers[i].matrix, again.memory.layers[i].matrix)) << name_of(recompute);
+          EXPECT_TRUE(same_bits(kept.memory.layers[i][0].tensor, again.memory.layers[i][0].tensor))
+              << name_of(recompute);
         }
       };
       for (const Schedule schedule : {Schedule::sequential, Schedule::parallel}) {
@@ -178,7 +180,7 @@ TEST_P(LanguageModelTest, SchedulesAgreeOnAnyLayout) {
     std::vector<Gradients> results;
     for (const Schedule schedule : {Schedule::sequential, Schedule::parallel}) {
       const PassOptions options{schedule, Recompute::none, 1.0};
-      const Gradients before = gradients(model, pool, first, model.empty_memory(pool, 2), options);
+      const Gradients before = gradients(model, pool, first, model.empty_state(pool, 2), options);
       results.push_back(gradients(model, pool, second, before.memory, options));
       results.push_back(before);
     }
@@ -196,9 +198,9 @@ TEST_P(LanguageModelTest, CarriedMemoryEqualsOneLongSequence) {
   LanguageModel model(pool, small_config(GetParam()), DataType::float64);
   model.initialize(6);
   const TokenBatch whole = random_batch(1, 20, 23, {7});
-  MemoryState memory = model.empty_memory(pool, 1);
-  const std::vector<double> expected = model.token_losses(pool, whole, memory);
-  memory = model.empty_memory(pool, 1);
+  SequenceState memory = model.empty_state(pool, 1);
+  const std::vector<double> expected = token_losses(model, pool, whole, memory);
+  memory = model.empty_state(pool, 1);
   std::vector<double> parts;
   for (std::int64_t begin = 0; begin < 20; begin += 10) {
     TokenBatch half{1, 10, {}, {}, {}, {}};
@@ -207,7 +209,7 @@ TEST_P(LanguageModelTest, CarriedMemoryEqualsOneLongSequence) {
     cut(whole.targets, half.targets);
     cut(whole.documents, half.documents);
     cut(whole.loss_weights, half.loss_weights);
-    const std::vector<double> losses = model.token_losses(pool, half, memory);
+    const std::vector<double> losses = token_losses(model, pool, half, memory);
     parts.insert(parts.end(), losses.begin(), losses.end());
   }
   for (std::size_t i = 0; i < 20; ++i) EXPECT_NEAR(parts[i], expected[i], 1e-12);
@@ -220,10 +222,10 @@ TEST_P(LanguageModelTest, DecodingEqualsOnePass) {
     LanguageModel model(pool, config, DataType::float64);
     model.initialize(7);
     const TokenBatch batch = random_batch(1, 23, 23, {});
-    MemoryState memory = model.empty_memory(pool, 1);
-    const Tensor expected = model.logits(pool, batch, memory).reshaped(Shape{23, 23});
+    SequenceState memory = model.empty_state(pool, 1);
+    const Tensor expected = logits(model, pool, batch, memory).reshaped(Shape{23, 23});
     for (const std::int64_t prompt : {1, 4, 5, 12, 23}) {
-      Decoder decoder(model, pool);
+      DecodeState decoder(model, pool);
       std::span<const std::int32_t> tokens = batch.inputs;
       Tensor logits = decoder.advance(tokens.first(static_cast<std::size_t>(prompt)));
       for (std::int64_t t = prompt;; ++t) {
@@ -241,7 +243,7 @@ TEST_P(LanguageModelTest, DecodingTakesConstantMemory) {
   LanguageModel model(pool, small_config(GetParam()), DataType::float32);
   model.initialize(8);
   MemoryPool step_pool;
-  Decoder decoder(model, step_pool);
+  DecodeState decoder(model, step_pool);
   std::size_t peak = 0;
   for (std::int32_t t = 0; t < 200; ++t) {
     decoder.advance(t % 23);
@@ -257,8 +259,8 @@ TEST_P(LanguageModelTest, BfloatAgreesWithFloat) {
   exact.initialize(9);
   rounded.initialize(9);
   const TokenBatch batch = random_batch(2, 23, 23, {4, 11});
-  const Gradients a = gradients(exact, pool, batch, exact.empty_memory(pool, 2), {});
-  const Gradients b = gradients(rounded, pool, batch, rounded.empty_memory(pool, 2), {});
+  const Gradients a = gradients(exact, pool, batch, exact.empty_state(pool, 2), {});
+  const Gradients b = gradients(rounded, pool, batch, rounded.empty_state(pool, 2), {});
   EXPECT_NEAR(a.loss, b.loss, 0.01 * a.loss);
   for (std::size_t i = 0; i < a.parameters.size(); ++i) {
     EXPECT_EQ(b.parameters[i].data_type(), DataType::float32);
@@ -271,10 +273,10 @@ TEST_P(LanguageModelTest, ASteadyStepAsksTheSystemForNothing) {
   model.initialize(10);
   MemoryPool step_pool;
   const TokenBatch batch = random_batch(2, 23, 23, {4, 11});
-  MemoryState memory = model.empty_memory(step_pool, 2);
+  SequenceState memory = model.empty_state(step_pool, 2);
   std::size_t committed = 0;
   for (int step = 0; step < 6; ++step) {
-    memory = gradients(model, step_pool, batch, model.empty_memory(step_pool, 2), {}).memory;
+    memory = gradients(model, step_pool, batch, model.empty_state(step_pool, 2), {}).memory;
     if (step == 1) committed = step_pool.statistics().committed_bytes;
   }
   EXPECT_EQ(step_pool.statistics().committed_bytes, committed);
@@ -296,12 +298,12 @@ TEST(LanguageModel, MemoryOfSelectedLanes) {
   MemoryPool pool;
   LanguageModel model(pool, small_config(MemoryUpdate::linear), DataType::float32);
   model.initialize(11);
-  MemoryState memory = model.empty_memory(pool, 3);
-  model.token_losses(pool, random_batch(3, 7, 23, {}), memory);
+  SequenceState memory = model.empty_state(pool, 3);
+  token_losses(model, pool, random_batch(3, 7, 23, {}), memory);
   const std::vector<std::int64_t> lanes{2, 0};
-  const MemoryState chosen = select_lanes(pool, memory, lanes);
-  EXPECT_TRUE(same_bits(chosen.layers[1].matrix.rows(0, 1), memory.layers[1].matrix.rows(2, 3)));
-  EXPECT_TRUE(same_bits(chosen.layers[0].norm.rows(1, 2), memory.layers[0].norm.rows(0, 1)));
+  const SequenceState chosen = select_lanes(pool, memory, lanes);
+  EXPECT_TRUE(same_bits(chosen.layers[1][0].tensor.rows(0, 1), memory.layers[1][0].tensor.rows(2, 3)));
+  EXPECT_TRUE(same_bits(chosen.layers[0][1].tensor.rows(1, 2), memory.layers[0][1].tensor.rows(0, 1)));
   EXPECT_THROW(select_lanes(pool, memory, std::vector<std::int64_t>{3}), ShapeError);
 }
 

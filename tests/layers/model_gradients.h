@@ -3,22 +3,22 @@
 
 #include <vector>
 
-#include "layers/language_model.h"
+#include "layers/training_pass.h"
 
 namespace palimpsest::testing {
 
 struct Gradients {
   double loss;
   std::vector<Tensor> parameters;  // in the model's order
-  MemoryState memory;
+  SequenceState memory;
 };
 
 /// Loss, gradients and the memory after, starting from `memory`.
-inline Gradients gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, MemoryState memory,
+inline Gradients gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState memory,
                            PassOptions options) {
   model.parameters().clear_gradients();
   Gradients result;
-  result.loss = model.accumulate_gradients(pool, batch, memory, options);
+  result.loss = accumulate_gradients(model, pool, batch, memory, options);
   result.memory = memory;
   for (Parameter& parameter : model.parameters()) result.parameters.push_back(parameter.variable.take_gradient());
   return result;

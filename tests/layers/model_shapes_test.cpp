@@ -71,7 +71,7 @@ class ModelShapes : public ::testing::TestWithParam<ModelShape> {
     model.initialize(1);
     // A document that begins in mid-segment, one that is a single token, and one that goes on over many segments.
     const TokenBatch batch = testing::random_batch(lanes, tokens, vocabulary, {4, 11, 12});
-    return gradients(model, pool_, batch, model.empty_memory(pool_, lanes), {schedule, Recompute::none, 0.1});
+    return gradients(model, pool_, batch, model.empty_state(pool_, lanes), {schedule, Recompute::none, 0.1});
   }
 
   void expect_close(const Gradients& actual, const Gradients& expected, double tolerance) {
@@ -86,8 +86,8 @@ class ModelShapes : public ::testing::TestWithParam<ModelShape> {
     }
     for (std::size_t layer = 0; layer < expected.memory.layers.size(); ++layer) {
       const auto &mine = actual.memory.layers[layer], &theirs = expected.memory.layers[layer];
-      compare(fmt::format("memory {}", layer), mine.matrix, theirs.matrix, tolerance);
-      compare(fmt::format("norm {}", layer), mine.norm, theirs.norm, tolerance);
+      compare(fmt::format("memory {}", layer), mine[0].tensor, theirs[0].tensor, tolerance);
+      compare(fmt::format("norm {}", layer), mine[1].tensor, theirs[1].tensor, tolerance);
     }
   }
 

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "layers/language_model.h"
+#include "layers/training_pass.h"
 #include "tests/layers/random_batch.h"
 #include "tests/small_config.h"
 
@@ -27,9 +27,9 @@ TEST_P(ParameterEventsTest, TellsWhichParametersItNeeds) {
   for (const Schedule schedule : {Schedule::parallel, Schedule::sequential}) {
     for (const Recompute recompute : {Recompute::none, Recompute::block, Recompute::segment}) {
       model.initialize(3);
-      MemoryState memory = model.empty_memory(pool, 2);
+      SequenceState memory = model.empty_state(pool, 2);
       PassOptions options{.schedule = schedule, .recompute = recompute};
-      const double expected = model.accumulate_gradients(pool, batch, memory, options);
+      const double expected = accumulate_gradients(model, pool, batch, memory, options);
       // Parameters that come only when they are asked for.
       std::vector<Tensor> values;
       for (Parameter& parameter : model.parameters()) {
@@ -39,8 +39,8 @@ TEST_P(ParameterEventsTest, TellsWhichParametersItNeeds) {
       options.events.needed = [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) copy(values[i], model.parameters().all()[i].master);
       };
-      memory = model.empty_memory(pool, 2);
-      EXPECT_EQ(model.accumulate_gradients(pool, batch, memory, options), expected)
+      memory = model.empty_state(pool, 2);
+      EXPECT_EQ(accumulate_gradients(model, pool, batch, memory, options), expected)
           << name_of(schedule) << " " << name_of(recompute);
     }
   }
@@ -58,8 +58,8 @@ TEST_P(ParameterEventsTest, TellsWhichGradientsAreFinal) {
       for (const Recompute recompute : {Recompute::none, Recompute::cheap, Recompute::block, Recompute::segment}) {
         model.parameters().clear_gradients();
         PassOptions options{.schedule = schedule, .recompute = recompute};
-        MemoryState memory = model.empty_memory(pool, 2);
-        model.accumulate_gradients(pool, batch, memory, options);
+        SequenceState memory = model.empty_state(pool, 2);
+        accumulate_gradients(model, pool, batch, memory, options);
         std::vector<std::vector<double>> untold;
         for (const Parameter& parameter : model.parameters()) {
           untold.push_back(parameter.variable.gradient().to_doubles());
@@ -74,8 +74,8 @@ TEST_P(ParameterEventsTest, TellsWhichGradientsAreFinal) {
           }
           firsts.push_back(begin);
         };
-        memory = model.empty_memory(pool, 2);
-        model.accumulate_gradients(pool, batch, memory, options);
+        memory = model.empty_state(pool, 2);
+        accumulate_gradients(model, pool, batch, memory, options);
         // The head of its own, the norm, the second layer's feed-forward and attention, the embedding, the first
         // layer's.
         EXPECT_EQ(firsts, tied ? (std::vector<std::size_t>{21, 17, 11, 0, 7, 1})

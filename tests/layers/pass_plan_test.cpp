@@ -9,9 +9,9 @@
 
 #include "core/matmul.h"
 #include "core/random.h"
-#include "layers/language_model.h"
 #include "layers/model_flops.h"
 #include "layers/product_scratch.h"
+#include "layers/training_pass.h"
 
 namespace palimpsest {
 namespace {
@@ -69,8 +69,6 @@ std::vector<EstimatedPass> estimated_passes() {
   return {many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
 }
 
-/// The estimate is what the pool really hands out over and above the gradients, within a tenth and the threads' scratch
-/// memory, for every shape, precision and way.
 TEST(PassPlan, CountsTheScratchMemoryOfProducts) {
   const ModelConfig config = config_of(64, 1, 64);
   for (const DataType type : {DataType::float32, DataType::bfloat16}) {
@@ -87,6 +85,8 @@ TEST(PassPlan, CountsTheScratchMemoryOfProducts) {
   }
 }
 
+/// The estimate is what the pool really hands out over and above the gradients, within a tenth and the threads' scratch
+/// memory, for every shape, precision and way.
 TEST(PassPlan, EstimatesWhatAPassUses) {
   const double scratch = 0.3e6 * omp_get_max_threads();
   for (const auto& [name, config, lanes, tokens] : estimated_passes()) {
@@ -110,8 +110,8 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
             std::pair{Schedule::parallel, Recompute::block}, std::pair{Schedule::sequential, Recompute::none},
             std::pair{Schedule::sequential, Recompute::block}, std::pair{Schedule::sequential, Recompute::segment}}) {
         MemoryPool pool;
-        MemoryState memory = model.empty_memory(pool, lanes);
-        model.accumulate_gradients(pool, batch, memory, {schedule, recompute, 1.0});
+        SequenceState memory = model.empty_state(pool, lanes);
+        accumulate_gradients(model, pool, batch, memory, {schedule, recompute, 1.0});
         const auto used = static_cast<double>(pool.statistics().peak_bytes_in_use);
         const auto estimate = static_cast<double>(pass_bytes(config, lanes, tokens, type, schedule, recompute));
         const std::string which = std::string(name) + " " + std::string(name_of(type)) + " " +

@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "core/random.h"
-#include "layers/language_model.h"
+#include "layers/training_pass.h"
 #include "tests/layers/golden_vectors.h"
 #include "tests/small_config.h"
 #include "tests/tensors.h"
@@ -24,7 +24,7 @@ using testing::small_config;
 struct Outcome {
   double loss = 0;
   std::vector<std::vector<double>> gradients;  // per parameter
-  std::vector<MemoryState> memories;           // per rank
+  std::vector<SequenceState> memories;         // per rank
 };
 
 using Prepare = std::function<void(LanguageModel&, MemoryPool&)>;
@@ -39,16 +39,16 @@ Outcome pass(ThreadRanks& ranks, const ModelConfig& config, DataType type, const
     MemoryPool pool;
     LanguageModel model(pool, config, type);
     prepare(model, pool);
-    MemoryState& memory = outcome.memories[static_cast<std::size_t>(communicator.rank())];
-    memory = model.empty_memory(result_pool, batches.front().lanes);
+    SequenceState& memory = outcome.memories[static_cast<std::size_t>(communicator.rank())];
+    memory = model.empty_state(result_pool, batches.front().lanes);
     double loss = 0;
     for (const TokenBatch& batch : batches) {
       model.parameters().clear_gradients();
-      loss = model.accumulate_gradients(result_pool, batch, memory,
-                                        {.schedule = Schedule::automatic,
-                                         .recompute = recompute,
-                                         .loss_scale = scale,
-                                         .sequence_ranks = &communicator});
+      loss = accumulate_gradients(model, result_pool, batch, memory,
+                                  {.schedule = Schedule::parallel,
+                                   .recompute = recompute,
+                                   .loss_scale = scale,
+                                   .sequence_ranks = &communicator});
     }
     communicator.all_reduce_sum(std::span(&loss, 1));
     std::vector<std::vector<double>> gradients;
@@ -66,11 +66,11 @@ Outcome pass(ThreadRanks& ranks, const ModelConfig& config, DataType type, const
 bool same_bits(const Tensor& a, const Tensor& b) { return std::ranges::equal(a.raw(), b.raw()); }
 
 void expect_same_memory_everywhere(const Outcome& outcome) {
-  for (const MemoryState& memory : outcome.memories) {
+  for (const SequenceState& memory : outcome.memories) {
     EXPECT_EQ(memory.documents, outcome.memories.front().documents);
     for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
-      const MemoryState::Layer &mine = memory.layers[layer], &first = outcome.memories.front().layers[layer];
-      EXPECT_TRUE(same_bits(mine.matrix, first.matrix) && same_bits(mine.norm, first.norm)) << layer;
+      const LayerState &mine = memory.layers[layer], &first = outcome.memories.front().layers[layer];
+      EXPECT_TRUE(same_bits(mine[0].tensor, first[0].tensor) && same_bits(mine[1].tensor, first[1].tensor)) << layer;
     }
   }
 }
@@ -109,9 +109,9 @@ TEST_P(SequenceParallelGolden, LossMemoryAndGradients) {
       compare("expected/loss", {outcome.loss / golden.total_weight});
       for (std::size_t layer = 0; layer < outcome.memories.front().layers.size(); ++layer) {
         compare(fmt::format("expected/memory/{}/matrix", layer),
-                outcome.memories.front().layers[layer].matrix.to_doubles());
+                outcome.memories.front().layers[layer][0].tensor.to_doubles());
         compare(fmt::format("expected/memory/{}/norm", layer),
-                outcome.memories.front().layers[layer].norm.to_doubles());
+                outcome.memories.front().layers[layer][1].tensor.to_doubles());
       }
       LanguageModel model(pool, golden.config, type);
       for (std::size_t i = 0; i < outcome.gradients.size(); ++i) {
@@ -174,10 +174,10 @@ Outcome alone(const ModelConfig& config, DataType type, const std::vector<TokenB
   LanguageModel model(pool, config, type);
   model.initialize(seed);
   Outcome outcome;
-  outcome.memories.push_back(model.empty_memory(pool, batches.front().lanes));
+  outcome.memories.push_back(model.empty_state(pool, batches.front().lanes));
   for (const TokenBatch& batch : batches) {
     model.parameters().clear_gradients();
-    outcome.loss = model.accumulate_gradients(pool, batch, outcome.memories.front(), {schedule, Recompute::none, 0.1});
+    outcome.loss = accumulate_gradients(model, pool, batch, outcome.memories.front(), {schedule, Recompute::none, 0.1});
   }
   for (const Parameter& parameter : model.parameters()) {
     outcome.gradients.push_back(parameter.variable.gradient().to_doubles());
@@ -216,8 +216,8 @@ TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
       EXPECT_EQ(actual.memories.front().documents, expected.memories.front().documents);
       for (std::size_t layer = 0; layer < 2; ++layer) {
         const auto &mine = actual.memories.front().layers[layer], &theirs = expected.memories.front().layers[layer];
-        EXPECT_LE(testing::relative_difference(mine.matrix.to_doubles(), theirs.matrix.to_doubles()), 1e-9);
-        EXPECT_LE(testing::relative_difference(mine.norm.to_doubles(), theirs.norm.to_doubles()), 1e-9);
+        EXPECT_LE(testing::relative_difference(mine[0].tensor.to_doubles(), theirs[0].tensor.to_doubles()), 1e-9);
+        EXPECT_LE(testing::relative_difference(mine[1].tensor.to_doubles(), theirs[1].tensor.to_doubles()), 1e-9);
       }
     }
   }
@@ -253,7 +253,7 @@ TEST_P(SequenceParallel, RecomputationAndRepetitionGiveTheSameBits) {
       const Outcome again = run(recompute);
       EXPECT_EQ(first.loss, again.loss) << name_of(recompute);
       EXPECT_EQ(first.gradients, again.gradients) << name_of(recompute) << " " << name_of(type);
-      EXPECT_TRUE(same_bits(first.memories[0].layers[1].matrix, again.memories[0].layers[1].matrix));
+      EXPECT_TRUE(same_bits(first.memories[0].layers[1][0].tensor, again.memories[0].layers[1][0].tensor));
     }
   }
 }
@@ -283,22 +283,23 @@ TEST_P(SequenceParallel, TokenLossesAreThoseOfOneRank) {
   MemoryPool pool;
   LanguageModel model(pool, config, DataType::float64);
   model.initialize(7);
-  MemoryState memory = model.empty_memory(pool, 2);
-  std::vector<double> expected = model.token_losses(pool, first, memory);
-  const std::vector<double> more = model.token_losses(pool, second, memory);
+  SequenceState memory = model.empty_state(pool, 2);
+  std::vector<double> expected = token_losses(model, pool, first, memory);
+  const std::vector<double> more = token_losses(model, pool, second, memory);
   expected.insert(expected.end(), more.begin(), more.end());
   for (const int size : {2, 3, 8}) {
     ThreadRanks ranks(size);
     ranks.run([&](Communicator& communicator) {
       MemoryPool rank_pool;
-      MemoryState state = model.empty_memory(rank_pool, 2);
-      std::vector<double> losses = model.token_losses(rank_pool, first, state, &communicator);
-      const std::vector<double> rest = model.token_losses(rank_pool, second, state, &communicator);
+      SequenceState state = model.empty_state(rank_pool, 2);
+      std::vector<double> losses = token_losses(model, rank_pool, first, state, &communicator);
+      const std::vector<double> rest = token_losses(model, rank_pool, second, state, &communicator);
       losses.insert(losses.end(), rest.begin(), rest.end());
       communicator.all_reduce_sum(std::span(losses));
       EXPECT_LE(testing::relative_difference(losses, expected), 1e-12) << size << " ranks";
-      EXPECT_LE(testing::relative_difference(state.layers[1].matrix.to_doubles(), memory.layers[1].matrix.to_doubles()),
-                1e-12);
+      EXPECT_LE(
+          testing::relative_difference(state.layers[1][0].tensor.to_doubles(), memory.layers[1][0].tensor.to_doubles()),
+          1e-12);
     });
   }
 }

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "layers/language_model.h"
+#include "layers/training_pass.h"
 #include "tests/layers/model_gradients.h"
 #include "tests/layers/random_batch.h"
 #include "tests/small_config.h"
@@ -28,8 +28,8 @@ LanguageModel model_of(MemoryPool& pool, MemoryUpdate update, DataType type, std
 
 /// The logits of the batch's last segment.
 std::vector<double> last_logits(MemoryPool& pool, const LanguageModel& model, const TokenBatch& batch) {
-  MemoryState memory = model.empty_memory(pool, batch.lanes);
-  const std::vector<double> all = model.logits(pool, batch, memory).to_doubles();
+  SequenceState memory = model.empty_state(pool, batch.lanes);
+  const std::vector<double> all = logits(model, pool, batch, memory).to_doubles();
   return {all.end() - segment_length * 23, all.end()};
 }
 
@@ -85,7 +85,7 @@ TEST_P(WriteWeights, WeightsOfOneChangeNoBit) {
     LanguageModel two_layers = model(type, 2);
     TokenBatch batch = testing::random_batch(2, 23, 23, {7, 10});
     const auto run = [&](Schedule schedule) {
-      return testing::gradients(two_layers, pool, batch, two_layers.empty_memory(pool, 2), {.schedule = schedule});
+      return testing::gradients(two_layers, pool, batch, two_layers.empty_state(pool, 2), {.schedule = schedule});
     };
     for (const Schedule schedule : {Schedule::sequential, Schedule::parallel}) {
       batch.write_weights.clear();
@@ -96,7 +96,7 @@ TEST_P(WriteWeights, WeightsOfOneChangeNoBit) {
       for (std::size_t i = 0; i < plain.parameters.size(); ++i) {
         EXPECT_EQ(plain.parameters[i].to_doubles(), weighted.parameters[i].to_doubles()) << i;
       }
-      EXPECT_EQ(plain.memory.layers[1].matrix.to_doubles(), weighted.memory.layers[1].matrix.to_doubles());
+      EXPECT_EQ(plain.memory.layers[1][0].tensor.to_doubles(), weighted.memory.layers[1][0].tensor.to_doubles());
     }
   }
 }
@@ -106,7 +106,7 @@ TEST_P(WriteWeights, LargeWeightsStayFinite) {
   TokenBatch batch = testing::random_batch(1, 8 * segment_length, 23, {});
   batch.write_weights = of_segments({1, 10000, 10000, 1, 10000, 0, 10000, 1});
   const testing::Gradients result =
-      testing::gradients(two_layers, pool, batch, two_layers.empty_memory(pool, 1), {.schedule = Schedule::parallel});
+      testing::gradients(two_layers, pool, batch, two_layers.empty_state(pool, 1), {.schedule = Schedule::parallel});
   EXPECT_TRUE(std::isfinite(result.loss));
   for (const Tensor& gradient : result.parameters) {
     for (const double element : gradient.to_doubles()) ASSERT_TRUE(std::isfinite(element));

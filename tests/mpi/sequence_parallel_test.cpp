@@ -9,6 +9,7 @@
 #include "core/comm/counting_communicator.h"
 #include "core/random.h"
 #include "layers/language_model.h"
+#include "layers/training_pass.h"
 #include "tests/mpi/job.h"
 #include "tests/small_config.h"
 
@@ -31,14 +32,14 @@ TokenBatch batch_of(std::int64_t tokens, std::int64_t long_document) {
 
 struct Outcome {
   std::vector<double> values;  // the loss, then every gradient
-  MemoryState memory;
+  SequenceState memory;
 };
 
 Outcome pass(MemoryPool& pool, const ModelConfig& config, DataType type, const TokenBatch& batch, Communicator* ranks) {
   LanguageModel model(pool, config, type);
   model.initialize(3);
-  Outcome outcome{{}, model.empty_memory(pool, 1)};
-  outcome.values.push_back(model.accumulate_gradients(
+  Outcome outcome{{}, model.empty_state(pool, 1)};
+  outcome.values.push_back(accumulate_gradients(model, 
       pool, batch, outcome.memory, {.recompute = Recompute::block, .loss_scale = 0.1, .sequence_ranks = ranks}));
   for (const Parameter& parameter : model.parameters()) {
     const std::vector<double> gradient = parameter.variable.gradient().to_doubles();
@@ -62,7 +63,7 @@ TEST_P(MpiSequenceParallel, AgreesWithOneRank) {
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
     ASSERT_NEAR(actual.values[i], expected.values[i], 1e-11 * scale) << i;
   }
-  const auto bytes = actual.memory.layers.back().matrix.raw();
+  const auto bytes = actual.memory.layers.back()[0].tensor.raw();
   for (const auto& other : job().all_gather(bytes)) EXPECT_TRUE(std::ranges::equal(other, bytes));
 }
 

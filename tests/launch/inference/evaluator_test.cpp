@@ -1,4 +1,5 @@
 // Evaluation: every token of every document once, whatever the lanes and ranks.
+#include "layers/training_pass.h"
 #include "launch/inference/evaluator.h"
 
 #include <cmath>
@@ -55,8 +56,8 @@ class EvaluatorTest : public testing::Test {
                        {tokens.begin() + 1, tokens.end() - 1},
                        std::vector<std::int64_t>(count, 0),
                        std::vector<float>(count, 1.0f)};
-      MemoryState memory = model_->empty_memory(pool_, 1);
-      const auto losses = model_->token_losses(pool_, batch, memory);
+      SequenceState memory = model_->empty_state(pool_, 1);
+      const auto losses = token_losses(*model_, pool_, batch, memory);
       sums.push_back(std::accumulate(losses.begin(), losses.end(), 0.0));
     }
     return sums;

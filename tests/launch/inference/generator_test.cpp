@@ -1,4 +1,5 @@
 // Generation: token by token equals one pass over the same tokens; the seed fixes the text.
+#include "layers/training_pass.h"
 #include "launch/inference/generator.h"
 
 #include <algorithm>
@@ -50,8 +51,8 @@ TEST_F(GeneratorTest, EachTokenIsTheLikeliestOfOnePassOverAllOfThem) {
                          std::vector<std::int32_t>(count, 0),
                          std::vector<std::int64_t>(count, 0),
                          std::vector<float>(count, 1.0f)};
-  MemoryState memory = model_->empty_memory(pool_, 1);
-  const Tensor logits = model_->logits(pool_, batch, memory);
+  SequenceState memory = model_->empty_state(pool_, 1);
+  const Tensor logits = logits(*model_, pool_, batch, memory);
   for (std::size_t i = 46; i < count; ++i) {
     const auto row = logits.values<float>().subspan((i - 1) * 258, 258);
     EXPECT_NEAR(row[static_cast<std::size_t>(tokens[i])], *std::ranges::max_element(row), 1e-3) << "token " << i;

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "layers/memory_state.h"
+#include "layers/layer_state.h"
 #include "tests/launch/tiny_model.h"
 
 namespace palimpsest {

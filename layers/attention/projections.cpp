@@ -1,0 +1,24 @@
+#include "layers/attention/projections.h"
+
+#include <algorithm>
+
+namespace palimpsest {
+
+Projections::Projections(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
+    : counts{config.num_heads, config.num_kv_heads, config.head_size},
+      type(factory.compute_type()),
+      query(factory.create(prefix + "q_proj.weight", ParameterRole::matrix, {query_size(), config.hidden_size})),
+      key(factory.create(prefix + "k_proj.weight", ParameterRole::matrix, {kv_size(), config.hidden_size})),
+      value(factory.create(prefix + "v_proj.weight", ParameterRole::matrix, {kv_size(), config.hidden_size})),
+      output(factory.create(prefix + "o_proj.weight", ParameterRole::matrix, {config.hidden_size, query_size()})) {}
+
+double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run) {
+  double keys = 0;
+  for (std::int64_t begin = 0; begin < tokens; begin += run) {
+    const auto length = static_cast<double>(std::min(run, tokens - begin));
+    keys += length * (length + 1) / 2;
+  }
+  return 2.0 * 2.0 * static_cast<double>(config.num_heads * config.head_size) * keys / static_cast<double>(tokens);
+}
+
+}  // namespace palimpsest

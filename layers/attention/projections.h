@@ -1,0 +1,27 @@
+// What every kind of attention here has in common with Llama's: projections to queries, keys and values, and back.
+#pragma once
+
+#include <string>
+
+#include "autograd/ops/memory.h"
+#include "layers/model_config.h"
+#include "layers/parameter_factory.h"
+
+namespace palimpsest {
+
+struct Projections {
+  Projections(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
+
+  HeadCounts counts;
+  DataType type;  // of activations
+  Variable query, key, value, output;
+
+  std::int64_t query_size() const { return counts.heads * counts.head_size; }
+  std::int64_t kv_size() const { return counts.kv_heads * counts.head_size; }
+};
+
+/// FLOPs per token of causal attention with `num_heads` heads when tokens see 1, 2, ... keys of runs of `run` tokens;
+/// mean over `tokens` tokens, the last run may be short.
+double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run);
+
+}  // namespace palimpsest

@@ -1,0 +1,31 @@
+#include "layers/attention/registry.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "layers/attention/full_attention.h"
+#include "layers/attention/infini_attention.h"
+#include "layers/attention/local_attention.h"
+
+namespace palimpsest {
+
+const AttentionTraits& traits_of(AttentionKind kind) {
+  switch (kind) {
+    case AttentionKind::local: return local_attention_traits;
+    case AttentionKind::full: return full_attention_traits;
+    case AttentionKind::infini: break;
+  }
+  return infini_attention_traits;
+}
+
+void require_shareable(AttentionKind kind, std::int64_t ranks) {
+  const AttentionTraits& traits = traits_of(kind);
+  if (ranks > 1 && !traits.shares_sequences) {
+    throw ConfigError(
+        fmt::format("train.sequence_ranks is {}, but ranks cannot share sequences of "
+                    "model.attention.kind: {}; set it to 1",
+                    ranks, traits.name));
+  }
+}
+
+}  // namespace palimpsest

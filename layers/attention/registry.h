@@ -1,0 +1,51 @@
+// The kinds of attention: how each is made, and what is known of it without a model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "layers/attention/attention.h"
+#include "layers/model_config.h"
+#include "layers/parameter_factory.h"
+
+namespace palimpsest {
+
+/// The sizes of a pass by which its memory is estimated.
+struct PassSize {
+  std::int64_t lanes = 0;
+  std::int64_t tokens = 0;    // of a lane
+  std::int64_t segments = 0;  // of a lane
+  std::int64_t element = 0;   // bytes of an activation
+};
+
+/// Bytes that a layer's attention needs in a pass with gradients, beside its input.
+struct AttentionBytes {
+  std::int64_t kept = 0;     // for backward, of a token
+  std::int64_t cheap = 0;    // of these, what can be computed again at little cost
+  std::int64_t working = 0;  // on top while backward is in the layer, of a token
+  std::int64_t state = 0;    // of one state, all lanes: there is one before each segment
+};
+
+struct AttentionTraits {
+  std::string_view name;  // in configurations
+  /// The layer's attention; its parameters are named `prefix` + "q_proj.weight" and so on. `config` is resolved.
+  std::unique_ptr<Attention> (*make)(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
+  /// Whether ranks can share a sequence.
+  bool shares_sequences;
+  /// Parameters beside the four projections, of one layer.
+  std::int64_t (*parameters)(const ModelConfig& config);
+  /// Positions of RoPE that a pass over `tokens` tokens needs when a lane has read `before` of their document.
+  std::int64_t (*rotary_positions)(const ModelConfig& config, std::int64_t before, std::int64_t tokens);
+  /// FLOPs of a layer per token in forward, the projections' not counted, mean over a document of `tokens` tokens.
+  double (*flops)(const ModelConfig& config, std::int64_t tokens);
+  AttentionBytes (*bytes)(const ModelConfig& config, const PassSize& size);
+};
+
+const AttentionTraits& traits_of(AttentionKind kind);
+
+/// Throws ConfigError unless `ranks` ranks can share a sequence of this kind of attention.
+void require_shareable(AttentionKind kind, std::int64_t ranks);
+
+}  // namespace palimpsest

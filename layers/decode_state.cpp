@@ -1,0 +1,192 @@
+#include "layers/decode_state.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/sequence_layout.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Rows of activations that a pass over whole segments may have, if a segment of every lane fits.
+constexpr std::int64_t rows_at_once = 4096;
+
+}  // namespace
+
+/// What is left to do in a call, and what has come of it.
+struct DecodeState::Pending {
+  std::vector<std::span<const std::int32_t>> tokens;  // of every lane
+  Tensor hidden;                                      // (lanes, hidden_size), after the last token of each
+
+  std::int64_t left(std::int64_t lane) const {
+    return static_cast<std::int64_t>(tokens[static_cast<std::size_t>(lane)].size());
+  }
+  std::span<const std::int32_t> take(std::int64_t lane, std::int64_t count) {
+    auto& all = tokens[static_cast<std::size_t>(lane)];
+    const auto taken = all.first(static_cast<std::size_t>(count));
+    all = all.subspan(static_cast<std::size_t>(count));
+    return taken;
+  }
+  void keep(std::int64_t lane, const Tensor& row) {
+    Tensor target = hidden.rows(lane, lane + 1);
+    copy(row.reshaped(target.shape()), target);
+  }
+};
+
+DecodeState::DecodeState(const LanguageModel& model, MemoryPool& pool, std::int64_t lanes)
+    : model_(&model), pool_(&pool), state_(model.empty_state(pool, lanes)) {
+  for (std::size_t layer = 0; layer < state_.layers.size(); ++layer) {
+    segments_.push_back(model.attention(layer).empty_segment(pool, lanes));
+  }
+  positions_.assign(static_cast<std::size_t>(lanes), 0);
+  rotary_ = model.rotary(pool, 0, model.config().segment_length);
+}
+
+std::int64_t DecodeState::tokens(std::int64_t lane) const {
+  const auto index = static_cast<std::size_t>(lane);
+  return state_.tokens.at(index) + positions_.at(index);
+}
+
+std::vector<std::int64_t> DecodeState::of(const Lanes& lanes, const std::vector<std::int64_t>& values) const {
+  std::vector<std::int64_t> result;
+  for (const std::int64_t lane : lanes) result.push_back(values[static_cast<std::size_t>(lane)]);
+  return result;
+}
+
+Tensor DecodeState::advance(std::span<const std::int32_t> tokens) {
+  const std::vector<std::int32_t> only(tokens.begin(), tokens.end());
+  return advance(std::span(&only, 1)).reshaped(Shape{model_->config().vocab_size});
+}
+
+Tensor DecodeState::advance(std::span<const std::vector<std::int32_t>> tokens) {
+  if (static_cast<std::int64_t>(tokens.size()) != lanes()) {
+    throw ShapeError(fmt::format("DecodeState::advance: tokens for {} lanes of {}", tokens.size(), lanes()));
+  }
+  if (std::ranges::all_of(tokens, [](const auto& of_lane) { return of_lane.empty(); })) {
+    throw ShapeError("DecodeState::advance needs at least one token");
+  }
+  Pending pending{{tokens.begin(), tokens.end()},
+                  Tensor::zeros(*pool_, Shape{lanes(), model_->config().hidden_size}, model_->compute_type())};
+  const std::int64_t segment = model_->config().segment_length;
+  while (true) {
+    // A segment that has begun is finished token by token; whole ones go together, and so do those that stay open.
+    Lanes stepping, whole, partial;
+    std::int64_t segments = std::max<std::int64_t>(rows_at_once / segment, 1), longest = 0;
+    for (std::int64_t lane = 0; lane < lanes(); ++lane) {
+      const std::int64_t left = pending.left(lane);
+      if (left == 0) continue;
+      if (positions_[static_cast<std::size_t>(lane)] > 0 || left == 1) {
+        stepping.push_back(lane);
+      } else if (left >= segment) {
+        whole.push_back(lane);
+        segments = std::min(segments, left / segment);
+      } else {
+        partial.push_back(lane);
+        longest = std::max(longest, left);
+      }
+    }
+    if (stepping.empty() && whole.empty() && partial.empty()) break;
+    if (!stepping.empty()) step(pending, stepping);
+    if (!whole.empty()) {
+      const std::int64_t fit = rows_at_once / segment / static_cast<std::int64_t>(whole.size());
+      pass(pending, whole, segment * std::clamp<std::int64_t>(fit, 1, segments));
+    }
+    if (!partial.empty()) pass(pending, partial, longest);
+  }
+  Tensor logits = model_->head(*pool_, pending.hidden);
+  for (std::int64_t lane = 0; lane < lanes(); ++lane) {
+    if (!tokens[static_cast<std::size_t>(lane)].empty()) continue;
+    Tensor row = logits.rows(lane, lane + 1);
+    fill(row, 0.0);
+  }
+  return logits;
+}
+
+void DecodeState::pass(Pending& pending, const Lanes& lanes, std::int64_t count) {
+  const std::int64_t segment = model_->config().segment_length;
+  const bool whole = count % segment == 0;
+  std::vector<std::int32_t> tokens;
+  std::vector<std::int64_t> documents, taken;
+  for (const std::int64_t lane : lanes) {
+    // Lanes with fewer tokens are filled up with those of another document, which nothing is kept of.
+    taken.push_back(std::min(count, pending.left(lane)));
+    const auto mine = pending.take(lane, taken.back());
+    tokens.insert(tokens.end(), mine.begin(), mine.end());
+    documents.insert(documents.end(), mine.size(), 0);
+    tokens.resize(tokens.size() + static_cast<std::size_t>(count - taken.back()), 0);
+    documents.resize(tokens.size(), 1);
+  }
+  const bool all = static_cast<std::int64_t>(lanes.size()) == this->lanes();
+  const SequenceState before = all ? state_ : select_lanes(*pool_, state_, lanes);
+  const auto layout = std::make_shared<const SequenceLayout>(make_layout(documents, before.documents, segment));
+  Tape tape(*pool_, Tape::Mode::inference);
+  ForwardContext context = model_->context(tape, layout, before.tokens);
+  context.keeps_open = !whole;
+  LanguageModel::Result result = model_->forward(context, tokens, constants_of(before));
+  for (std::size_t row = 0; row < lanes.size(); ++row) {
+    const std::int64_t lane = lanes[row], last = static_cast<std::int64_t>(row) * count + taken[row] - 1;
+    pending.keep(
+        lane, result.hidden.value().reshaped(Shape{layout->rows(), model_->config().hidden_size}).rows(last, last + 1));
+    const auto index = static_cast<std::size_t>(lane);
+    if (whole) {
+      state_.tokens[index] += count;
+      state_.documents[index] = 0;
+    } else {
+      for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
+        model_->attention(layer).open_segment(*pool_, result.open[layer], static_cast<std::int64_t>(row), taken[row],
+                                              *context.rotary, lane, segments_[layer]);
+      }
+      positions_[index] = taken[row];
+    }
+  }
+  if (!whole) return;
+  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
+    LayerState after = before.layers[layer];
+    for (std::size_t i = 0; i < after.size(); ++i) after[i].tensor = result.state.layers[layer][i].value();
+    if (all) {
+      state_.layers[layer] = std::move(after);
+    } else {
+      replace_lanes(*pool_, state_.layers[layer], lanes, after);
+    }
+  }
+}
+
+void DecodeState::step(Pending& pending, const Lanes& lanes) {
+  std::vector<std::int32_t> tokens;
+  for (const std::int64_t lane : lanes) tokens.push_back(pending.take(lane, 1).front());
+  const std::vector<std::int64_t> positions = of(lanes, positions_), read = of(lanes, state_.tokens);
+  const std::int64_t longest = std::ranges::max(read), segment = model_->config().segment_length;
+  if (model_->rotary_positions(longest, segment) > rotary_->positions()) {
+    rotary_ = model_->rotary(*pool_, 2 * longest, segment);
+  }
+  Tape tape(*pool_, Tape::Mode::inference);
+  const DecodeContext context{&tape, lanes, positions, read, rotary_.get()};
+  const Variable hidden = model_->decode(context, tokens, state_, segments_);
+  Lanes full;
+  for (std::size_t row = 0; row < lanes.size(); ++row) {
+    const auto at = static_cast<std::int64_t>(row);
+    pending.keep(lanes[row], hidden.value().rows(at, at + 1));
+    if (++positions_[static_cast<std::size_t>(lanes[row])] == segment) full.push_back(lanes[row]);
+  }
+  if (!full.empty()) finish_segments(full);
+}
+
+void DecodeState::finish_segments(const Lanes& lanes) {
+  const std::vector<std::int64_t> read = of(lanes, state_.tokens);
+  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
+    model_->attention(layer).finish_segment(*pool_, lanes, read, segments_[layer], state_.layers[layer]);
+  }
+  for (const std::int64_t lane : lanes) {
+    const auto index = static_cast<std::size_t>(lane);
+    state_.tokens[index] += model_->config().segment_length;
+    state_.documents[index] = 0;
+    positions_[index] = 0;
+  }
+}
+
+}  // namespace palimpsest

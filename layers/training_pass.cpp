@@ -1,0 +1,182 @@
+#include "layers/training_pass.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "autograd/recompute.h"
+#include "core/error.h"
+#include "core/sequence_layout.h"
+#include "core/sequence_share.h"
+#include "layers/attention/registry.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Of each lane's last document: the tokens read of it, after this batch.
+std::vector<std::int64_t> tokens_after(const TokenBatch& batch, const std::vector<std::int64_t>& documents_before,
+                                       const std::vector<std::int64_t>& tokens_before) {
+  std::vector<std::int64_t> after;
+  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+    const auto begin = batch.documents.begin() + lane * batch.tokens, end = begin + batch.tokens;
+    const auto last = std::find(begin, end, *(end - 1));
+    const auto index = static_cast<std::size_t>(lane);
+    const bool goes_on = last == begin && *begin == documents_before[index];
+    after.push_back(end - last + (goes_on ? tokens_before[index] : 0));
+  }
+  return after;
+}
+
+void check_batch(const TokenBatch& batch, const SequenceState& state, const ModelConfig& config) {
+  const auto elements = static_cast<std::size_t>(batch.lanes * batch.tokens);
+  if (batch.inputs.size() != elements || batch.targets.size() != elements || batch.documents.size() != elements ||
+      batch.loss_weights.size() != elements || batch.lanes <= 0 || batch.tokens <= 0 ||
+      (!batch.write_weights.empty() && batch.write_weights.size() != elements)) {
+    throw ShapeError(
+        fmt::format("a batch of {} lanes x {} tokens holds {} inputs, {} targets, {} document indices, {} loss weights "
+                    "and {} write "
+                    "weights",
+                    batch.lanes, batch.tokens, batch.inputs.size(), batch.targets.size(), batch.documents.size(),
+                    batch.loss_weights.size(), batch.write_weights.size()));
+  }
+  if (state.lanes() != batch.lanes || state.tokens.size() != state.documents.size() ||
+      static_cast<std::int64_t>(state.layers.size()) != config.num_layers) {
+    throw ShapeError(fmt::format("a batch of {} lanes for {} layers, but the state is of {} lanes and {} layers",
+                                 batch.lanes, config.num_layers, state.lanes(), state.layers.size()));
+  }
+}
+
+/// What this rank holds of the batch; empty where it has the sequences alone.
+SequenceGroup share(const ModelConfig& config, const TokenBatch& batch, const SequenceState& state,
+                    Communicator* ranks) {
+  if (ranks == nullptr || ranks->size() == 1) return {};
+  require_shareable(config.attention.kind, ranks->size());
+  return {
+      .ranks = ranks,
+      .share = std::make_shared<const SequenceShare>(share_sequence(
+          batch.documents, state.documents, config.segment_length, ranks->rank(), ranks->size(), batch.write_weights))};
+}
+
+/// The state after a pass, which knows of the documents what `batch`, all of it, says.
+void replace(MemoryPool& pool, const StateVariables& after, const TokenBatch& batch, SequenceState& state) {
+  for (std::size_t i = 0; i < after.layers.size(); ++i) {
+    state.layers[i] = detached_copy(pool, after.layers[i], state.layers[i]);
+  }
+  state.model = detached_copy(pool, after.model, state.model);
+  state.tokens = tokens_after(batch, state.documents, state.tokens);
+  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+    state.documents[static_cast<std::size_t>(lane)] =
+        batch.documents[static_cast<std::size_t>((lane + 1) * batch.tokens - 1)];
+  }
+}
+
+LayoutPointer layout_of(const TokenBatch& batch, const std::vector<std::int64_t>& carried,
+                        std::int64_t segment_length) {
+  return std::make_shared<const SequenceLayout>(
+      make_layout(batch.documents, carried, segment_length, batch.write_weights));
+}
+
+/// -> the loss, then the state after, flat.
+std::vector<Variable> loss_pass(const LanguageModel& model, const ForwardContext& context, const TokenBatch& chunk,
+                                const StateVariables& before) {
+  LanguageModel::Result result = model.forward(context, chunk.inputs, before);
+  std::vector<Variable> outputs{model.loss(context, result.hidden, chunk.targets, chunk.loss_weights)};
+  for (Variable& variable : result.state.flat()) outputs.push_back(std::move(variable));
+  return outputs;
+}
+
+/// A pass without gradients over a batch that this rank has alone: the last norm's output. Advances the state.
+Tensor inference_pass(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state) {
+  Tape tape(pool, Tape::Mode::inference);
+  const ForwardContext context =
+      model.context(tape, layout_of(batch, state.documents, model.config().segment_length), state.tokens);
+  const LanguageModel::Result result = model.forward(context, batch.inputs, constants_of(state));
+  replace(pool, result.state, batch, state);
+  return result.hidden.value();
+}
+
+}  // namespace
+
+double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state,
+                            const PassOptions& options) {
+  const ModelConfig& config = model.config();
+  check_batch(batch, state, config);
+  if (options.schedule == Schedule::automatic || options.recompute == Recompute::automatic) {
+    throw ConfigError("a pass takes its schedule and what it recomputes from plan_pass: neither can be automatic");
+  }
+  const bool recomputing = options.recompute == Recompute::segment;
+  SequenceGroup sequence = share(config, batch, state, options.sequence_ranks);
+  sequence.overlaps = options.overlap_memory;
+  if (sequence && recomputing) throw ConfigError("ranks that share a sequence cannot recompute it segment by segment");
+  const bool sequential = !sequence && (recomputing || options.schedule == Schedule::sequential);
+  const std::int64_t step = sequential ? config.segment_length : batch.tokens;
+
+  Tape tape(pool, Tape::Mode::record, options.profile);
+  StateVariables carried = constants_of(state);
+  std::vector<std::int64_t> documents = state.documents, tokens = state.tokens;
+  const StateVariables form = carried.like(std::vector<Variable>(carried.flat().size()));  // nothing but its sizes
+  std::vector<Variable> losses;
+  for (std::int64_t begin = 0; begin < batch.tokens; begin += step) {
+    auto chunk = std::make_shared<const TokenBatch>(
+        sequence ? tokens_of(*sequence.share, batch) : columns_of(batch, begin, std::min(begin + step, batch.tokens)));
+    const LayoutPointer layout = sequence ? sequence.layout() : layout_of(*chunk, documents, config.segment_length);
+    ForwardContext context = model.context(tape, layout, tokens);
+    context.recompute = options.recompute;
+    context.sequence = sequence;
+    // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
+    // only then are gradients final.
+    if (begin == 0) context.listener = std::make_shared<const ParameterEvents>(options.events);
+    const auto pass = [&model, chunk, context, form](Tape& on, std::span<const Variable> before) {
+      ForwardContext here = context;
+      here.tape = &on;
+      return loss_pass(model, here, *chunk, form.like(before));
+    };
+    std::vector<Variable> outputs = recomputing ? recompute(tape, pass, carried.flat()) : pass(tape, carried.flat());
+    losses.push_back(outputs.front());
+    carried = form.like(std::span(outputs).subspan(1));
+    tokens = tokens_after(*chunk, documents, tokens);
+    documents = layout->last_document;
+  }
+
+  replace(pool, carried, batch, state);
+  carried = {};
+  for (const Variable& loss : losses) {
+    auto seed = loss.gradient_target(pool);
+    fill(seed.view, options.loss_scale);
+  }
+  tape.backward_from_gradients();
+  double sum = 0;
+  for (const Variable& loss : losses) sum += loss.value().to_doubles().front();
+  return sum;
+}
+
+std::vector<double> token_losses(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch,
+                                 SequenceState& state, Communicator* sequence_ranks) {
+  check_batch(batch, state, model.config());
+  const SequenceGroup sequence = share(model.config(), batch, state, sequence_ranks);
+  if (!sequence) return model.token_losses(pool, inference_pass(model, pool, batch, state), batch.targets);
+
+  const SequenceShare& share = *sequence.share;
+  const TokenBatch mine = tokens_of(share, batch);
+  Tape tape(pool, Tape::Mode::inference);
+  ForwardContext context = model.context(tape, sequence.layout(), state.tokens);
+  context.sequence = sequence;
+  const LanguageModel::Result result = model.forward(context, mine.inputs, constants_of(state));
+  replace(pool, result.state, batch, state);
+  std::vector<double> losses(batch.inputs.size(), 0.0);
+  if (share.idle()) return losses;
+  const std::vector<double> of_mine = model.token_losses(pool, result.hidden.value(), mine.targets);
+  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+    std::copy_n(of_mine.begin() + lane * mine.tokens, mine.tokens, losses.begin() + lane * batch.tokens + share.begin);
+  }
+  return losses;
+}
+
+Tensor logits(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state) {
+  check_batch(batch, state, model.config());
+  return model.head(pool, inference_pass(model, pool, batch, state));
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,259 @@
+// Every kind of attention behind the one seam: causality, documents, schedules, recomputation, carried state, decoding
+// of many texts at once, and a plain reference for local and full attention.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "core/sequence_layout.h"
+#include "layers/attention/registry.h"
+#include "layers/decode_state.h"
+#include "layers/training_pass.h"
+#include "tests/layers/model_gradients.h"
+#include "tests/layers/random_batch.h"
+#include "tests/small_config.h"
+#include "tests/tensors.h"
+
+namespace palimpsest {
+namespace {
+
+using testing::Gradients;
+using testing::gradients;
+using testing::random_batch;
+
+double difference(const Tensor& a, const Tensor& b) {
+  return testing::relative_difference(a.to_doubles(), b.to_doubles());
+}
+
+class AttentionKinds : public ::testing::TestWithParam<AttentionKind> {
+ protected:
+  ModelConfig config() const {
+    ModelConfig config = testing::small_config(MemoryUpdate::linear);
+    config.attention.kind = GetParam();
+    return config;
+  }
+  MemoryPool pool;
+};
+
+TEST_P(AttentionKinds, ATokenChangesNoLogitBeforeItNorOfAnotherDocument) {
+  LanguageModel model(pool, config(), DataType::float64);
+  model.initialize(1);
+  const TokenBatch batch = random_batch(1, 17, 23, {8});
+  const auto pass = [&](const TokenBatch& tokens) {
+    SequenceState state = model.empty_state(pool, 1);
+    return logits(model, pool, tokens, state).reshaped(Shape{17, 23});
+  };
+  const Tensor before = pass(batch);
+  for (std::int64_t changed = 0; changed < 17; ++changed) {
+    TokenBatch other = batch;
+    auto& token = other.inputs[static_cast<std::size_t>(changed)];
+    token = (token + 1) % 23;
+    const Tensor after = pass(other);
+    for (std::int64_t t = 0; t < 17; ++t) {
+      const bool same = before.rows(t, t + 1).to_doubles() == after.rows(t, t + 1).to_doubles();
+      const bool segments_apart = GetParam() == AttentionKind::local && t / 5 != changed / 5;
+      if (t < changed || (t >= 8) != (changed >= 8) || segments_apart) {
+        EXPECT_TRUE(same) << "token " << changed << " reaches " << t;
+      } else {
+        EXPECT_FALSE(same) << "token " << changed << " does not reach " << t;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionKinds, SchedulesAndRecomputationAgree) {
+  LanguageModel model(pool, config(), DataType::float64);
+  model.initialize(2);
+  const TokenBatch first = random_batch(2, 18, 23, {4, 11}), second = random_batch(2, 9, 23, {3}, 6);
+  TokenBatch next = second;
+  for (auto& document : next.documents) document += first.documents.back();
+  const auto run = [&](Schedule schedule, Recompute recompute) {
+    const PassOptions options{schedule, recompute, 0.5};
+    const Gradients before = gradients(model, pool, first, model.empty_state(pool, 2), options);
+    return gradients(model, pool, next, before.memory, options);
+  };
+  const Gradients expected = run(Schedule::parallel, Recompute::none);
+  for (const auto& [schedule, recompute] :
+       {std::pair{Schedule::parallel, Recompute::cheap}, std::pair{Schedule::parallel, Recompute::block},
+        std::pair{Schedule::sequential, Recompute::none}, std::pair{Schedule::sequential, Recompute::segment}}) {
+    const Gradients actual = run(schedule, recompute);
+    EXPECT_NEAR(actual.loss, expected.loss, 1e-9 * std::abs(expected.loss));
+    for (std::size_t i = 0; i < expected.parameters.size(); ++i) {
+      EXPECT_LT(difference(actual.parameters[i], expected.parameters[i]), 1e-9)
+          << name_of(schedule) << " " << name_of(recompute) << " " << model.parameters().all()[i].name;
+    }
+    EXPECT_EQ(actual.memory.tokens, expected.memory.tokens);
+    actual.memory.for_each([&](const std::string& name, const Tensor& tensor) {
+      expected.memory.for_each([&](const std::string& other, const Tensor& theirs) {
+        if (name == other) {
+          EXPECT_LT(difference(tensor, theirs), 1e-9) << name;
+        }
+      });
+    });
+  }
+}
+
+TEST_P(AttentionKinds, CarriedStateEqualsOneLongSequence) {
+  LanguageModel model(pool, config(), DataType::float64);
+  model.initialize(3);
+  const TokenBatch whole = random_batch(2, 20, 23, {7});
+  SequenceState state = model.empty_state(pool, 2);
+  const std::vector<double> expected = token_losses(model, pool, whole, state);
+  EXPECT_EQ(state.tokens, (std::vector<std::int64_t>{13, 13}));
+  SequenceState carried = model.empty_state(pool, 2);
+  for (std::int64_t begin = 0; begin < 20; begin += 5) {
+    const std::vector<double> losses = token_losses(model, pool, columns_of(whole, begin, begin + 5), carried);
+    for (std::int64_t lane = 0; lane < 2; ++lane) {
+      for (std::int64_t t = 0; t < 5; ++t) {
+        EXPECT_NEAR(losses[static_cast<std::size_t>(lane * 5 + t)],
+                    expected[static_cast<std::size_t>(lane * 20 + begin + t)], 1e-11);
+      }
+    }
+  }
+  EXPECT_EQ(carried.tokens, state.tokens);
+}
+
+TEST_P(AttentionKinds, DecodingManyTextsEqualsOnePassOverEach) {
+  LanguageModel model(pool, config(), DataType::float64);
+  model.initialize(4);
+  const std::vector<std::int64_t> lengths{31, 3, 17, 12};
+  std::vector<std::vector<std::int32_t>> texts;
+  std::vector<Tensor> expected;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const TokenBatch batch = random_batch(1, lengths[i], 23, {}, 30 + i);
+    SequenceState state = model.empty_state(pool, 1);
+    expected.push_back(logits(model, pool, batch, state).reshaped(Shape{lengths[i], 23}));
+    texts.push_back(batch.inputs);
+  }
+  // Prompts of uneven lengths, then uneven steps, a lane that pauses among them.
+  DecodeState decoding(model, pool, 4);
+  std::vector<std::int64_t> at(4, 0);
+  const std::vector<std::vector<std::int64_t>> calls{{11, 2, 7, 0}, {1, 1, 1, 10}, {1, 0, 1, 1}, {9, 0, 6, 1},
+                                                     {1, 0, 1, 0},  {6, 0, 1, 0},  {1, 0, 0, 0}, {1, 0, 0, 0}};
+  for (const std::vector<std::int64_t>& counts : calls) {
+    std::vector<std::vector<std::int32_t>> tokens;
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      const auto begin = texts[lane].begin() + at[lane];
+      tokens.emplace_back(begin, begin + counts[lane]);
+      at[lane] += counts[lane];
+    }
+    const Tensor result = decoding.advance(tokens);
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      const auto row = static_cast<std::int64_t>(lane);
+      EXPECT_EQ(decoding.tokens(row), at[lane]);
+      if (counts[lane] == 0) {
+        EXPECT_EQ(result.rows(row, row + 1).to_doubles(), std::vector<double>(23, 0.0));
+      } else {
+        EXPECT_LT(difference(result.rows(row, row + 1), expected[lane].rows(at[lane] - 1, at[lane])), 1e-10)
+            << "lane " << lane << ", token " << at[lane];
+      }
+    }
+  }
+}
+
+TEST_P(AttentionKinds, ACopyOfADecodingGoesOnByItself) {
+  LanguageModel model(pool, config(), DataType::float64);
+  model.initialize(5);
+  const TokenBatch batch = random_batch(1, 20, 23, {});
+  const std::span<const std::int32_t> tokens = batch.inputs;
+  DecodeState first(model, pool);
+  first.advance(tokens.first(7));
+  DecodeState copy = first;
+  copy.advance(std::vector<std::int32_t>{22, 21, 20, 19, 18, 17});  // past the end of the segment
+  DecodeState alone(model, pool);
+  alone.advance(tokens.first(7));
+  EXPECT_EQ(first.advance(tokens.subspan(7)).to_doubles(), alone.advance(tokens.subspan(7)).to_doubles());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, AttentionKinds,
+                         ::testing::Values(AttentionKind::infini, AttentionKind::local, AttentionKind::full),
+                         [](const auto& info) { return std::string(traits_of(info.param).name); });
+
+/// Where no segment ends, there is no memory to read, and all kinds are the same function of their parameters.
+TEST(AttentionKind, AgreeWithinOneSegment) {
+  MemoryPool pool;
+  const TokenBatch batch = random_batch(2, 12, 23, {5});
+  std::vector<std::vector<double>> losses;
+  for (const AttentionKind kind : {AttentionKind::infini, AttentionKind::local, AttentionKind::full}) {
+    ModelConfig config = testing::small_config(MemoryUpdate::linear, 12);
+    config.attention.kind = kind;
+    LanguageModel model(pool, config, DataType::float64);
+    std::uint64_t seed = 0;
+    for (Parameter& parameter : model.parameters()) {
+      if (parameter.role == ParameterRole::memory_gate) continue;
+      const Random random(++seed, RandomPurpose::test);
+      auto values = parameter.master.values<double>();
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.uniform(i) - 0.5;
+      parameter.refresh();
+    }
+    SequenceState state = model.empty_state(pool, 2);
+    losses.push_back(token_losses(model, pool, batch, state));
+  }
+  for (std::size_t i = 0; i < losses[0].size(); ++i) {
+    EXPECT_NEAR(losses[0][i], losses[1][i], 1e-12);
+    EXPECT_NEAR(losses[0][i], losses[2][i], 1e-12);
+  }
+}
+
+/// Full attention sees in a document what local attention sees in a segment as long as the document.
+TEST(AttentionKind, FullIsLocalInASegmentAsLongAsTheSequence) {
+  MemoryPool pool;
+  const TokenBatch batch = random_batch(2, 23, 23, {9});
+  const auto run = [&](AttentionKind kind, std::int64_t segment_length) {
+    ModelConfig config = testing::small_config(MemoryUpdate::linear, segment_length);
+    config.attention.kind = kind;
+    LanguageModel model(pool, config, DataType::float64);
+    model.initialize(6);
+    return gradients(model, pool, batch, model.empty_state(pool, 2), {});
+  };
+  const Gradients full = run(AttentionKind::full, 5), local = run(AttentionKind::local, 23);
+  EXPECT_NEAR(full.loss, local.loss, 1e-10);
+  for (std::size_t i = 0; i < full.parameters.size(); ++i) {
+    EXPECT_LT(difference(full.parameters[i], local.parameters[i]), 1e-9);
+  }
+  EXPECT_EQ(full.memory.layers[0][0].tensor.shape(), (Shape{2, 14, 12}));  // the last document's keys
+}
+
+TEST(AttentionKind, RanksCannotShareFullAttention) {
+  EXPECT_NO_THROW(require_shareable(AttentionKind::full, 1));
+  EXPECT_NO_THROW(require_shareable(AttentionKind::local, 2));
+  EXPECT_THROW(require_shareable(AttentionKind::full, 2), ConfigError);
+}
+
+TEST(AttentionKind, BatchesOfUnequalSizesAreRefused) {
+  MemoryPool pool;
+  LanguageModel model(pool, testing::small_config(MemoryUpdate::linear), DataType::float64);
+  model.initialize(7);
+  const TokenBatch good = random_batch(1, 7, 23, {});
+  for (int which = 0; which < 4; ++which) {
+    TokenBatch bad = good;
+    if (which == 0) bad.inputs.pop_back();
+    if (which == 1) bad.targets.pop_back();
+    if (which == 2) bad.documents.pop_back();
+    if (which == 3) bad.loss_weights.pop_back();
+    SequenceState state = model.empty_state(pool, 1);
+    EXPECT_THROW(token_losses(model, pool, bad, state), ShapeError) << which;
+    EXPECT_THROW(accumulate_gradients(model, pool, bad, state, {}), ShapeError) << which;
+  }
+}
+
+TEST(AttentionKind, DecodingOutsideASegmentIsRefused) {
+  MemoryPool pool;
+  for (const AttentionKind kind : {AttentionKind::infini, AttentionKind::local, AttentionKind::full}) {
+    ModelConfig config = testing::small_config(MemoryUpdate::linear);
+    config.attention.kind = kind;
+    LanguageModel model(pool, config, DataType::float64);
+    const SequenceState state = model.empty_state(pool, 1);
+    std::vector<LayerState> segments;
+    for (std::size_t layer = 0; layer < 2; ++layer) segments.push_back(model.attention(layer).empty_segment(pool, 1));
+    Tape tape(pool, Tape::Mode::inference);
+    const std::vector<std::int64_t> lanes{0}, positions{5}, read{0};
+    const std::vector<std::int32_t> tokens{1};
+    const DecodeContext context{&tape, lanes, positions, read, model.rotary(pool, 0, 10).get()};
+    EXPECT_THROW(model.decode(context, tokens, state, segments), ShapeError);
+  }
+}
+
+}  // namespace
+}  // namespace palimpsest
