@@ -12,7 +12,6 @@
 #include "core/error.h"
 #include "launch/output/progress.h"
 #include "launch/training/state_fields.h"
-#include "launch/training/visit_state.h"
 
 namespace palimpsest {
 
@@ -53,13 +52,13 @@ Stateful::Tensors CarriedComponent::tensors() {
   joined_ = {};
   if (!setting_.carries) return tensors;
   std::int64_t lanes = 0;
-  for (const MemoryState& memory : state_.memories) lanes += memory.lanes();
-  visit_state(state_.memories.front(), [&](const std::string& name, const Tensor& first) {
+  for (const SequenceState& memory : state_.memories) lanes += memory.lanes();
+  state_.memories.front().for_each([&](const std::string& name, const Tensor& first) {
     joined_.add(name, Tensor(setting_.pool, with_lanes(first.shape(), lanes), first.data_type()));
   });
   std::int64_t lane = 0;
-  for (const MemoryState& memory : state_.memories) {
-    visit_state(memory, [&](const std::string& name, const Tensor& part) {
+  for (const SequenceState& memory : state_.memories) {
+    memory.for_each([&](const std::string& name, const Tensor& part) {
       Tensor target = Tensor(joined_.at(name)).rows(lane, lane + memory.lanes());
       std::memcpy(target.raw().data(), part.raw().data(), part.bytes());
     });
@@ -74,31 +73,40 @@ Stateful::Tensors CarriedComponent::tensors() {
 }
 
 nlohmann::json CarriedComponent::state() {
-  std::vector<std::int64_t> mine, all;
-  for (const MemoryState& memory : state_.memories) {
-    if (setting_.saves) mine.insert(mine.end(), memory.documents.begin(), memory.documents.end());
-  }
-  for (const std::vector<std::byte>& bytes : setting_.communicator.all_gather(std::as_bytes(std::span(mine)))) {
-    std::vector<std::int64_t> theirs(bytes.size() / sizeof(std::int64_t));
-    if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
-    all.insert(all.end(), theirs.begin(), theirs.end());
-  }
-  return {{"documents", all}};
+  const auto of_all_lanes = [&](std::vector<std::int64_t> SequenceState::*numbers) {
+    std::vector<std::int64_t> mine, all;
+    for (const SequenceState& memory : state_.memories) {
+      if (setting_.saves) mine.insert(mine.end(), (memory.*numbers).begin(), (memory.*numbers).end());
+    }
+    for (const std::vector<std::byte>& bytes : setting_.communicator.all_gather(std::as_bytes(std::span(mine)))) {
+      std::vector<std::int64_t> theirs(bytes.size() / sizeof(std::int64_t));
+      if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
+      all.insert(all.end(), theirs.begin(), theirs.end());
+    }
+    return all;
+  };
+  return {{"documents", of_all_lanes(&SequenceState::documents)}, {"tokens", of_all_lanes(&SequenceState::tokens)}};
 }
 
 void CarriedComponent::restore(const nlohmann::json& state) {
   const std::vector<std::int64_t> documents = whole_numbers(state, "documents", no_document);
+  // Before version 3 nobody counted tokens, and nothing that was there then asks for them.
+  const std::vector<std::int64_t> tokens = state.contains("tokens") ? whole_numbers(state, "tokens", 0)
+                                                                     : std::vector<std::int64_t>(documents.size(), 0);
   if (!setting_.carries) return;
-  if (static_cast<std::int64_t>(documents.size()) != setting_.lanes) {
-    throw DataError(fmt::format("it is that of {} lanes, expected {}", documents.size(), setting_.lanes));
+  for (const std::size_t lanes : {documents.size(), tokens.size()}) {
+    if (static_cast<std::int64_t>(lanes) == setting_.lanes) continue;
+    throw DataError(fmt::format("it is that of {} lanes, expected {}", lanes, setting_.lanes));
   }
   std::int64_t lane = 0;
-  for (MemoryState& memory : state_.memories) {
+  for (SequenceState& memory : state_.memories) {
     const std::int64_t end = lane + memory.lanes();
-    visit_state(memory,
+    memory.for_each(
                 [&](const std::string& name, Tensor& part) { part = Tensor(joined_.at(name)).rows(lane, end); });
     const auto first = documents.begin() + state_.first_lane + lane;
-    memory.documents.assign(first, first + memory.lanes());
+    const auto first_tokens = tokens.begin() + state_.first_lane + lane;
+    memory.tokens.assign(first_tokens, first_tokens + memory.lanes());
+    memory.documents.assign(first, first + (end - lane));
     lane = end;
   }
   joined_ = {};

@@ -8,7 +8,6 @@
 
 #include "core/comm/agreement.h"
 #include "launch/ranks/placement.h"
-#include "launch/training/visit_state.h"
 
 namespace palimpsest {
 
@@ -22,16 +21,16 @@ bool all_finite(const Tensor& tensor) {
 
 }  // namespace
 
-std::string first_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
+std::string first_not_finite(const ParameterList& parameters, const std::vector<SequenceState>& memories,
                              std::int64_t first_lane) {
   for (const Parameter& parameter : parameters) {
     if (!all_finite(parameter.master)) return parameter.name;
   }
   std::int64_t lane = first_lane;
   std::string found;
-  for (const MemoryState& memory : memories) {
+  for (const SequenceState& memory : memories) {
     for (std::int64_t i = 0; i < memory.lanes() && found.empty(); ++i, ++lane) {
-      visit_state(memory, [&](const std::string& name, const Tensor& tensor) {
+      memory.for_each([&](const std::string& name, const Tensor& tensor) {
         if (found.empty() && !all_finite(tensor.rows(i, i + 1))) {
           found = fmt::format("the memory of lane {}, {}", lane, name);
         }
@@ -47,7 +46,7 @@ std::string first_not_finite(const ParameterList& parameters, const std::vector<
   return "";
 }
 
-std::string explain_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
+std::string explain_not_finite(const ParameterList& parameters, const std::vector<SequenceState>& memories,
                                std::int64_t first_lane, bool own_loss_finite, Communicator& communicator) {
   const std::string found = first_not_finite(parameters, memories, first_lane);
   const int rank = communicator.rank(), ranks = communicator.size();

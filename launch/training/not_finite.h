@@ -7,7 +7,7 @@
 
 #include "autograd/parameter.h"
 #include "core/comm/communicator.h"
-#include "layers/memory_state.h"
+#include "layers/layer_state.h"
 
 namespace palimpsest {
 
@@ -15,12 +15,12 @@ namespace palimpsest {
 /// (`memories` are those of its micro batches, `first_lane` the first of them in the global batch), then gradients.
 /// "layers.0.mlp.up_proj.weight", "the memory of lane 3, layers.0.matrix", "the gradient of norm.weight"; empty when
 /// all is finite.
-std::string first_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
+std::string first_not_finite(const ParameterList& parameters, const std::vector<SequenceState>& memories,
                              std::int64_t first_lane);
 
 /// Which rank's loss, or which tensor, was the first of a step that is not finite; `own_loss_finite` says whether this
 /// rank's part of the loss is. Collective; rank 0 gets the text of the rank concerned.
-std::string explain_not_finite(const ParameterList& parameters, const std::vector<MemoryState>& memories,
+std::string explain_not_finite(const ParameterList& parameters, const std::vector<SequenceState>& memories,
                                std::int64_t first_lane, bool own_loss_finite, Communicator& communicator);
 
 }  // namespace palimpsest

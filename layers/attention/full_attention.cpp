@@ -148,6 +148,7 @@ const AttentionTraits full_attention_traits = {
     .make = [](const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
         -> std::unique_ptr<Attention> { return std::make_unique<FullAttention>(config, prefix, factory); },
     .shares_sequences = false,
+    .constant_state = false,
     .parameters = [](const ModelConfig&) -> std::int64_t { return 0; },
     .rotary_positions = [](const ModelConfig&, std::int64_t before, std::int64_t tokens) { return before + tokens; },
     .flops = [](const ModelConfig& c, std::int64_t tokens) { return causal_attention_flops(c, tokens, tokens); },

@@ -122,6 +122,7 @@ const AttentionTraits infini_attention_traits = {
     .make = [](const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
         -> std::unique_ptr<Attention> { return std::make_unique<InfiniAttention>(config, prefix, factory); },
     .shares_sequences = true,
+    .constant_state = true,
     .parameters = [](const ModelConfig& c) { return c.num_heads; },
     .rotary_positions = [](const ModelConfig& c, std::int64_t, std::int64_t) { return c.segment_length; },
     .flops =

@@ -66,6 +66,7 @@ const AttentionTraits local_attention_traits = {
     .make = [](const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
         -> std::unique_ptr<Attention> { return std::make_unique<LocalAttention>(config, prefix, factory); },
     .shares_sequences = true,
+    .constant_state = true,
     .parameters = [](const ModelConfig&) -> std::int64_t { return 0; },
     .rotary_positions = [](const ModelConfig& c, std::int64_t, std::int64_t) { return c.segment_length; },
     .flops = [](const ModelConfig& c,

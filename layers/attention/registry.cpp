@@ -18,6 +18,15 @@ const AttentionTraits& traits_of(AttentionKind kind) {
   return infini_attention_traits;
 }
 
+void require_carriable(AttentionKind kind, bool carry_memory) {
+  const AttentionTraits& traits = traits_of(kind);
+  if (carry_memory && !traits.constant_state) {
+    throw ConfigError(fmt::format("train.carry_memory is true, but what model.attention.kind: {} carries grows with every "
+                                  "step of a document; set it to false",
+                                  traits.name));
+  }
+}
+
 void require_shareable(AttentionKind kind, std::int64_t ranks) {
   const AttentionTraits& traits = traits_of(kind);
   if (ranks > 1 && !traits.shares_sequences) {

@@ -34,6 +34,8 @@ struct AttentionTraits {
   std::unique_ptr<Attention> (*make)(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
   /// Whether ranks can share a sequence.
   bool shares_sequences;
+  /// Whether what it carries has a fixed size: else a run cannot carry it from step to step.
+  bool constant_state;
   /// Parameters beside the four projections, of one layer.
   std::int64_t (*parameters)(const ModelConfig& config);
   /// Positions of RoPE that a pass over `tokens` tokens needs when a lane has read `before` of their document.
@@ -44,6 +46,9 @@ struct AttentionTraits {
 };
 
 const AttentionTraits& traits_of(AttentionKind kind);
+
+/// Throws ConfigError when steps are to carry a state that grows.
+void require_carriable(AttentionKind kind, bool carry_memory);
 
 /// Throws ConfigError unless `ranks` ranks can share a sequence of this kind of attention.
 void require_shareable(AttentionKind kind, std::int64_t ranks);

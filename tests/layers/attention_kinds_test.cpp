@@ -221,6 +221,12 @@ TEST(AttentionKind, RanksCannotShareFullAttention) {
   EXPECT_THROW(require_shareable(AttentionKind::full, 2), ConfigError);
 }
 
+TEST(AttentionKind, StepsCannotCarryAStateThatGrows) {
+  EXPECT_NO_THROW(require_carriable(AttentionKind::infini, true));
+  EXPECT_NO_THROW(require_carriable(AttentionKind::full, false));
+  EXPECT_THROW(require_carriable(AttentionKind::full, true), ConfigError);
+}
+
 TEST(AttentionKind, BatchesOfUnequalSizesAreRefused) {
   MemoryPool pool;
   LanguageModel model(pool, testing::small_config(MemoryUpdate::linear), DataType::float64);

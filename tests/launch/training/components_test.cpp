@@ -20,10 +20,10 @@ class ComponentsTest : public testing::Test {
     StepState state;
     state.first_lane = first;
     for (std::int64_t lane = first; lane < first + lanes; lane += size) {
-      state.memories.push_back(model_->empty_memory(pool_, size));
+      state.memories.push_back(model_->empty_state(pool_, size));
       for (std::int64_t i = 0; i < size; ++i) {
         state.memories.back().documents[static_cast<std::size_t>(i)] = lane + i;
-        Tensor matrix = state.memories.back().layers[1].matrix.rows(i, i + 1);
+        Tensor matrix = state.memories.back().layers[1][0].tensor.rows(i, i + 1);
         fill(matrix, 10.0 + static_cast<double>(lane + i));
       }
     }
@@ -62,11 +62,11 @@ TEST_F(ComponentsTest, CarriedStateComesBackForAnotherSharingOfLanes) {
     readers.push_back(component(read));
     restore(checkpoint, readers, *communicator_);
     std::int64_t lane = 2;
-    for (const MemoryState& memory : read.memories) {
+    for (const SequenceState& memory : read.memories) {
       for (std::int64_t i = 0; i < size; ++i, ++lane) {
         EXPECT_EQ(memory.documents[static_cast<std::size_t>(i)], lane);
-        EXPECT_EQ(memory.layers[1].matrix.rows(i, i + 1).to_doubles().back(), 10.0 + static_cast<double>(lane));
-        EXPECT_EQ(memory.layers[0].norm.rows(i, i + 1).to_doubles().front(), 0.0);
+        EXPECT_EQ(memory.layers[1][0].tensor.rows(i, i + 1).to_doubles().back(), 10.0 + static_cast<double>(lane));
+        EXPECT_EQ(memory.layers[0][1].tensor.rows(i, i + 1).to_doubles().front(), 0.0);
       }
     }
   }
@@ -125,7 +125,7 @@ TEST_F(ComponentsTest, TheManifestOfManyRanksIsReadAgain) {
     StepState state;
     state.first_lane = rank * lanes;
     if (rank < 2) {
-      for (int i = 0; i < 2; ++i) state.memories.push_back(model.empty_memory(pool_, lanes / 2));
+      for (int i = 0; i < 2; ++i) state.memories.push_back(model.empty_state(pool_, lanes / 2));
       const auto owned =
           CarriedComponent(state, {true, ranks * lanes, /*saves=*/true, pool_, *communicator_}).tensors().owned;
       CheckpointManifest::File file{

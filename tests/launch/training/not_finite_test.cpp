@@ -13,7 +13,7 @@ namespace {
 TEST(NotFinite, NamesParameterMemoryAndGradientInThatOrder) {
   MemoryPool pool;
   const auto model = tiny_model(pool);
-  std::vector<MemoryState> memories = {model->empty_memory(pool, 2), model->empty_memory(pool, 2)};
+  std::vector<SequenceState> memories = {model->empty_state(pool, 2), model->empty_state(pool, 2)};
   const auto first = [&] { return first_not_finite(model->parameters(), memories, 4); };
   EXPECT_EQ(first(), "");
 
@@ -25,7 +25,7 @@ TEST(NotFinite, NamesParameterMemoryAndGradientInThatOrder) {
   gradient.values<float>().back() = std::numeric_limits<float>::infinity();
   EXPECT_EQ(first(), "the gradient of " + parameter->name);
 
-  Tensor matrix = memories[1].layers[1].matrix;
+  Tensor matrix = memories[1].layers[1][0].tensor;
   matrix.values<float>().back() = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(first(), "the memory of lane 7, layers.1.matrix");
 
