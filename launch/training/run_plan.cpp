@@ -1,7 +1,5 @@
 #include "launch/training/run_plan.h"
 
-#include "layers/attention/registry.h"
-
 #include <algorithm>
 #include <span>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "core/matmul.h"
 #include "core/sequence_share.h"
 #include "launch/ranks/sequence_groups.h"
+#include "layers/attention/registry.h"
 
 namespace palimpsest {
 
@@ -118,8 +117,8 @@ ReductionOptions reduction_options(const TrainConfig& config) {
 }
 
 PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int64_t ranks_on_host) {
-  require_carriable(resolved.model.attention.kind, resolved.train.carry_memory);
-  require_shareable(resolved.model.attention.kind, resolved.train.sequence_ranks);
+  require_carriable(config.model.attention.kind, config.train.carry_memory);
+  require_shareable(config.model.attention.kind, config.train.sequence_ranks);
   constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;
   const double host = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const double budget = config.train.memory_budget > 0 ? config.train.memory_budget * gibibyte
