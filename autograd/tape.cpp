@@ -28,11 +28,21 @@ void Tape::record(std::initializer_list<Variable> outputs, std::function<void()>
 }
 
 void Tape::record(std::vector<GradientSlot> outputs, std::function<void()> backward) {
-  entries_.push_back({std::move(outputs), std::move(backward), family_});
+  entries_.push_back({std::move(outputs), std::move(backward), family_, nullptr});
+}
+
+BackwardStage Tape::record_stage(std::function<void()> step) {
+  const auto asked = std::make_shared<bool>(false);
+  entries_.push_back({{}, std::move(step), family_, asked});
+  return BackwardStage(asked);
 }
 
 void Tape::when_back_at_this_point(std::function<void()> callback) {
-  if (mode_ == Mode::record) entries_.push_back({{}, std::move(callback), {}, true});
+  if (mode_ == Mode::record) entries_.push_back({{}, std::move(callback), {}, std::make_shared<const bool>(true)});
+}
+
+bool Tape::Entry::reached() const {
+  return (asked && *asked) || std::ranges::any_of(outputs, [](const GradientSlot& slot) { return slot.filled(); });
 }
 
 void Tape::backward(std::span<const Variable> roots) {
@@ -56,9 +66,7 @@ void Tape::backward_from_gradients() {
   while (!entries_.empty()) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
-    const bool reached =
-        entry.always || std::ranges::any_of(entry.outputs, [](const GradientSlot& slot) { return slot.filled(); });
-    if (reached) run(entry);
+    if (entry.reached()) run(entry);
     for (const GradientSlot& output : entry.outputs) output.clear();
   }
 }

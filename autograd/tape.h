@@ -3,14 +3,33 @@
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "autograd/operator_profile.h"
 #include "autograd/variable.h"
 
 namespace palimpsest {
+
+/// A step of backward that no gradient leads to (Tape::record_stage): it runs if a step before it asked for it.
+class BackwardStage {
+ public:
+  /// Of nothing recorded: asking does nothing.
+  BackwardStage() = default;
+  /// Called by the backward of an operation that was recorded later, which therefore runs earlier.
+  void ask() const {
+    if (asked_) *asked_ = true;
+  }
+
+ private:
+  friend class Tape;
+  explicit BackwardStage(std::shared_ptr<bool> asked) : asked_(std::move(asked)) {}
+
+  std::shared_ptr<bool> asked_;
+};
 
 class Tape {
  public:
@@ -43,6 +62,9 @@ class Tape {
   void record(std::initializer_list<Variable> outputs, std::function<void()> backward);
   void record(std::vector<GradientSlot> outputs, std::function<void()> backward);
 
+  /// Appends a step that backward takes at this point if somebody has asked for it by then.
+  BackwardStage record_stage(std::function<void()> step);
+
   /// On a recording tape: backward calls `callback` once it has come back to this point, when everything recorded
   /// later has run.
   void when_back_at_this_point(std::function<void()> callback);
@@ -60,7 +82,9 @@ class Tape {
     std::vector<GradientSlot> outputs;
     std::function<void()> backward;
     std::string_view family;
-    bool always = false;  // whether or not a gradient reaches it
+    std::shared_ptr<const bool> asked;  // of a stage, and of what runs whether or not a gradient reaches it
+
+    bool reached() const;
   };
   friend class OperatorScope;
 

@@ -41,6 +41,8 @@ class SharedMemoryWrite {
   class Pass;
   Tape& tape_;
   std::shared_ptr<Pass> pass_;  // also held by what is recorded on the tape
+  // What backward does when it is back at a step, once the step after it has begun an exchange.
+  BackwardStage norm_, write_;
   bool records_ = false;
 };
 

@@ -1,6 +1,7 @@
 #include "autograd/tape.h"
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -159,6 +160,46 @@ TEST_F(TapeTest, TellsWhenBackwardIsBackAtAPoint) {
   Tape inference(pool_, Tape::Mode::inference);
   inference.when_back_at_this_point([] { FAIL(); });
   EXPECT_EQ(inference.size(), 0u);
+}
+
+TEST_F(TapeTest, AStageRunsWhereItStandsIfAStepBeforeItAskedForIt) {
+  OperatorProfile profile;
+  Tape tape(pool_, Tape::Mode::record, &profile);
+  const Variable x = leaf({2});
+  std::vector<std::string> order;
+  const BackwardStage unasked = tape.record_stage([] { FAIL() << "nobody asks"; });
+  BackwardStage second;
+  {
+    const OperatorScope scope(tape, "exchange");
+    second = tape.record_stage([&] { order.push_back("second"); });
+  }
+  const Variable y = Variable::result(x.value(), true);
+  tape.record({y}, [&, x, y] {
+    order.push_back("between");
+    x.add_gradient(pool_, y.gradient());
+  });
+  const BackwardStage first = tape.record_stage([&, second] {
+    order.push_back("first");
+    second.ask();
+  });
+  const Variable z = Variable::result(y.value(), true);
+  tape.record({z}, [&, y, z] {
+    y.add_gradient(pool_, z.gradient());
+    first.ask();
+    BackwardStage().ask();
+  });
+  tape.backward(z);
+  EXPECT_EQ(order, (std::vector<std::string>{"first", "between", "second"}));
+  EXPECT_EQ(x.gradient().to_doubles(), Values{1});
+  EXPECT_GT(profile.families().at("exchange").backward, 0.0);
+  EXPECT_EQ(tape.size(), 0u);
+
+  // The request belongs to the step that made it: without its gradient there is none.
+  const BackwardStage stage = tape.record_stage([] { FAIL() << "no gradient has come to who would ask"; });
+  const Variable aside = Variable::result(x.value(), true);
+  tape.record({aside}, [stage] { stage.ask(); });
+  tape.backward_from_gradients();
+  EXPECT_EQ(tape.size(), 0u);
 }
 
 }  // namespace
