@@ -108,9 +108,8 @@ void TokenFileWriter::finish() {
                                           document_offsets_, words_, bytes_, names_, tokenizer_model_}));
   file_.close();
   synchronize_to_disk(temporary_);
-  std::error_code error;
-  fs::rename(temporary_, path_, error);
-  if (error) throw WriteError(fmt::format("{}: cannot be replaced: {}", path_.string(), error.message()));
+  if (const auto error = rename_into_place(temporary_, path_))
+    throw WriteError(fmt::format("{}: cannot be replaced: {}", path_.string(), error.message()));
   synchronize_to_disk(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
 }
 

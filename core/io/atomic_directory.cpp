@@ -1,11 +1,13 @@
 #include "core/io/atomic_directory.h"
 
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -46,7 +48,27 @@ bool is_there(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, error));
 }
 
+/// Which file or directory stands at a path; nothing when none does. Opened, since a network file system looks again
+/// then, and not only at what it remembers.
+std::optional<std::pair<dev_t, ino_t>> identity_of(const fs::path& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) return std::nullopt;
+  struct stat found {};
+  const bool known = fstat(file, &found) == 0;
+  close(file);
+  if (!known) return std::nullopt;
+  return std::pair(found.st_dev, found.st_ino);
+}
+
 }  // namespace
+
+std::error_code rename_into_place(const fs::path& from, const fs::path& to) {
+  const auto moved = identity_of(from);
+  std::error_code error;
+  fs::rename(from, to, error);
+  if (error && moved && identity_of(to) == moved) error.clear();
+  return error;
+}
 
 void synchronize_to_disk(const fs::path& path) {
   Descriptor file = Descriptor::for_writing(path, O_RDONLY);
@@ -62,9 +84,7 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
     file.write(content);
     file.synchronize();
     file.close();
-    std::error_code error;
-    fs::rename(temporary, path, error);
-    if (error) fail(path, "replace", error.message());
+    if (const auto error = rename_into_place(temporary, path)) fail(path, "replace", error.message());
   } catch (const WriteError&) {
     std::error_code ignored;
     fs::remove(temporary, ignored);
@@ -100,7 +120,9 @@ void AtomicDirectory::commit() {
   if (error) fail(temporary_, "list", error.message());
   synchronize_to_disk(temporary_);
   // An exchange leaves no moment without the one or the other.
-  if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, destination_.c_str(), RENAME_EXCHANGE) == 0) {
+  const auto written = identity_of(temporary_);
+  if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, destination_.c_str(), RENAME_EXCHANGE) == 0 ||
+      (written && identity_of(destination_) == written)) {
     committed_ = true;
     synchronize_to_disk(parent_of(destination_));
     remove_tree(temporary_);
@@ -111,12 +133,11 @@ void AtomicDirectory::commit() {
   const bool replaces = is_there(destination_);
   if (replaces) {
     remove_tree(replaced);
-    fs::rename(destination_, replaced, error);
+    error = rename_into_place(destination_, replaced);
   }
-  if (!error) fs::rename(temporary_, destination_, error);
+  if (!error) error = rename_into_place(temporary_, destination_);
   if (error) {
-    std::error_code ignored;
-    if (replaces && !is_there(destination_)) fs::rename(replaced, destination_, ignored);
+    if (replaces && !is_there(destination_)) rename_into_place(replaced, destination_);
     fail(destination_, "create", error.message());
   }
   committed_ = true;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string_view>
+#include <system_error>
 
 namespace palimpsest {
 
@@ -13,6 +14,10 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 
 /// Forces a file's content, or a directory's list of names, to disk. Throws WriteError.
 void synchronize_to_disk(const std::filesystem::path& path);
+
+/// Renames like std::filesystem::rename. On a network file system an error may come although the name has changed (the
+/// answer was lost, and the question asked again): what stands at `to` then decides.
+std::error_code rename_into_place(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// Marks the names of directories under construction.
 inline constexpr std::string_view temporary_prefix = ".tmp-";

@@ -25,7 +25,8 @@ constexpr std::string_view hint_name = "latest";
 void remove_checkpoint(const fs::path& path) {
   const fs::path doomed = AtomicDirectory::temporary_for(path);
   fs::remove_all(doomed);
-  fs::rename(path, doomed);
+  if (const auto error = rename_into_place(path, doomed))
+    throw fs::filesystem_error("cannot rename", path, doomed, error);
   fs::remove_all(doomed);
 }
 

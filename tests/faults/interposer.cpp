@@ -8,6 +8,9 @@
 //   PALIMPSEST_FAULT_ACTION=EACCES   from then on, renaming and removing fail
 //   PALIMPSEST_FAULT_ACTION=noexchange  renameat2 is missing, as on some network file systems; with it
 //                                       `kill` happens at PALIMPSEST_FAULT_AT, too
+//   PALIMPSEST_FAULT_ACTION=lost     from then on, renaming is done and says ENOENT, as where a network file system has
+//                                    lost the answer and asked again
+//   PALIMPSEST_FAULT_ACTION=noexchange-lost  both
 // PALIMPSEST_FAULT_LOG names a file to which the calls are written, one a line.
 // PALIMPSEST_FAULT_CLOCK names a file with the seconds by which the clock of the day is wrong; it may change.
 #include <atomic>
@@ -80,6 +83,20 @@ bool fails(Kind kind, const char* call, const char* path) {
   return errno != 0;
 }
 
+bool action_is(const char* name) {
+  const char* action = std::getenv("PALIMPSEST_FAULT_ACTION");
+  return action != nullptr && std::strcmp(action, name) == 0;
+}
+
+/// What a renaming returns whose result is `result`.
+int answer(int result) {
+  const char* at = std::getenv("PALIMPSEST_FAULT_AT");
+  if (result != 0 || at == nullptr || calls < std::atol(at)) return result;
+  if (!action_is("lost") && !action_is("noexchange-lost")) return result;
+  errno = ENOENT;
+  return -1;
+}
+
 long seconds_wrong() {
   const char* file = std::getenv("PALIMPSEST_FAULT_CLOCK");
   if (file == nullptr) return 0;
@@ -148,18 +165,19 @@ int fsync(int descriptor) {
 
 int rename(const char* from, const char* to) noexcept {
   if (is_watched(to) && fails(Kind::names, "rename", to)) return -1;
-  return real<int(const char*, const char*)>("rename")(from, to);
+  const int result = real<int(const char*, const char*)>("rename")(from, to);
+  return is_watched(to) ? answer(result) : result;
 }
 
 int renameat2(int from_directory, const char* from, int to_directory, const char* to, unsigned flags) noexcept {
-  const char* action = std::getenv("PALIMPSEST_FAULT_ACTION");
-  if (action != nullptr && std::strcmp(action, "noexchange") == 0) {
+  if (action_is("noexchange") || action_is("noexchange-lost")) {
     errno = EINVAL;
     return -1;
   }
   if (is_watched(to) && fails(Kind::names, "exchange", to)) return -1;
-  return real<int(int, const char*, int, const char*, unsigned)>("renameat2")(from_directory, from, to_directory, to,
-                                                                              flags);
+  const int result = real<int(int, const char*, int, const char*, unsigned)>("renameat2")(from_directory, from,
+                                                                                          to_directory, to, flags);
+  return is_watched(to) ? answer(result) : result;
 }
 
 int unlinkat(int directory, const char* name, int flags) noexcept {

@@ -233,6 +233,20 @@ TEST_F(CheckpointFaultsTest, FailedSavesAndRemovalsNeverLeaveARunWithoutACheckpo
   }
 }
 
+TEST_F(CheckpointFaultsTest, ARenameThatIsDoneAlthoughItSaysOtherwiseIsDone) {
+  for (const std::string action : {"lost", "noexchange-lost"}) {
+    for (const std::string step : {"2", "1"}) {  // a new one, and one that replaces another
+      start_with_step_1();
+      const Result result = save(1, step, action, 1);
+      EXPECT_TRUE(holds(result.output, "step " + step + ": saved")) << action << ": " << result.output;
+      EXPECT_EQ(std::to_string(newest_step()), step) << action;
+      EXPECT_EQ(latest(), "step-0000000" + step + "\n") << action;
+      EXPECT_EQ(std::distance(fs::directory_iterator(checkpoints_), fs::directory_iterator()), 2)
+          << action << ": nothing is left over";
+    }
+  }
+}
+
 TEST_F(CheckpointFaultsTest, ADirectoryThatIsGoneOrCannotBeWrittenIsAClearError) {
   start_with_step_1();
   const Result result = save(1, "2", "EACCES", 1);
