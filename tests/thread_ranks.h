@@ -104,19 +104,19 @@ class ThreadRanks::Rank final : public FakeCommunicator {
 
   int rank() const override { return rank_; }
   int size() const override { return ranks_.size(); }
-  void all_reduce_sum(std::span<float> values) override { reduce(values, std::plus<>()); }
-  void all_reduce_sum(std::span<double> values) override { reduce(values, std::plus<>()); }
-  void all_reduce_sum(std::span<std::int64_t> values) override { reduce(values, std::plus<>()); }
-  void all_reduce_max(std::span<std::int64_t> values) override {
+  void do_all_reduce_sum(std::span<float> values) override { reduce(values, std::plus<>()); }
+  void do_all_reduce_sum(std::span<double> values) override { reduce(values, std::plus<>()); }
+  void do_all_reduce_sum(std::span<std::int64_t> values) override { reduce(values, std::plus<>()); }
+  void do_all_reduce_max(std::span<std::int64_t> values) override {
     reduce(values, [](std::int64_t a, std::int64_t b) { return std::max(a, b); });
   }
-  void broadcast(std::span<std::byte> bytes, int root) override {
+  void do_broadcast(std::span<std::byte> bytes, int root) override {
     exchange(bytes, [&] {
       const auto source = ranks_.places_[static_cast<std::size_t>(root)];
       if (root != rank_) std::ranges::copy(source, bytes.begin());
     });
   }
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) override {
+  std::vector<std::vector<std::byte>> do_all_gather(std::span<const std::byte> bytes) override {
     count(bytes);
     std::vector<std::vector<std::byte>> all;
     exchange(bytes, [&] {
@@ -124,8 +124,8 @@ class ThreadRanks::Rank final : public FakeCommunicator {
     });
     return all;
   }
-  void barrier() override { ranks_.meet(); }
-  Transfer begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+  void do_barrier() override { ranks_.meet(); }
+  Transfer do_begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
     count(mine);
     std::ranges::fill(all, std::byte{0xff});  // NaN to whoever reads before it has waited
     return Transfer(std::make_unique<Gather>(ranks_, gathers_++, rank_, mine, all));

@@ -89,20 +89,20 @@ class MpiCommunicator final : public Communicator {
   int size() const override { return size_; }
   std::string description() const override { return description_; }
 
-  void all_reduce_sum(std::span<float> values) override {
+  void do_all_reduce_sum(std::span<float> values) override {
     exchange("all_reduce_sum", values, true, true, WireType::float32).wait();
   }
-  void all_reduce_sum(std::span<double> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
-  void all_reduce_sum(std::span<std::int64_t> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
-  void all_reduce_max(std::span<std::int64_t> values) override { all_reduce(values, MPI_MAX, "all_reduce_max"); }
+  void do_all_reduce_sum(std::span<double> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
+  void do_all_reduce_sum(std::span<std::int64_t> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
+  void do_all_reduce_max(std::span<std::int64_t> values) override { all_reduce(values, MPI_MAX, "all_reduce_max"); }
 
-  void broadcast(std::span<std::byte> bytes, int root) override {
+  void do_broadcast(std::span<std::byte> bytes, int root) override {
     for_each_piece(bytes, piece_elements, [&](std::span<std::byte> piece) {
       check(MPI_Bcast(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, root, ranks_), "broadcast");
     });
   }
 
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) override {
+  std::vector<std::vector<std::byte>> do_all_gather(std::span<const std::byte> bytes) override {
     const std::int64_t length = static_cast<std::int64_t>(bytes.size());
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(size_));
     check(MPI_Allgather(&length, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, ranks_), "all_gather");
@@ -112,32 +112,31 @@ class MpiCommunicator final : public Communicator {
       auto& part = result[static_cast<std::size_t>(source)];
       part.resize(static_cast<std::size_t>(lengths[static_cast<std::size_t>(source)]));
       if (source == rank_) part.assign(bytes.begin(), bytes.end());
-      if (!part.empty()) broadcast(part, source);
+      if (!part.empty()) do_broadcast(part, source);
     }
     return result;
   }
 
-  Transfer begin_all_reduce_sum(std::span<float> values, WireType wire) override {
+  Transfer do_begin_all_reduce_sum(std::span<float> values, WireType wire) override {
     return exchange("all_reduce_sum", values, true, true, wire);
   }
-  Transfer begin_reduce_scatter_sum(std::span<float> values, WireType wire) override {
+  Transfer do_begin_reduce_scatter_sum(std::span<float> values, WireType wire) override {
     return exchange("reduce_scatter_sum", values, true, false, wire);
   }
-  Transfer begin_all_gather_shares(std::span<float> values) override {
+  Transfer do_begin_all_gather_shares(std::span<float> values) override {
     return exchange("all_gather_shares", values, false, true, WireType::float32);
   }
-  Transfer begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    check_all_gather(mine, all, *this);
+  Transfer do_begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
     return engine_->start(std::make_shared<AllGather>(requests("all_gather"), next_tag(), mine, all));
   }
 
-  std::unique_ptr<Communicator> split(int color, int key) override {
+  std::unique_ptr<Communicator> do_split(int color, int key) override {
     MPI_Comm part = MPI_COMM_NULL;
     check(MPI_Comm_split(ranks_, color, key, &part), "split");
     return std::make_unique<MpiCommunicator>(*this, part);
   }
 
-  void barrier() override { check(MPI_Barrier(ranks_), "barrier"); }
+  void do_barrier() override { check(MPI_Barrier(ranks_), "barrier"); }
 
   void abort(int exit_code) override {
     std::fflush(nullptr);
@@ -175,7 +174,7 @@ class MpiCommunicator final : public Communicator {
     int length = 0;
     check(MPI_Get_processor_name(name.data(), &length), "start");
     std::set<std::string> hosts;
-    for (const auto& host : all_gather(std::as_bytes(std::span(name)).first(static_cast<std::size_t>(length)))) {
+    for (const auto& host : do_all_gather(std::as_bytes(std::span(name)).first(static_cast<std::size_t>(length)))) {
       hosts.emplace(reinterpret_cast<const char*>(host.data()), host.size());
     }
     description_ = fmt::format("{} MPI rank{} on {} host{}", size_, size_ == 1 ? "" : "s", hosts.size(),

@@ -3,9 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <span>
-
-#include "core/comm/communicator.h"
 
 namespace palimpsest {
 
@@ -25,8 +22,5 @@ inline Share share_of(std::size_t count, int rank, int size) {
   const std::size_t begin = std::min(count, length * static_cast<std::size_t>(rank));
   return {begin, std::min(count, begin + length)};
 }
-
-/// Throws CommunicationError unless `all` has room for one `mine` of every rank.
-void check_all_gather(std::span<const std::byte> mine, std::span<std::byte> all, const Communicator& communicator);
 
 }  // namespace palimpsest

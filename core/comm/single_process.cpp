@@ -4,7 +4,6 @@
 #include <cstdlib>
 
 #include "core/comm/communicator.h"
-#include "core/comm/shares.h"
 #include "core/error.h"
 
 namespace palimpsest {
@@ -17,28 +16,27 @@ class SingleProcess final : public Communicator {
   int size() const override { return 1; }
   std::string description() const override { return "1 process"; }
 
-  void all_reduce_sum(std::span<float>) override {}
-  void all_reduce_sum(std::span<double>) override {}
-  void all_reduce_sum(std::span<std::int64_t>) override {}
-  void all_reduce_max(std::span<std::int64_t>) override {}
-  void broadcast(std::span<std::byte>, int root) override {
+  void do_all_reduce_sum(std::span<float>) override {}
+  void do_all_reduce_sum(std::span<double>) override {}
+  void do_all_reduce_sum(std::span<std::int64_t>) override {}
+  void do_all_reduce_max(std::span<std::int64_t>) override {}
+  void do_broadcast(std::span<std::byte>, int root) override {
     if (root != 0) throw CommunicationError("broadcast: there is no rank " + std::to_string(root) + " in 1 process");
   }
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) override {
+  std::vector<std::vector<std::byte>> do_all_gather(std::span<const std::byte> bytes) override {
     return {{bytes.begin(), bytes.end()}};
   }
-  void barrier() override {}
+  void do_barrier() override {}
 
   // "done" can be said at once. Rounding to the wire's type is for what travels.
-  Transfer begin_all_reduce_sum(std::span<float>, WireType) override { return {}; }
-  Transfer begin_reduce_scatter_sum(std::span<float>, WireType) override { return {}; }
-  Transfer begin_all_gather_shares(std::span<float>) override { return {}; }
-  Transfer begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    check_all_gather(mine, all, *this);
+  Transfer do_begin_all_reduce_sum(std::span<float>, WireType) override { return {}; }
+  Transfer do_begin_reduce_scatter_sum(std::span<float>, WireType) override { return {}; }
+  Transfer do_begin_all_gather_shares(std::span<float>) override { return {}; }
+  Transfer do_begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
     std::ranges::copy(mine, all.begin());
     return {};
   }
-  std::unique_ptr<Communicator> split(int, int) override { return single_process(); }
+  std::unique_ptr<Communicator> do_split(int, int) override { return single_process(); }
 
   void abort(int exit_code) override {
     std::fflush(nullptr);

@@ -26,14 +26,13 @@ TokenBatch synthetic_batch(std::int64_t lanes, std::int64_t tokens, std::int64_t
 
 TrainingSteps::TrainingSteps(const Setting& setting, Communicator& communicator, Communicator* sequence_ranks)
     : communicator_(communicator),
-      counting_(communicator),
       step_({.config = setting.config,
              .lanes = setting.lanes,
              .plan = setting.plan,
              .model = setting.model,
              .state_pool = setting.state_pool,
              .step_pool = setting.step_pool,
-             .communicator = counting_,
+             .communicator = communicator,
              .sequence_ranks = sequence_ranks,
              .observer = *this}),
       state_(step_.empty_state()),
@@ -45,25 +44,29 @@ void TrainingSteps::enter(Phase phase) {
   if (phase == Phase::communication && computed_) {
     // Apart from each other: waiting for ranks that compute longer, and for what still travels once none does.
     waiting_ = Clock::now();
+    counted_.reset();
     communicator_.barrier();
+    counted_.emplace(communicator_, counter_);
     communicating_ = Clock::now();
   }
   if (phase == Phase::optimizer) updating_ = Clock::now();
 }
 
 void TrainingSteps::step(BenchmarkResult* result, std::int64_t steps) {
-  counting_.reset();
+  counter_.reset();
   computed_ = false;
   profile_ = result ? &result->operators : nullptr;
+  counted_.emplace(communicator_, counter_);
   step_.step(batch_, state_);
+  counted_.reset();
   if (!result) return;
   const auto share = 1.0 / static_cast<double>(steps);
   result->optimizer_seconds += seconds_since(updating_) * share;
   result->communication_seconds += std::chrono::duration<double>(updating_ - communicating_).count() * share;
   result->waiting_seconds += std::chrono::duration<double>(communicating_ - waiting_).count() * share;
-  result->exposed_seconds += counting_.counts().seconds_waited() * share;
-  result->bytes_sent_per_step = counting_.counts().bytes();
-  result->communication_calls_per_step = counting_.counts().calls();
+  result->exposed_seconds += counter_.counts().seconds_waited() * share;
+  result->bytes_sent_per_step = counter_.counts().bytes();
+  result->communication_calls_per_step = counter_.counts().calls();
 }
 
 double TrainingSteps::communication_alone() {

@@ -3,9 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "configs/run_config.h"
-#include "core/comm/counting_communicator.h"
+#include "core/comm/communication_counter.h"
 #include "core/token_batch.h"
 #include "launch/benchmark/benchmark.h"
 #include "launch/training/training_step.h"
@@ -45,7 +46,7 @@ class TrainingSteps final : private StepObserver {
   OperatorProfile* profile() override { return profile_; }
 
   Communicator& communicator_;
-  CountingCommunicator counting_;
+  CommunicationCounter counter_;
   TrainingStep step_;
   StepState state_;
   TokenBatch batch_;
@@ -53,6 +54,7 @@ class TrainingSteps final : private StepObserver {
   OperatorProfile* profile_ = nullptr;
   bool computed_ = false;  // forward has begun: the communication that follows is that of gradients
   Clock::time_point waiting_, communicating_, updating_;
+  std::optional<CommunicationObservation> counted_;
 };
 
 }  // namespace palimpsest

@@ -22,7 +22,7 @@ class RankStatus {
   /// Counts steps from 1.
   void set_step(std::int64_t step) { step_ = step; }
 
-  /// While one of these is there, this rank waits for others (launch/ranks/watched_communicator.h). Beginning and
+  /// While one of these is there, this rank waits for others (launch/ranks/waiting_observer.h). Beginning and
   /// ending to wait is progress.
   class Waiting {
    public:

@@ -18,7 +18,7 @@ namespace palimpsest {
 RunGuard::RunGuard(const TrainConfig& config, Communicator& communicator)
     : watchdog_timeout_(config.watchdog_timeout),
       start_guard_(std::in_place, watchdog_timeout_, [seconds = watchdog_timeout_] { end_start(seconds); }),
-      communicator_(communicator, status_),
+      communicator_(communicator),
       time_limit_(config.time_limit) {}
 
 RunLog RunGuard::open(const RunDirectory& directory) {

@@ -9,8 +9,8 @@
 #include "core/comm/communicator.h"
 #include "launch/ranks/rank_status.h"
 #include "launch/ranks/start_guard.h"
+#include "launch/ranks/waiting_observer.h"
 #include "launch/ranks/watchdog.h"
-#include "launch/ranks/watched_communicator.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_lock.h"
 #include "launch/training/run_log.h"
@@ -22,11 +22,10 @@ namespace palimpsest {
 
 class RunGuard final : public StepObserver {
  public:
-  /// From now on signals are noted, the time limit runs, and a start that lasts too long ends the process.
+  /// From now on signals are noted, and whether this rank waits for others; the time limit runs, and a start that lasts
+  /// too long ends the process.
   RunGuard(const TrainConfig& config, Communicator& communicator);
 
-  /// The run's: it notes when this rank waits for others.
-  Communicator& communicator() { return communicator_; }
   RankStatus& status() { return status_; }
   TimeLimit& time_limit() { return time_limit_; }
 
@@ -46,7 +45,9 @@ class RunGuard final : public StepObserver {
   double watchdog_timeout_;
   std::optional<StartGuard> start_guard_;  // until the watchdogs of all ranks are there
   RankStatus status_;
-  WatchedCommunicator communicator_;
+  WaitingObserver waiting_{status_};
+  Communicator& communicator_;
+  CommunicationObservation observation_{communicator_, waiting_};
   StopRequest stop_request_;
   TimeLimit time_limit_;
   std::optional<RunLock> lock_;  // rank 0

@@ -38,7 +38,7 @@ std::optional<TokenFile> open_validation_file(const DataConfig& config, const To
 
 Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     : guard_(config.train, communicator),
-      communicator_(guard_.communicator()),
+      communicator_(communicator),
       train_file_(open_train_file(config.data)),
       validation_file_(open_validation_file(config.data, train_file_)),
       config_(resolve(config, train_file_, communicator_.size())),

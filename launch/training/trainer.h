@@ -51,7 +51,7 @@ class Trainer {
   void start_checkpoint();
 
   RunGuard guard_;
-  Communicator& communicator_;  // the guard's
+  Communicator& communicator_;
   TokenFile train_file_;
   std::optional<TokenFile> validation_file_;
   RunConfig config_;                              // resolved

@@ -18,7 +18,7 @@ class FirstOfTwo final : public FakeCommunicator {
  public:
   int rank() const override { return 0; }
   int size() const override { return 2; }
-  Transfer begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+  Transfer do_begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
     std::ranges::copy(mine, std::ranges::copy(mine, all.begin()).out);
     ++under_way;
     return Transfer(std::make_unique<Operation>(under_way));

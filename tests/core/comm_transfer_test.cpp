@@ -3,7 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "core/comm/counting_communicator.h"
+#include "core/comm/communication_counter.h"
+#include "core/comm/communicator.h"
 #include "core/comm/shares.h"
 #include "core/comm/transfer_engine.h"
 #include "core/error.h"
@@ -116,24 +117,32 @@ TEST(EngineThread, WorksWhileTheCallerDoesNot) {
   EXPECT_EQ(finished.size(), 1u);
 }
 
-TEST(CountingCommunicator, CountsCallsByOperation) {
+TEST(CommunicationCounter, CountsCallsByOperation) {
   const auto single = single_process();
-  CountingCommunicator counting(*single);
+  CommunicationCounter counter;
   std::vector<float> values(10);
-  counting.all_reduce_sum(std::span(values));
-  counting.begin_all_reduce_sum(values).wait();
-  counting.begin_all_reduce_sum(values).wait();
-  counting.barrier();
-  const auto part = counting.split(0, 0);
+  single->barrier();
+  std::unique_ptr<Communicator> part;
+  Transfer later;
+  {
+    const CommunicationObservation observation(*single, counter);
+    single->all_reduce_sum(std::span(values));
+    single->begin_all_reduce_sum(values).wait();
+    later = single->begin_all_reduce_sum(values);
+    single->barrier();
+    part = single->split(0, 0);
+  }
   part->barrier();
-  EXPECT_EQ(counting.counts().operations.at("all_reduce_sum").calls, 1);
-  EXPECT_EQ(counting.counts().operations.at("begin_all_reduce_sum").calls, 2);
-  EXPECT_EQ(counting.counts().operations.at("barrier").calls, 2);
-  EXPECT_EQ(counting.counts().calls(), 6);
-  EXPECT_EQ(counting.counts().bytes(), 0) << "a single process sends nothing";
-  EXPECT_GE(counting.counts().seconds_waited(), 0);
-  counting.reset();
-  EXPECT_EQ(counting.counts().calls(), 0);
+  single->barrier();  // nobody counts any more
+  later.wait();
+  EXPECT_EQ(counter.counts().operations.at("all_reduce_sum").calls, 1);
+  EXPECT_EQ(counter.counts().operations.at("begin_all_reduce_sum").calls, 2);
+  EXPECT_EQ(counter.counts().operations.at("barrier").calls, 2);
+  EXPECT_EQ(counter.counts().calls(), 6);
+  EXPECT_EQ(counter.counts().bytes(), 0) << "a single process sends nothing";
+  EXPECT_GE(counter.counts().seconds_waited(), 0);
+  counter.reset();
+  EXPECT_EQ(counter.counts().calls(), 0);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/comm/counting_communicator.h"
+#include "core/comm/communication_counter.h"
 #include "optim/gradient_norm.h"
 #include "tests/file_damage.h"
 #include "tests/mpi/job.h"
@@ -104,9 +104,10 @@ TEST(GradientReducer, ABfloat16WireHalvesTheBytesAtABoundedError) {
   std::vector<std::int64_t> bytes;
   for (const WireType wire : {WireType::float32, WireType::bfloat16}) {
     Rank rank;
-    CountingCommunicator counting(job());
-    GradientReducer(rank.parameters, counting, rank.pool, {.wire = wire}).finish();
-    bytes.push_back(counting.counts().bytes());
+    CommunicationCounter counter;
+    const CommunicationObservation observation(job(), counter);
+    GradientReducer(rank.parameters, job(), rank.pool, {.wire = wire}).finish();
+    bytes.push_back(counter.counts().bytes());
     const auto expected = expected_sums<float>(rank.parameters), sums = rank.gradients();
     double error = 0, norm = 0;
     for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -127,16 +128,17 @@ TEST(GradientReducer, ABfloat16WireHalvesTheBytesAtABoundedError) {
 TEST(GradientReducer, SharesGetTheSumOfTheirOwn) {
   Rank rank;
   const ParameterShares shares(rank.parameters, job().rank(), job().size());
-  CountingCommunicator counting(job());
-  GradientReducer(rank.parameters, counting, rank.pool, {}, shares).finish();
+  CommunicationCounter counter;
+  const CommunicationObservation observation(job(), counter);
+  GradientReducer(rank.parameters, job(), rank.pool, {}, shares).finish();
   const auto expected = expected_sums<float>(rank.parameters), sums = rank.gradients();
   for (std::size_t i = 0; i < sums.size(); ++i) {
     const Share own = shares.of(i, sums[i].size());
     EXPECT_EQ(shares.cut(i), i % 2 == 0) << "the embedding and the matrix";
     for (std::size_t j = own.begin; j < own.end; ++j) ASSERT_EQ(sums[i][j], expected[i][j]);
   }
-  EXPECT_EQ(counting.counts().operations.at("begin_reduce_scatter_sum").calls, 2);
-  EXPECT_EQ(counting.counts().operations.at("begin_all_reduce_sum").calls, 1) << "norm and gate together";
+  EXPECT_EQ(counter.counts().operations.at("begin_reduce_scatter_sum").calls, 2);
+  EXPECT_EQ(counter.counts().operations.at("begin_all_reduce_sum").calls, 1) << "norm and gate together";
 }
 
 TEST(GradientNorm, IsTheSameOnEveryRankAndWhicheverSharesAreKnown) {

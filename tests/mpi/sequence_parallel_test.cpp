@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/comm/counting_communicator.h"
+#include "core/comm/communication_counter.h"
 #include "core/random.h"
 #include "layers/language_model.h"
 #include "layers/training_pass.h"
@@ -85,11 +85,11 @@ TEST_P(MpiSequenceParallel, GroupsOfNeighboursWorkSideBySide) {
 TEST_P(MpiSequenceParallel, WireVolumeDoesNotDependOnTheSegmentLength) {
   std::vector<std::int64_t> bytes;
   for (const std::int64_t segment_length : {2, 16, 64}) {
-    CountingCommunicator counting(job());
+    CommunicationCounter counter;
+    const CommunicationObservation observation(job(), counter);
     MemoryPool pool;
-    pass(pool, small_config(GetParam(), segment_length), DataType::float32, batch_of(8 * segment_length, 1000),
-         &counting);
-    bytes.push_back(counting.counts().bytes());
+    pass(pool, small_config(GetParam(), segment_length), DataType::float32, batch_of(8 * segment_length, 1000), &job());
+    bytes.push_back(counter.counts().bytes());
   }
   // Heads of 6, two of them, in two layers; blocks are recomputed, so forward's exchanges run twice.
   const bool delta = GetParam() == MemoryUpdate::delta;

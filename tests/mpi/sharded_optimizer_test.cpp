@@ -1,7 +1,7 @@
 // An optimiser whose state is shared out over ranks: the bits of one that is not, at a fraction of its memory.
 #include <gtest/gtest.h>
 
-#include "core/comm/counting_communicator.h"
+#include "core/comm/communication_counter.h"
 #include "optim/gradient_norm.h"
 #include "optim/gradient_reducer.h"
 #include "optim/sharded_update.h"
@@ -19,13 +19,14 @@ struct Trained {
         sharded ? ParameterShares(parameters, job().rank(), job().size()) : ParameterShares();
     const auto optimizer = make_optimizer({}, parameters, pool, shares);
     state_bytes = optimizer->state_bytes();
-    CountingCommunicator counting(job());
-    GradientReducer reducer(parameters, counting, pool, {}, shares);
-    ShardedUpdate update(*optimizer, parameters, counting);
+    CommunicationCounter counter;
+    const CommunicationObservation observation(job(), counter);
+    GradientReducer reducer(parameters, job(), pool, {}, shares);
+    ShardedUpdate update(*optimizer, parameters, job());
     for (std::uint64_t step = 1; step <= 3; ++step) {
       parameters.clear_gradients();
       set_random_gradients(parameters, pool, 10 * step + static_cast<std::uint64_t>(job().rank()));
-      GradientNorm norm(parameters, counting);
+      GradientNorm norm(parameters, job());
       reducer.finish([&](std::size_t index) { norm.add(index); });
       const double scale = clip_factor(norm.total(), 1.0);
       update.update({.model = 0.01, .memory_gate = 0.1}, scale);
@@ -33,7 +34,7 @@ struct Trained {
       if (step == 1) update.wait_for(2, 3);
     }
     update.wait_for_all();
-    bytes_sent = counting.counts().bytes();
+    bytes_sent = counter.counts().bytes();
   }
   MemoryPool pool;
   ParameterList parameters;

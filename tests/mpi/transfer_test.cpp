@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/comm/counting_communicator.h"
+#include "core/comm/communication_counter.h"
 #include "core/comm/shares.h"
 #include "core/data_type.h"
 #include "tests/file_damage.h"
@@ -164,18 +164,19 @@ TEST(Transfers, TheBytesOnTheWireAreTheFewestPossible) {
   const auto ranks = static_cast<std::size_t>(job().size());
   const std::size_t count = 4096 * ranks;  // equal shares
   std::vector<float> values(count, 1);
-  CountingCommunicator counting(job());
-  counting.begin_all_reduce_sum(values).wait();
-  counting.begin_all_reduce_sum(values, WireType::bfloat16).wait();
-  counting.begin_reduce_scatter_sum(values).wait();
-  counting.begin_all_gather_shares(values).wait();
-  const auto bytes = [&](const char* operation) { return counting.counts().operations.at(operation).bytes; };
+  CommunicationCounter counter;
+  const CommunicationObservation observation(job(), counter);
+  job().begin_all_reduce_sum(values).wait();
+  job().begin_all_reduce_sum(values, WireType::bfloat16).wait();
+  job().begin_reduce_scatter_sum(values).wait();
+  job().begin_all_gather_shares(values).wait();
+  const auto bytes = [&](const char* operation) { return counter.counts().operations.at(operation).bytes; };
   const auto others = static_cast<std::int64_t>(4096 * (ranks - 1));
   EXPECT_EQ(bytes("begin_all_reduce_sum"), (2 * 4 + 2 * 2) * others);
   EXPECT_EQ(bytes("begin_reduce_scatter_sum"), 4 * others);
   EXPECT_EQ(bytes("begin_all_gather_shares"), 4 * others);
   std::vector<std::byte> all(10 * ranks);
-  counting.begin_all_gather(std::span(all).first(10), all).wait();
+  job().begin_all_gather(std::span(all).first(10), all).wait();
   EXPECT_EQ(bytes("begin_all_gather"), static_cast<std::int64_t>(10 * (ranks - 1)));
 }
 

@@ -23,7 +23,7 @@ class RecordedRanks final : public FakeCommunicator {
   RecordedRanks(int rank, std::vector<std::vector<std::byte>>& messages) : rank_(rank), messages_(messages) {}
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(messages_.size()); }
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) override {
+  std::vector<std::vector<std::byte>> do_all_gather(std::span<const std::byte> bytes) override {
     messages_[static_cast<std::size_t>(rank_)].assign(bytes.begin(), bytes.end());
     return messages_;
   }

@@ -1,11 +1,14 @@
 // Waiting for other ranks is noted wherever it happens, and nothing else is.
-#include "launch/ranks/watched_communicator.h"
+#include "launch/ranks/waiting_observer.h"
 
 #include <array>
 #include <functional>
 #include <string>
 
 #include <gtest/gtest.h>
+
+#include "core/comm/communicator.h"
+#include "core/error.h"
 
 namespace palimpsest {
 namespace {
@@ -18,21 +21,21 @@ class Looking final : public Communicator {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   std::string description() const override { return "looking"; }
-  void all_reduce_sum(std::span<float>) override { look(); }
-  void all_reduce_sum(std::span<double>) override { look(); }
-  void all_reduce_sum(std::span<std::int64_t>) override { look(); }
-  void all_reduce_max(std::span<std::int64_t>) override { look(); }
-  void broadcast(std::span<std::byte>, int) override { look(); }
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte>) override {
+  void do_all_reduce_sum(std::span<float>) override { look(); }
+  void do_all_reduce_sum(std::span<double>) override { look(); }
+  void do_all_reduce_sum(std::span<std::int64_t>) override { look(); }
+  void do_all_reduce_max(std::span<std::int64_t>) override { look(); }
+  void do_broadcast(std::span<std::byte>, int) override { look(); }
+  std::vector<std::vector<std::byte>> do_all_gather(std::span<const std::byte>) override {
     look();
     return {};
   }
-  void barrier() override { look(); }
-  Transfer begin_all_reduce_sum(std::span<float>, WireType) override { return begin(); }
-  Transfer begin_reduce_scatter_sum(std::span<float>, WireType) override { return begin(); }
-  Transfer begin_all_gather_shares(std::span<float>) override { return begin(); }
-  Transfer begin_all_gather(std::span<const std::byte>, std::span<std::byte>) override { return begin(); }
-  std::unique_ptr<Communicator> split(int, int) override {
+  void do_barrier() override { look(); }
+  Transfer do_begin_all_reduce_sum(std::span<float>, WireType) override { return begin(); }
+  Transfer do_begin_reduce_scatter_sum(std::span<float>, WireType) override { return begin(); }
+  Transfer do_begin_all_gather_shares(std::span<float>) override { return begin(); }
+  Transfer do_begin_all_gather(std::span<const std::byte>, std::span<std::byte>) override { return begin(); }
+  std::unique_ptr<Communicator> do_split(int, int) override {
     look();
     return std::make_unique<Looking>(status_);
   }
@@ -76,17 +79,27 @@ void use(Communicator& communicator) {
   communicator.begin_all_gather(bytes, bytes).wait();
 }
 
-TEST(WatchedCommunicator, NotesEveryWait) {
+TEST(WaitingObserver, NotesEveryWait) {
   RankStatus status;
   Looking looking(status);
-  WatchedCommunicator watched(looking, status);
+  WaitingObserver waiting(status);
+  const CommunicationObservation observation(looking, waiting);
   Looking::waits = 0;
   const std::int64_t before = status.progress();
-  use(watched);
+  use(looking);
   EXPECT_EQ(Looking::waits, 11);
   EXPECT_EQ(status.progress(), before + 22) << "beginning and ending to wait is progress";
-  use(*watched.split(0, 0));
+  use(*looking.split(0, 0));
   EXPECT_EQ(Looking::waits, 23);
+  EXPECT_FALSE(status.waiting());
+}
+
+TEST(WaitingObserver, AFailureEndsTheWait) {
+  RankStatus status;
+  const auto single = single_process();
+  WaitingObserver waiting(status);
+  const CommunicationObservation observation(*single, waiting);
+  EXPECT_THROW(single->broadcast({}, 1), CommunicationError);
   EXPECT_FALSE(status.waiting());
 }
 
