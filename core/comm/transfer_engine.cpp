@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
-#include <map>
+#include <system_error>
 #include <utility>
 
+#include <fmt/format.h>
 #include <pthread.h>
+
+#include "core/error.h"
+#include "core/quiet_thread.h"
 
 namespace palimpsest {
 
@@ -48,23 +51,26 @@ TransferEngine::~TransferEngine() {
 }
 
 Transfer TransferEngine::start(std::shared_ptr<Task> task) {
+  auto handle = std::make_unique<Handle>(shared_from_this(), task);
   {
     const std::lock_guard lock(mutex_);
+    // First, since a task that has been started uses its caller's buffers.
+    if (with_thread_ && !thread_.joinable()) start_thread();
     started_.push_back(task);
     ++under_way_;
-    if (with_thread_ && !thread_.joinable()) {
-      // Signals are the business of the threads that were there before.
-      sigset_t all, before;
-      sigfillset(&all);
-      pthread_sigmask(SIG_SETMASK, &all, &before);
-      thread_ = std::thread([this] { run(); });
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    }
   }
   wake_.notify_all();
   // Where there is a thread even the first messages are its business: the caller goes on computing.
   if (!with_thread_) advance_all();
-  return Transfer(std::make_unique<Handle>(shared_from_this(), std::move(task)));
+  return Transfer(std::move(handle));
+}
+
+void TransferEngine::start_thread() {
+  try {
+    thread_ = quiet_thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    throw CommunicationError(fmt::format("cannot start the thread that drives transfers: {}", error.what()));
+  }
 }
 
 void TransferEngine::run() {
@@ -96,10 +102,9 @@ bool TransferEngine::advance_all() {
     tasks_.splice(tasks_.end(), started_);
   }
   bool moved = false;
-  std::map<const void*, int> active;
   for (auto at = tasks_.begin(); at != tasks_.end();) {
     Task& task = **at;
-    if (task.queue_ != nullptr && ++active[task.queue_] > active_per_queue) {
+    if (!may_go_on(at)) {
       ++at;
       continue;
     }
@@ -119,6 +124,14 @@ bool TransferEngine::advance_all() {
     at = tasks_.erase(at);
   }
   return moved;
+}
+
+bool TransferEngine::may_go_on(TaskList::const_iterator task) const {
+  const void* const queue = (*task)->queue_;
+  if (queue == nullptr) return true;
+  int earlier = 0;
+  for (auto at = tasks_.begin(); at != task && earlier < active_per_queue; ++at) earlier += (*at)->queue_ == queue;
+  return earlier < active_per_queue;
 }
 
 bool TransferEngine::is_finished(const Task& task) {

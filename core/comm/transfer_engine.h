@@ -41,24 +41,32 @@ class TransferEngine : public std::enable_shared_from_this<TransferEngine> {
   TransferEngine(const TransferEngine&) = delete;
   TransferEngine& operator=(const TransferEngine&) = delete;
 
+  /// Throws CommunicationError when the thread cannot be started; the task has not begun then.
   Transfer start(std::shared_ptr<Task> task);
 
  private:
   class Handle;
 
+  using TaskList = std::list<std::shared_ptr<Task>>;
+
+  /// Throws CommunicationError when there can be no more threads.
+  void start_thread();
   void run();
-  /// Advances every task that may go on. Returns whether anything moved.
+  /// Whether no more than one task before it is of its queue.
+  bool may_go_on(TaskList::const_iterator task) const;
+  /// Advances every task that may go on. Returns whether anything moved. Throws nothing: what a task throws is for
+  /// whoever waits for it.
   bool advance_all();
   void wait_for(const Task& task);
   bool is_finished(const Task& task);
 
   const bool with_thread_;
-  std::mutex driving_;                      // of tasks_; held while they advance
-  std::list<std::shared_ptr<Task>> tasks_;  // under way, in the order of their start
-  std::mutex mutex_;                        // of what follows; taken after driving_, and held for moments only, so that
-                                            // nobody who starts a task waits for one that advances
+  std::mutex driving_;  // of tasks_; held while they advance
+  TaskList tasks_;      // under way, in the order of their start
+  std::mutex mutex_;    // of what follows; taken after driving_, and held for moments only, so that
+                        // nobody who starts a task waits for one that advances
   std::condition_variable wake_;
-  std::list<std::shared_ptr<Task>> started_;  // to become tasks_
+  TaskList started_;  // to become tasks_
   bool stopping_ = false;
   std::atomic<int> under_way_ = 0;  // tasks not finished
   std::atomic<int> waiting_ = 0;    // callers who drive the engine themselves

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/io/descriptor.h"
 #include "core/io/hdf5_file.h"
+#include "core/quiet_thread.h"
 
 namespace palimpsest {
 
@@ -68,7 +69,7 @@ void for_each_part(std::uint64_t size, const Places& places, const Visit& visit)
 class HashingThread {
  public:
   explicit HashingThread(FileHash& hash)
-      : thread_([this, &hash] {
+      : thread_(quiet_thread([this, &hash] {
           for (std::size_t i = 0; true; ++i) {
             added_.acquire();
             const std::span<const std::byte> part = parts_[i % parts_in_flight];
@@ -76,7 +77,7 @@ class HashingThread {
             hash.update(part);
             room_.release();
           }
-        }) {}
+        })) {}
   ~HashingThread() { finish(); }
 
   /// Waits until the part `parts_in_flight` before the next is no longer needed.

@@ -7,9 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "core/quiet_thread.h"
 #include "launch/output/exit_codes.h"
 #include "launch/ranks/placement.h"
-#include "launch/ranks/quiet_thread.h"
 
 namespace palimpsest {
 

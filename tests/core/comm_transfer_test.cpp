@@ -1,7 +1,12 @@
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <vector>
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include "core/comm/communication_counter.h"
 #include "core/comm/communicator.h"
@@ -9,6 +14,20 @@
 #include "core/comm/transfer_engine.h"
 #include "core/error.h"
 #include "tests/file_damage.h"
+
+namespace {
+
+std::atomic<bool> no_more_threads = false;
+
+}  // namespace
+
+/// Stands before the C library's, for a system that has no more threads to give.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
+                              void* argument) noexcept {
+  if (no_more_threads) return EAGAIN;
+  static const auto create = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
+  return create(thread, attributes, body, argument);
+}
 
 namespace palimpsest {
 namespace {
@@ -115,6 +134,19 @@ TEST(EngineThread, WorksWhileTheCallerDoesNot) {
   // Nobody drives it but the thread: `done` only looks. Hangs, and times out, if there is none.
   while (!transfer.done()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(finished.size(), 1u);
+}
+
+TEST(EngineThread, WithoutAThreadNothingHasBegun) {
+  const auto engine = std::make_shared<TransferEngine>(true);
+  const auto task = std::make_shared<Steps>(nullptr, 1, 3);
+  no_more_threads = true;
+  EXPECT_TRUE(holds(message_of<CommunicationError>([&] { engine->start(task); }), "cannot start the thread"));
+  no_more_threads = false;
+  sigset_t blocked;
+  pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  EXPECT_EQ(sigismember(&blocked, SIGTERM), 0) << "the caller still takes signals";
+  engine->start(std::make_shared<Steps>(nullptr, 2, 3)).wait();
+  EXPECT_EQ(task->looks, 0);
 }
 
 TEST(CommunicationCounter, CountsCallsByOperation) {
