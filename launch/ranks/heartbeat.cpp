@@ -27,10 +27,11 @@ fs::path heartbeat_path(const fs::path& directory, int rank) {
 }
 
 void write_heartbeat(const fs::path& directory, const Heartbeat& heartbeat) {
-  const nlohmann::ordered_json json = {
-      {"rank", heartbeat.rank}, {"host", heartbeat.host},   {"pid", heartbeat.process},
-      {"beat", heartbeat.beat}, {"alive", heartbeat.alive}, {"progress", heartbeat.progress},
-      {"step", heartbeat.step}, {"phase", heartbeat.phase}, {"waiting", heartbeat.waiting}};
+  const nlohmann::ordered_json json = {{"rank", heartbeat.rank},       {"host", heartbeat.host},
+                                       {"pid", heartbeat.process},     {"beat", heartbeat.beat},
+                                       {"alive", heartbeat.alive},     {"progress", heartbeat.progress},
+                                       {"step", heartbeat.step},       {"phase", heartbeat.phase},
+                                       {"waiting", heartbeat.waiting}, {"ending", heartbeat.ending}};
   std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   text.resize(heartbeat_bytes - 1, ' ');
   text += '\n';
@@ -66,7 +67,7 @@ std::optional<Heartbeat> read_heartbeat(const fs::path& directory, int rank) {
                      json.at("pid").get<std::int64_t>(),   json.at("beat").get<std::int64_t>(),
                      json.at("alive").get<std::int64_t>(), json.at("progress").get<std::int64_t>(),
                      json.at("step").get<std::int64_t>(),  json.at("phase").get<std::string>(),
-                     json.at("waiting").get<bool>()};
+                     json.at("waiting").get<bool>(),       json.at("ending").get<bool>()};
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }

@@ -4,7 +4,7 @@
 // heartbeats/rank-00003.json is one line of JSON, padded with blanks to heartbeat_bytes and rewritten in
 // place (which needs no room on a disk that is full):
 //   {"rank":3,"host":"node2","pid":4711,"beat":17,"alive":17,"progress":240,"step":40,"phase":"optimizer",
-//    "waiting":false}
+//    "waiting":false,"ending":false}
 // Nothing in it is a time: readers on other hosts look whether it changes.
 #pragma once
 
@@ -28,6 +28,7 @@ struct Heartbeat {
   std::int64_t step = 0;
   std::string phase;     // RankStatus::phase, by name
   bool waiting = false;  // for other ranks
+  bool ending = false;   // it has found out what is wrong, says so and ends the job
 
   bool operator==(const Heartbeat&) const = default;
   /// "rank 3 on node2 (process 4711)".

@@ -1,6 +1,7 @@
 #include "launch/ranks/silence.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -8,13 +9,25 @@
 
 namespace palimpsest {
 
-SilenceJudge::SilenceJudge(int ranks, double timeout, double interval)
-    : timeout_(timeout), interval_(interval), ranks_(static_cast<std::size_t>(ranks)) {}
+std::vector<int> watched_by(int rank, int ranks) {
+  if (rank != 0) return {0, rank};
+  std::vector<int> all(static_cast<std::size_t>(ranks));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
 
-std::string SilenceJudge::describe(std::size_t rank, double seconds, const std::string& what) const {
-  const std::optional<Heartbeat>& last = ranks_[rank].last;
-  return fmt::format("{} of {} {} for {:.3g} s{}", last ? last->who() : fmt::format("rank {}", rank), ranks_.size(),
-                     what, seconds, last ? fmt::format("; last phase: {}", last->where()) : "");
+SilenceJudge::SilenceJudge(const std::vector<int>& watched, int ranks, double timeout, double interval)
+    : job_ranks_(ranks), timeout_(timeout), interval_(interval) {
+  for (const int rank : watched) ranks_.emplace_back().number = rank;
+}
+
+std::string SilenceJudge::describe(const Rank& rank, const std::string& what) const {
+  return fmt::format("{} of {} {}{}", rank.last ? rank.last->who() : fmt::format("rank {}", rank.number), job_ranks_,
+                     what, rank.last ? fmt::format("; last phase: {}", rank.last->where()) : "");
+}
+
+std::string SilenceJudge::describe(const Rank& rank, double seconds, const std::string& what) const {
+  return describe(rank, fmt::format("{} for {:.3g} s", what, seconds));
 }
 
 std::optional<std::string> SilenceJudge::look(Clock::time_point now,
@@ -22,7 +35,7 @@ std::optional<std::string> SilenceJudge::look(Clock::time_point now,
   const double passed =
       last_look_ ? std::min(std::chrono::duration<double>(now - *last_look_).count(), 2 * interval_) : 0;
   last_look_ = now;
-  bool all_waiting = ranks_.size() > 1;
+  bool all_waiting = job_ranks_ > 1 && static_cast<int>(ranks_.size()) == job_ranks_;
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     rank.without_beat += passed;
@@ -32,22 +45,26 @@ std::optional<std::string> SilenceJudge::look(Clock::time_point now,
     if (heartbeat && heartbeat != rank.last) {
       if (!known || heartbeat->beat != rank.last->beat) rank.without_beat = 0;
       if (!known || heartbeat->alive != rank.last->alive) rank.without_life = 0;
+      rank.ends = known && heartbeat->ending;
     }
     all_waiting = all_waiting && known && heartbeat->progress == rank.last->progress && heartbeat->waiting;
     if (heartbeat) rank.last = heartbeat;
   }
   all_waiting_ = all_waiting ? all_waiting_ + passed : 0;
 
-  for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    const Rank& rank = ranks_[i];
+  for (const Rank& rank : ranks_) {
+    if (rank.ends) return describe(rank, "ends the job, and says why");
+  }
+  for (const Rank& rank : ranks_) {
     if (rank.without_beat >= timeout_) {
       const bool left = rank.last && rank.last->phase == name_of(Phase::finished);
-      return describe(i, rank.without_beat, left ? "has left early, and has been gone" : "has given no sign of life");
+      return describe(rank, rank.without_beat,
+                      left ? "has left early, and has been gone" : "has given no sign of life");
     }
   }
-  for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].without_life >= timeout_) {
-      return describe(i, ranks_[i].without_life, "has neither computed nor come any further");
+  for (const Rank& rank : ranks_) {
+    if (rank.without_life >= timeout_) {
+      return describe(rank, rank.without_life, "has neither computed nor come any further");
     }
   }
   if (all_waiting_ >= timeout_) {

@@ -2,52 +2,29 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
+#include <exception>
 #include <utility>
-#include <vector>
 
 #include <unistd.h>
 
 #include <fmt/format.h>
 
-#include "core/error.h"
+#include "core/quiet_thread.h"
 #include "launch/output/exit_codes.h"
-#include "launch/ranks/quiet_thread.h"
 
 namespace palimpsest {
-
-namespace {
-
-// Of the time between two heartbeats: less means that the rank is not computing.
-constexpr double least_processor_share = 0.1;
-
-double processor_time() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-/// Where a rank may spend any time without computing: in the hands of the file system, for instance.
-bool may_rest(Phase phase) {
-  return phase == Phase::starting || phase == Phase::loading || phase == Phase::saving || phase == Phase::finished;
-}
-
-}  // namespace
 
 double Watchdog::interval(double timeout) { return timeout > 0 ? std::min(timeout / 15, 5.0) : 5.0; }
 
 Watchdog::Watchdog(Settings settings, const RankStatus& status, Alarm alarm, Beat beat)
-    : settings_(std::move(settings)),
-      status_(status),
+    : status_(status),
       alarm_(std::move(alarm)),
       beat_(std::move(beat)),
-      interval_(interval(settings_.timeout)) {
-  own_.rank = settings_.rank;
-  own_.host = settings_.host;
-  own_.process = getpid();
-  write();
-  watcher_ = quiet_thread([this] { watch(); });
-  if (settings_.timeout > 0) guard_ = quiet_thread([this] { guard(); });
+      interval_(interval(settings.timeout)),
+      lookout_(std::move(settings), status, interval_) {
+  lookout_.write();
+  watcher_ = quiet_thread([this] { run(&Watchdog::watch); });
+  if (lookout_.settings().timeout > 0) guard_ = quiet_thread([this] { run(&Watchdog::guard); });
 }
 
 Watchdog::~Watchdog() {
@@ -58,7 +35,7 @@ Watchdog::~Watchdog() {
   ending_changed_.notify_all();
   watcher_.join();
   if (guard_.joinable()) guard_.join();
-  write();
+  lookout_.write();
 }
 
 bool Watchdog::wait(double seconds) {
@@ -67,42 +44,20 @@ bool Watchdog::wait(double seconds) {
   return !ending_;
 }
 
-bool Watchdog::write() {
-  const Phase phase = status_.phase();
-  const bool waiting = status_.waiting();
-  const std::int64_t progress = status_.progress();
-  const double processor = processor_time();
-  const auto now = SilenceJudge::Clock::now();
-  const double passed = std::chrono::duration<double>(now - last_write_).count();
-  const bool computing = processor - last_processor_time_ >= least_processor_share * passed;
-  if (progress != last_progress_ || computing || waiting || may_rest(phase)) ++own_.alive;
-  last_progress_ = progress;
-  last_processor_time_ = processor;
-  last_write_ = now;
-  ++own_.beat;
-  own_.progress = progress;
-  own_.step = status_.step();
-  own_.phase = name_of(phase);
-  own_.waiting = waiting;
+void Watchdog::run(void (Watchdog::*body)()) {
   try {
-    write_heartbeat(settings_.directory, own_);
-    return true;
-  } catch (const WriteError&) {
-    return false;  // the next save says so, if it lasts
+    (this->*body)();
+  } catch (const std::exception& error) {
+    raise(fmt::format("it has failed itself: {}", error.what()));
   }
 }
 
 void Watchdog::watch() {
-  SilenceJudge judge(settings_.ranks, settings_.timeout, interval_);
   while (wait(interval_)) {
-    const bool written = write();
+    const bool written = lookout_.write();
     beat_();
-    if (settings_.timeout > 0 && written) {
-      std::vector<std::optional<Heartbeat>> heartbeats;
-      for (int rank = 0; rank < settings_.ranks; ++rank) {
-        heartbeats.push_back(rank == settings_.rank ? own_ : read_heartbeat(settings_.directory, rank));
-      }
-      if (const auto wrong = judge.look(SilenceJudge::Clock::now(), heartbeats)) raise(*wrong);
+    if (lookout_.settings().timeout > 0 && written) {
+      if (const auto wrong = lookout_.look()) raise(*wrong);
     }
     ++rounds_;
   }
@@ -115,9 +70,9 @@ void Watchdog::guard() {
     const std::int64_t rounds = rounds_;
     silent = rounds == seen ? silent + interval_ : 0;
     seen = rounds;
-    if (silent >= settings_.timeout) {
+    if (silent >= lookout_.settings().timeout) {
       raise(fmt::format("{}: the file system has not answered for {:.3g} s; this rank's phase: {}",
-                        settings_.directory.string(), silent, status_.describe()));
+                        lookout_.settings().directory.string(), silent, status_.describe()));
     }
   }
 }

@@ -4,29 +4,21 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
 
-#include "launch/ranks/heartbeat.h"
+#include "launch/ranks/lookout.h"
 #include "launch/ranks/rank_status.h"
-#include "launch/ranks/silence.h"
 
 namespace palimpsest {
 
-/// On every rank, a thread that writes this rank's heartbeat and looks at all others', and one that notices when
+/// On every rank, a thread that writes this rank's heartbeat and looks at others' (Lookout), and one that notices when
 /// the first gets no answer from the file system. MPI is not involved.
 class Watchdog {
  public:
-  struct Settings {
-    std::filesystem::path directory;  // of the heartbeats, the same for all ranks
-    int rank = 0;
-    int ranks = 1;
-    std::string host;    // this one
-    double timeout = 0;  // seconds without a sign of life after which the run has to end; 0: never
-  };
+  using Settings = Lookout::Settings;
   /// Called once, from one of the threads, with what is wrong. Expected to end the process.
   using Alarm = std::function<void(const std::string&)>;
   /// Called with every heartbeat, from the thread that writes them.
@@ -45,22 +37,19 @@ class Watchdog {
   static double interval(double timeout);
 
  private:
+  /// Runs one of the threads' bodies; what it throws is an alarm.
+  void run(void (Watchdog::*body)());
   void watch();
   void guard();
-  bool write();
   /// Waits; false when it is time to end.
   bool wait(double seconds);
   void raise(const std::string& what);
 
-  Settings settings_;
   const RankStatus& status_;
   Alarm alarm_;
   Beat beat_;
   double interval_;
-  Heartbeat own_;
-  std::int64_t last_progress_ = -1;
-  double last_processor_time_ = 0;
-  SilenceJudge::Clock::time_point last_write_{};
+  Lookout lookout_;
 
   std::mutex mutex_;
   std::condition_variable ending_changed_;

@@ -1,32 +1,24 @@
-// Signs of life: their files, which silence is too long, and the threads that watch.
+// Signs of life: their files, and the threads that watch.
 #include "launch/ranks/watchdog.h"
 
 #include <fstream>
 #include <future>
 #include <memory>
+#include <stdexcept>
 
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "tests/launch/ranks/example_heartbeat.h"
 #include "tests/temporary_directory.h"
 
 namespace palimpsest {
 namespace {
-
-using Clock = SilenceJudge::Clock;
-using Heartbeats = std::vector<std::optional<Heartbeat>>;
-
-Clock::time_point at(double seconds) {
-  return Clock::time_point() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-}
-
-Heartbeat heartbeat(int rank, std::int64_t count, Phase phase = Phase::forward) {
-  return {rank, "node" + std::to_string(rank), 100 + rank, count, count, count, 12, name_of(phase)};
-}
 
 TEST(Heartbeat, ReadsBackAndIsRewrittenInPlace) {
   const TemporaryDirectory temporary;
@@ -74,110 +66,33 @@ TEST(Heartbeat, LastSignsOfLifeNameFirstWhomTheOthersWaitedFor) {
             "rank 8 on node8 (process 108): step 12, evaluation, waiting for others; and 3 more");
 }
 
-/// Looks every second for as long as `heartbeats(second)` gives; what was found wrong, and when.
-std::string verdict(SilenceJudge judge, int seconds, const std::function<Heartbeats(int)>& heartbeats) {
-  for (int second = 0; second <= seconds; ++second) {
-    if (const auto wrong = judge.look(at(second), heartbeats(second))) return std::to_string(second) + " s: " + *wrong;
+TEST(Lookout, FilesOpenedGrowWithTheRanksAndNotWithTheirSquare) {
+  constexpr int ranks = 256;
+  const TemporaryDirectory directory;
+  const RankStatus status;
+  std::vector<std::unique_ptr<Lookout>> lookouts;
+  for (int rank = 0; rank < ranks; ++rank) {
+    lookouts.push_back(
+        std::make_unique<Lookout>(Lookout::Settings{directory.path(), rank, ranks, "here", 600}, status, 5));
+    ASSERT_TRUE(lookouts.back()->write());
   }
-  return "";
-}
-
-TEST(Silence, EverybodyAlive) {
-  EXPECT_EQ(verdict(SilenceJudge(2, 10, 1), 100,
-                    [](int t) {
-                      return Heartbeats{heartbeat(0, t), heartbeat(1, t)};
-                    }),
-            "");
-}
-
-TEST(Silence, ARankThatStoppedIsNamedWithItsPhase) {
-  const std::string found = verdict(SilenceJudge(2, 10, 1), 100, [](int t) {
-    return Heartbeats{heartbeat(0, t), heartbeat(1, std::min(t, 20), Phase::optimizer)};
-  });
-  EXPECT_EQ(found,
-            "30 s: rank 1 on node1 (process 101) of 2 has given no sign of life for 10 s; last phase: step 12, "
-            "optimizer");
-}
-
-TEST(Silence, ARankThatNeverCameOrHasLeft) {
-  EXPECT_EQ(verdict(SilenceJudge(2, 10, 1), 100,
-                    [](int t) {
-                      return Heartbeats{heartbeat(0, t), {}};
-                    }),
-            "10 s: rank 1 of 2 has given no sign of life for 10 s");
-  const std::string found = verdict(SilenceJudge(2, 10, 1), 100, [](int t) {
-    return Heartbeats{heartbeat(0, t), heartbeat(1, std::min(t, 5), t < 5 ? Phase::forward : Phase::finished)};
-  });
-  EXPECT_NE(found.find("has left early"), std::string::npos) << found;
-}
-
-TEST(Silence, ARankThatBeatsButDoesNotGetOn) {
-  const std::string found = verdict(SilenceJudge(2, 10, 1), 100, [](int t) {
-    Heartbeat stuck = heartbeat(1, t, Phase::data);
-    stuck.alive = stuck.progress = 3;
-    return Heartbeats{heartbeat(0, t), stuck};
-  });
-  EXPECT_NE(found.find("neither computed nor come any further for 10 s; last phase: step 12, reading data"),
-            std::string::npos)
-      << found;
-}
-
-TEST(Silence, WaitingForEachOther) {
-  const auto still = [](int rank, int t, Phase phase) {
-    Heartbeat beat = heartbeat(rank, t, phase);
-    beat.progress = 3;
-    return beat;
-  };
-  const auto waiting = [&](int rank, int t, Phase phase) {
-    Heartbeat beat = still(rank, t, phase);
-    beat.waiting = true;
-    return beat;
-  };
-  const std::string found = verdict(SilenceJudge(2, 10, 1), 100, [&](int t) {
-    return Heartbeats{waiting(0, t, Phase::communication), waiting(1, t, Phase::communication)};
-  });
-  EXPECT_NE(found.find("all 2 ranks have waited for each other in step 12, communication"), std::string::npos) << found;
-  // One has left by another door.
-  const std::string apart = verdict(SilenceJudge(2, 10, 1), 100, [&](int t) {
-    Heartbeats beats = {waiting(0, t, Phase::communication), waiting(1, t, Phase::communication)};
-    beats[1].value().step = 11;
-    return beats;
-  });
-  EXPECT_NE(
-      apart.find("all 2 ranks have waited for each other, rank 1 on node1 (process 101) in step 11, communication, "
-                 "and rank 0 on node0 (process 100) in step 12, communication, for"),
-      std::string::npos)
-      << apart;
-  // Wherever they wait.
-  const std::string inside = verdict(SilenceJudge(2, 10, 1), 100, [&](int t) {
-    return Heartbeats{waiting(0, t, Phase::forward), waiting(1, t, Phase::evaluating)};
-  });
-  EXPECT_NE(inside.find("all 2 ranks have waited for each other"), std::string::npos) << inside;
-  // One that computes keeps the others waiting for as long as it likes.
-  EXPECT_EQ(verdict(SilenceJudge(2, 10, 1), 100,
-                    [&](int t) {
-                      return Heartbeats{waiting(0, t, Phase::communication), still(1, t, Phase::forward)};
-                    }),
-            "");
-}
-
-TEST(Silence, ATimeInWhichNobodyCouldLookIsNoSilence) {
-  SilenceJudge judge(2, 10, 1);
-  EXPECT_FALSE(judge.look(at(0), {heartbeat(0, 0), heartbeat(1, 0)}));
-  EXPECT_FALSE(judge.look(at(1), {heartbeat(0, 1), heartbeat(1, 1)}));
-  EXPECT_FALSE(judge.look(at(10000), {heartbeat(0, 2), heartbeat(1, 1)})) << "all were suspended";
-  EXPECT_FALSE(judge.look(at(10001), {heartbeat(0, 3), heartbeat(1, 2)}));
-}
-
-TEST(Silence, ARankOfTheJobBeforeIsAnotherProcess) {
-  SilenceJudge judge(1, 10, 1);
-  Heartbeat before = heartbeat(0, 500);
-  Heartbeat now = heartbeat(0, 500);
-  now.process = 7;
-  EXPECT_FALSE(judge.look(at(0), {before}));
-  for (int t = 1; t < 9; ++t) EXPECT_FALSE(judge.look(at(t), {before}));
-  EXPECT_FALSE(judge.look(at(9), {now}));
-  EXPECT_FALSE(judge.look(at(18), {now}));
+  const int watch = inotify_init1(IN_NONBLOCK);
+  ASSERT_GE(watch, 0);
+  ASSERT_GE(inotify_add_watch(watch, directory.path().c_str(), IN_OPEN), 0);
+  for (const auto& lookout : lookouts) {
+    EXPECT_TRUE(lookout->write());
+    EXPECT_EQ(lookout->look(), std::nullopt);
+  }
+  int opened = 0;
+  alignas(inotify_event) char events[16384];
+  for (ssize_t bytes; (bytes = read(watch, events, sizeof(events))) > 0;) {
+    for (ssize_t at = 0; at < bytes; ++opened) {
+      at += static_cast<ssize_t>(sizeof(inotify_event) + reinterpret_cast<const inotify_event*>(events + at)->len);
+    }
+  }
+  close(watch);
+  // Everybody its own; rank 0 all others'; all others rank 0's.
+  EXPECT_EQ(opened, ranks + 2 * (ranks - 1));
 }
 
 TEST(Watchdog, HearsAnotherUntilItFallsSilent) {
@@ -208,6 +123,16 @@ TEST(Watchdog, NoticesThisRanksOwnThreadThatHangs) {
                           [&](const std::string& what) { alarm.set_value(what); });
   const std::string what = alarm.get_future().get();
   EXPECT_NE(what.find("reading data"), std::string::npos) << what;
+}
+
+TEST(Watchdog, WhatItsThreadThrowsIsAnAlarm) {
+  const TemporaryDirectory directory;
+  const RankStatus status;
+  std::promise<std::string> alarm;
+  const Watchdog watchdog(
+      {directory.path(), 0, 1, "here", 0.3}, status, [&](const std::string& what) { alarm.set_value(what); },
+      [] { throw std::runtime_error("no memory for a beat"); });
+  EXPECT_EQ(alarm.get_future().get(), "it has failed itself: no memory for a beat");
 }
 
 TEST(Watchdog, NoticesAFileSystemThatDoesNotAnswer) {
