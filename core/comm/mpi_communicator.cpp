@@ -90,7 +90,7 @@ class MpiCommunicator final : public Communicator {
   std::string description() const override { return description_; }
 
   void do_all_reduce_sum(std::span<float> values) override {
-    exchange("all_reduce_sum", values, true, true, WireType::float32).wait();
+    exchange("all_reduce_sum", {.values = values, .sums = true, .gathers = true}).wait();
   }
   void do_all_reduce_sum(std::span<double> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
   void do_all_reduce_sum(std::span<std::int64_t> values) override { all_reduce(values, MPI_SUM, "all_reduce_sum"); }
@@ -118,13 +118,13 @@ class MpiCommunicator final : public Communicator {
   }
 
   Transfer do_begin_all_reduce_sum(std::span<float> values, WireType wire) override {
-    return exchange("all_reduce_sum", values, true, true, wire);
+    return exchange("all_reduce_sum", {.values = values, .sums = true, .gathers = true, .wire = wire});
   }
   Transfer do_begin_reduce_scatter_sum(std::span<float> values, WireType wire) override {
-    return exchange("reduce_scatter_sum", values, true, false, wire);
+    return exchange("reduce_scatter_sum", {.values = values, .sums = true, .wire = wire});
   }
   Transfer do_begin_all_gather_shares(std::span<float> values) override {
-    return exchange("all_gather_shares", values, false, true, WireType::float32);
+    return exchange("all_gather_shares", {.values = values, .gathers = true});
   }
   Transfer do_begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
     return engine_->start(std::make_shared<AllGather>(requests("all_gather"), next_tag(), mine, all));
@@ -153,9 +153,8 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
-  Transfer exchange(const char* name, std::span<float> values, bool sums, bool gathers, WireType wire) {
-    return engine_->start(
-        std::make_shared<ShareExchange>(this, requests(name), *pool_, next_tag(), values, sums, gathers, wire));
+  Transfer exchange(const char* name, const ShareExchange::Work& work) {
+    return engine_->start(std::make_shared<ShareExchange>(this, requests(name), *pool_, next_tag(), work));
   }
 
   MpiRequests requests(const char* operation) const { return {ranks_, rank_, size_, operation}; }

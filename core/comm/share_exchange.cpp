@@ -91,28 +91,21 @@ bool MpiRequests::finished() {
 }
 
 ShareExchange::ShareExchange(const void* queue, const MpiRequests& requests, MemoryPool& pool, int tag,
-                             std::span<float> values, bool sums, bool gathers, WireType wire)
-    : Task(queue),
-      requests_(requests),
-      pool_(pool),
-      tag_(tag),
-      values_(values),
-      sums_(sums),
-      gathers_(gathers),
-      wire_(wire) {
+                             const Work& work)
+    : Task(queue), requests_(requests), pool_(pool), tag_(tag), work_(work) {
   const auto peers = static_cast<std::size_t>(std::max(1, requests.size() - 1));
   message_elements_ = std::clamp(scratch_elements / peers, shortest_message, longest_message);
-  chunks_ = (share_of(values.size(), 0, requests.size()).size() + message_elements_ - 1) / message_elements_;
+  chunks_ = (share_of(work.values.size(), 0, requests.size()).size() + message_elements_ - 1) / message_elements_;
 }
 
 std::span<float> ShareExchange::part(int rank, const Chunk& chunk) const {
-  const Share share = share_of(values_.size(), rank, requests_.size());
+  const Share share = share_of(work_.values.size(), rank, requests_.size());
   const std::size_t begin = std::min(share.end, share.begin + chunk.index * message_elements_);
-  return values_.subspan(begin, std::min(share.end - begin, message_elements_));
+  return work_.values.subspan(begin, std::min(share.end - begin, message_elements_));
 }
 
 std::span<std::byte> ShareExchange::place(std::shared_ptr<std::byte>& scratch, int rank, std::size_t elements) const {
-  const std::size_t size = wire_ == WireType::float32 ? sizeof(float) : sizeof(bfloat16);
+  const std::size_t size = work_.wire == WireType::float32 ? sizeof(float) : sizeof(bfloat16);
   const std::size_t room = message_elements_ * size;
   // Allocated here, so that only exchanges that need scratch have any.
   if (!scratch) scratch = pool_.allocate(room * static_cast<std::size_t>(requests_.size()));
@@ -129,7 +122,7 @@ void ShareExchange::begin_sum(Chunk& chunk) {
   for_each_peer([&](int peer) { chunk.requests.receive(place(chunk.received, peer, own), peer, tag_); });
   for_each_peer([&](int peer) {
     const std::span<float> theirs = part(peer, chunk);
-    if (wire_ == WireType::float32) {
+    if (work_.wire == WireType::float32) {
       chunk.requests.send(std::as_bytes(theirs), peer, tag_);
     } else {
       const auto packed = place(chunk.sent, peer, theirs.size());
@@ -141,7 +134,7 @@ void ShareExchange::begin_sum(Chunk& chunk) {
 
 void ShareExchange::finish_sum(Chunk& chunk) {
   const std::span<float> own = part(requests_.rank(), chunk);
-  const bool rounds = wire_ == WireType::bfloat16;
+  const bool rounds = work_.wire == WireType::bfloat16;
   // As the others' values were: the sum must not depend on whose share an element is in.
   if (rounds) round_to_bfloat16(own);
   std::array<float, block> sum;
@@ -151,7 +144,7 @@ void ShareExchange::finish_sum(Chunk& chunk) {
       if (rank == requests_.rank()) {
         add_block(std::as_bytes(own).data(), WireType::float32, begin, count, rank == 0, sum.data());
       } else {
-        add_block(place(chunk.received, rank, own.size()).data(), wire_, begin, count, rank == 0, sum.data());
+        add_block(place(chunk.received, rank, own.size()).data(), work_.wire, begin, count, rank == 0, sum.data());
       }
     }
     if (rounds) round_to_bfloat16(std::span(sum).first(count));
@@ -161,7 +154,7 @@ void ShareExchange::finish_sum(Chunk& chunk) {
 
 void ShareExchange::begin_gather(Chunk& chunk) {
   const std::span<float> own = part(requests_.rank(), chunk);
-  const bool packs = wire_ == WireType::bfloat16;
+  const bool packs = work_.wire == WireType::bfloat16;
   for_each_peer([&](int peer) {
     const std::span<float> theirs = part(peer, chunk);
     chunk.requests.receive(packs ? place(chunk.received, peer, theirs.size()) : std::as_writable_bytes(theirs), peer,
@@ -177,7 +170,7 @@ void ShareExchange::begin_gather(Chunk& chunk) {
 }
 
 void ShareExchange::finish_gather(Chunk& chunk) {
-  if (wire_ == WireType::float32) return;
+  if (work_.wire == WireType::float32) return;
   for_each_peer([&](int peer) {
     const std::span<float> theirs = part(peer, chunk);
     unpack(place(chunk.received, peer, theirs.size()), theirs);
@@ -188,16 +181,16 @@ TransferEngine::Task::Progress ShareExchange::advance() {
   bool moved = false;
   while (window_.size() < chunks_under_way && begun_ < chunks_) {
     Chunk& chunk = window_.emplace_back(begun_++, requests_);
-    if (sums_) begin_sum(chunk);
+    if (work_.sums) begin_sum(chunk);
     moved = true;
   }
   // In order, so that messages of one tag leave in the order in which they are expected.
   bool earlier_gather = true;
   for (Chunk& chunk : window_) {
     if (chunk.stage == Stage::summing && earlier_gather && chunk.requests.finished()) {
-      if (sums_) finish_sum(chunk);
-      if (gathers_) begin_gather(chunk);
-      chunk.stage = gathers_ ? Stage::gathering : Stage::finished;
+      if (work_.sums) finish_sum(chunk);
+      if (work_.gathers) begin_gather(chunk);
+      chunk.stage = work_.gathers ? Stage::gathering : Stage::finished;
       moved = true;
     }
     if (chunk.stage == Stage::gathering && chunk.requests.finished()) {

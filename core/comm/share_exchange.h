@@ -43,11 +43,15 @@ class MpiRequests {
 
 class ShareExchange final : public TransferEngine::Task {
  public:
-  /// `tag` and `tag` + 1 belong to this exchange until every rank has finished it. With `sums` each rank's share
-  /// becomes the sum over ranks; with `gathers` every rank's share then reaches all. `requests` is an empty one;
+  struct Work {
+    std::span<float> values;
+    bool sums = false;     // each rank's share becomes the sum over ranks
+    bool gathers = false;  // then every rank's share reaches all
+    WireType wire = WireType::float32;
+  };
+  /// `tag` and `tag` + 1 belong to this exchange until every rank has finished it. `requests` is an empty one;
   /// scratch comes from `pool`. Exchanges of one `queue` go on in order.
-  ShareExchange(const void* queue, const MpiRequests& requests, MemoryPool& pool, int tag, std::span<float> values,
-                bool sums, bool gathers, WireType wire);
+  ShareExchange(const void* queue, const MpiRequests& requests, MemoryPool& pool, int tag, const Work& work);
 
   Progress advance() override;
 
@@ -75,9 +79,7 @@ class ShareExchange final : public TransferEngine::Task {
   MpiRequests requests_;
   MemoryPool& pool_;
   int tag_;
-  std::span<float> values_;
-  bool sums_, gathers_;
-  WireType wire_;
+  Work work_;
   std::size_t message_elements_, chunks_;
   std::size_t begun_ = 0;
   std::vector<Chunk> window_;  // the oldest first
