@@ -57,4 +57,14 @@ std::string_view element_type_name(hid_t stored) {
   return "other";
 }
 
+std::pair<Handle, Handle> select(hid_t dataset, std::int64_t offset, std::size_t count,
+                                 const std::filesystem::path& path, const std::string& name) {
+  const hsize_t first = static_cast<hsize_t>(offset), length = count;
+  Handle in_file(check(H5Dget_space(dataset), path, "select from", name), H5Sclose);
+  Handle in_memory(check(H5Screate_simple(1, &length, nullptr), path, "select from", name), H5Sclose);
+  check(H5Sselect_hyperslab(in_file.get(), H5S_SELECT_SET, &first, nullptr, &length, nullptr), path, "select from",
+        name);
+  return {std::move(in_file), std::move(in_memory)};
+}
+
 }  // namespace palimpsest::hdf5

@@ -88,4 +88,8 @@ inline constexpr const char* element_type_attribute = "element_type";
 
 inline constexpr std::size_t attribute_limit = 60000;  // the format allows a little less than 64 KiB
 
+/// The dataspace of a data set with [offset, offset + count) selected, and a memory dataspace of that size.
+std::pair<Handle, Handle> select(hid_t dataset, std::int64_t offset, std::size_t count,
+                                 const std::filesystem::path& path, const std::string& name);
+
 }  // namespace palimpsest::hdf5
