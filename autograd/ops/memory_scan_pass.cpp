@@ -121,7 +121,7 @@ void SharedMemoryWrite::Pass::combine_states() {
     scan_forward<A>(gathered);
     // The norms of the delta rule have been right from the start.
     const State before{before_.matrix, delta() ? Tensor() : before_.norm};
-    memory_carry_in<A>(layout_, view<A>(before), view<A>(std::as_const(transitions_)), view<A>(states_));
+    memory_carry_in<A>(pool_, layout_, view<A>(before), view<A>(std::as_const(transitions_)), view<A>(states_));
     transitions_ = {};
     if (delta()) keep_transitions<A>(gathered);
   });
