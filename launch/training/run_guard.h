@@ -26,6 +26,8 @@ class RunGuard final : public StepObserver {
   /// too long ends the process.
   RunGuard(const TrainConfig& config, Communicator& communicator);
 
+  /// The run's, which it observes.
+  Communicator& communicator() { return communicator_; }
   RankStatus& status() { return status_; }
   TimeLimit& time_limit() { return time_limit_; }
 
