@@ -171,6 +171,7 @@ TEST(IncludeRules, FindAnIncludeFromAnotherRoom) {
   EXPECT_EQ(check("core/tensor.cpp", "#include \"core/io/json_file.h\"\n").size(), 1u);
   EXPECT_EQ(check("core/products/row.cpp", "#include \"core/kernels/rope.h\"\n").size(), 1u);
   EXPECT_EQ(check("core/products/row.cpp", "#include \"core/matmul.h\"\n").size(), 1u);
+  EXPECT_EQ(check("core/products/row.cpp", "#include \"core/matmul.h\"\n").size(), 1u);
   EXPECT_EQ(check("core/kernels/memory.h", "#include \"core/products/vectors.h\"\n").size(), 0u);
   EXPECT_EQ(check("core/comm/agreement.cpp", "#include \"core/io/json_file.h\"\n").size(), 1u);
 }
