@@ -11,7 +11,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "core/printable.h"
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 
 namespace palimpsest {
 

@@ -20,6 +20,8 @@ struct TokenBatch {
   /// How much each input token writes to the memory (core/kernels/memory.h): as much as so many repetitions of it, 0
   /// nothing. Empty: all write once.
   std::vector<float> write_weights = {};
+  /// 1 where whether the target is the likeliest token shall be counted. Empty: nowhere.
+  std::vector<std::uint8_t> answers = {};
 };
 
 /// Lanes, and columns of every lane, [begin, end).

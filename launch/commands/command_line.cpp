@@ -13,7 +13,7 @@
 
 #include "configs/suggestion.h"
 #include "core/error.h"
-#include "data/corpus.h"
+#include "data/text/corpus.h"
 #include "launch/commands/command.h"
 #include "launch/output/exit_codes.h"
 

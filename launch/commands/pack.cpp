@@ -1,5 +1,5 @@
 // palimpsest pack: text files to token files, and the check of a token file.
-#include "data/pack.h"
+#include "data/tokens/pack.h"
 
 #include <unistd.h>
 
@@ -15,8 +15,8 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
-#include "data/corpus.h"
-#include "data/token_file.h"
+#include "data/text/corpus.h"
+#include "data/tokens/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"

@@ -1,5 +1,5 @@
 // palimpsest tokenizer: trains SentencePiece models and shows what a tokenizer does.
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
 
 #include <unistd.h>
 
@@ -17,8 +17,8 @@
 
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
-#include "data/corpus.h"
-#include "data/sentencepiece_tokenizer.h"
+#include "data/text/corpus.h"
+#include "data/text/sentencepiece_tokenizer.h"
 #include "launch/commands/command.h"
 #include "launch/output/exit_codes.h"
 #include "launch/training/run_log.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/comm/communicator.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "layers/language_model.h"
 
 namespace palimpsest {

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
 #include "launch/inference/sampler.h"
 #include "layers/language_model.h"
 

@@ -6,7 +6,7 @@
 
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_log.h"
 #include "layers/language_model.h"

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "configs/run_config.h"
-#include "data/segment_stream.h"
-#include "data/token_file.h"
+#include "data/stream/segment_stream.h"
+#include "data/tokens/token_file.h"
 #include "layers/pass_plan.h"
 #include "optim/gradient_reducer.h"
 

@@ -9,7 +9,7 @@
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
 #include "core/storage.h"
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
 #include "launch/checkpoint/checkpoint_store.h"
 #include "launch/training/components.h"
 #include "layers/language_model.h"

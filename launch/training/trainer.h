@@ -7,8 +7,8 @@
 
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
-#include "data/segment_stream.h"
-#include "data/token_file.h"
+#include "data/stream/segment_stream.h"
+#include "data/tokens/token_file.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/components.h"

@@ -1,4 +1,4 @@
-#include "data/pack.h"
+#include "data/tokens/pack.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "tests/file_damage.h"
 #include "tests/temporary_directory.h"
 

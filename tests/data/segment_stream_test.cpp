@@ -1,4 +1,4 @@
-#include "data/segment_stream.h"
+#include "data/stream/segment_stream.h"
 
 #include <gtest/gtest.h>
 

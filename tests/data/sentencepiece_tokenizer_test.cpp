@@ -1,4 +1,4 @@
-#include "data/sentencepiece_tokenizer.h"
+#include "data/text/sentencepiece_tokenizer.h"
 
 #include <gtest/gtest.h>
 #include <sentencepiece_trainer.h>
@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "data/pack.h"
+#include "data/tokens/pack.h"
 #include "tests/file_damage.h"
 #include "tests/temporary_directory.h"
 

@@ -3,7 +3,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "tests/fuzz/input_file.h"
 #include "tests/fuzz/target.h"
 #include "tests/temporary_directory.h"

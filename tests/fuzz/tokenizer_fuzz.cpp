@@ -5,7 +5,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "data/sentencepiece_tokenizer.h"
+#include "data/text/sentencepiece_tokenizer.h"
 #include "tests/fuzz/target.h"
 #include "tests/temporary_directory.h"
 

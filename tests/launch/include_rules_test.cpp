@@ -36,6 +36,9 @@ const std::map<std::string, std::set<std::string>> allowed_rooms = {
     {"core/kernels/", {"core/", "core/products/", "core/matmul.", "core/kernels/"}},
     {"core/comm/", {"core/", "core/comm/"}},
     {"core/io/", {"core/", "core/io/"}},
+    {"data/text/", {"data/text/"}},
+    {"data/tokens/", {"data/text/", "data/tokens/"}},
+    {"data/stream/", {"data/text/", "data/tokens/", "data/stream/"}},
     {"launch/output/", {"launch/output/"}},
     {"launch/ranks/", {"launch/output/", "launch/ranks/"}},
     {"launch/checkpoint/", {"launch/output/", "launch/ranks/", "launch/checkpoint/"}},
@@ -150,9 +153,9 @@ TEST(IncludeRules, HoldInEverySourceFile) {
 TEST(IncludeRules, FindAnIncludeAgainstTheDirection) {
   EXPECT_EQ(check("core/tensor.cpp", "#include \"autograd/tape.h\"\n").size(), 1u);
   EXPECT_EQ(check("layers/linear.h", "#pragma once\n\n  # include \"optim/adamw.h\"  // why\n").size(), 1u);
-  EXPECT_EQ(check("data/corpus.cpp", "#include \"autograd/variable.h\"\n").size(), 1u);
+  EXPECT_EQ(check("data/text/corpus.cpp", "#include \"autograd/variable.h\"\n").size(), 1u);
   EXPECT_EQ(check("tests/data/corpus_test.cpp", "#include \"launch/training/trainer.h\"\n").size(), 1u);
-  EXPECT_EQ(check("data/corpus.cpp", "#include \"core/error.h\"\n#include \"data/tokenizer.h\"\n").size(), 0u);
+  EXPECT_EQ(check("data/text/corpus.cpp", "#include \"core/error.h\"\n#include \"data/text/tokenizer.h\"\n").size(), 0u);
 }
 
 TEST(IncludeRules, EverySourceFileOfLaunchStandsInARoom) {
@@ -182,7 +185,7 @@ TEST(IncludeRules, FindALibraryOutsideItsRoom) {
   EXPECT_EQ(check("launch/training/trainer.cpp", "#include <mpi.h>\n").size(), 1u);
   EXPECT_EQ(check("launch/training/trainer.cpp", "#include <CLI/CLI.hpp>\n").size(), 1u);
   EXPECT_EQ(check("launch/commands/eval.cpp", "#include <yaml-cpp/yaml.h>\n").size(), 1u);
-  EXPECT_EQ(check("data/token_file.cpp", "#include <hdf5.h>\n").size(), 1u);
+  EXPECT_EQ(check("data/tokens/token_file.cpp", "#include <hdf5.h>\n").size(), 1u);
   EXPECT_EQ(check("core/products/onednn.cpp", "#include <dnnl.hpp>\n").size(), 0u);
   EXPECT_EQ(check("core/comm/mpi_communicator.cpp", "#include <mpi.h>\n").size(), 0u);
 }

@@ -4,8 +4,8 @@
 #include <sstream>
 
 #include "core/error.h"
-#include "data/sentencepiece_tokenizer.h"
-#include "data/token_file.h"
+#include "data/text/sentencepiece_tokenizer.h"
+#include "data/tokens/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/output/exit_codes.h"
 #include "tests/file_damage.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "layers/language_model.h"
 
 namespace palimpsest {

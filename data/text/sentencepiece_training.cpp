@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "core/error.h"
-#include "data/corpus.h"
-#include "data/sentencepiece_tokenizer.h"
+#include "data/text/corpus.h"
+#include "data/text/sentencepiece_tokenizer.h"
 
 namespace palimpsest {
 

@@ -6,8 +6,8 @@
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
 #include "core/io/temporary_file.h"
-#include "data/token_file.h"
-#include "data/token_file_format.h"
+#include "data/tokens/token_file.h"
+#include "data/tokens/token_file_format.h"
 
 namespace palimpsest {
 

@@ -1,5 +1,5 @@
 // Reading token files; token_file_writer.cpp writes them.
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "data/token_file_format.h"
+#include "data/tokens/token_file_format.h"
 
 namespace palimpsest {
 

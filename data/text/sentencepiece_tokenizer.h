@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/corpus.h"
-#include "data/tokenizer.h"
+#include "data/text/corpus.h"
+#include "data/text/tokenizer.h"
 
 namespace sentencepiece {
 class SentencePieceProcessor;

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "core/io/hdf5_file.h"
-#include "data/token_file_format.h"
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
+#include "data/tokens/token_file_format.h"
 
 namespace palimpsest {
 

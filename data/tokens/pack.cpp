@@ -1,4 +1,4 @@
-#include "data/pack.h"
+#include "data/tokens/pack.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/printable.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 
 namespace palimpsest {
 

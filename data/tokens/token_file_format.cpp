@@ -1,4 +1,4 @@
-#include "data/token_file_format.h"
+#include "data/tokens/token_file_format.h"
 
 #include <array>
 #include <bit>

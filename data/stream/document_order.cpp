@@ -1,4 +1,4 @@
-#include "data/document_order.h"
+#include "data/stream/document_order.h"
 
 #include <algorithm>
 #include <numeric>

@@ -1,4 +1,4 @@
-#include "data/sentencepiece_tokenizer.h"
+#include "data/text/sentencepiece_tokenizer.h"
 
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>

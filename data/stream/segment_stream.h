@@ -7,14 +7,16 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "core/token_batch.h"
-#include "data/document_order.h"
-#include "data/token_file.h"
+#include "data/stream/document_order.h"
+#include "data/stream/token_source.h"
+#include "data/tokens/token_file.h"
 
 namespace palimpsest {
 
@@ -42,18 +44,21 @@ nlohmann::json to_json(const StreamCursor& cursor);
 StreamCursor stream_cursor_from_json(const nlohmann::json& json);
 
 /// Reads ahead by pieces of `read_ahead` tokens a lane; never holds more of the file than that.
-class SegmentStream {
+class SegmentStream final : public TokenSource {
  public:
   static constexpr std::int64_t read_ahead = 1 << 15;
 
   /// `file` must outlive the stream. Throws ConfigError on sizes that are not positive or lanes outside
   /// the batch, DataError when the file has fewer tokens than the batch lanes.
   SegmentStream(const TokenFile& file, const StreamConfig& config);
+  /// Keeps the file.
+  SegmentStream(std::shared_ptr<const TokenFile> file, const StreamConfig& config);
 
-  /// The next batch, lanes in order. The target of an input token is its successor in its document,
-  /// wherever a run ends; an end token has none (target 0, weight 0). `documents` grows by at
-  /// least one with every document, and with every part of a document that a lane starts to read.
-  TokenBatch next();
+  /// The next batch of the configuration's lanes, in order. The target of an input token is its successor in its
+  /// document, wherever a run ends; an end token has none (target 0, weight 0). `documents` grows by at least one with
+  /// every document, and with every part of a document that a lane starts to read.
+  TokenBatch next() { return next({config_.first_lane, config_.lane_count}); }
+  TokenBatch next(LaneRun lanes) override;
 
   /// The position of the batch that `next` will return; the same on every rank.
   StreamCursor cursor() const;
@@ -61,9 +66,18 @@ class SegmentStream {
   /// included. Throws ConfigError, naming every difference, when it belongs to other data, another seed,
   /// batch size or sequence length.
   void seek(const StreamCursor& cursor);
+  nlohmann::json state() const override { return to_json(cursor()); }
+  void restore(const nlohmann::json& state) override { seek(stream_cursor_from_json(state)); }
 
-  /// The epoch (counted from 0) of the slowest lane's next token.
+  /// The epoch (counted from 0) of the slowest next token of the configuration's lanes.
   std::int64_t epoch() const;
+
+  std::string description() const override;
+  std::optional<std::int64_t> epoch_tokens() const override { return file_->token_count(); }
+  std::string position() const override { return {}; }
+  std::int64_t vocab_size() const override { return file_->vocab_size(); }
+  std::string tokenizer_identity() const override { return file_->tokenizer_identity(); }
+  std::string_view tokenizer_model() const override { return file_->tokenizer_model(); }
 
  private:
   /// What a lane holds of the file: tokens [begin, begin + tokens.size()).
@@ -72,6 +86,7 @@ class SegmentStream {
     std::vector<std::int32_t> tokens;
   };
 
+  void require_lanes(LaneRun lanes) const;
   std::int64_t run_begin(std::int64_t lane) const;
   std::int64_t run_length(std::int64_t lane) const;
   const DocumentOrder& order(std::int64_t epoch);
@@ -79,10 +94,10 @@ class SegmentStream {
   std::span<const std::int32_t> tokens(Window& window, std::int64_t begin, std::int64_t count, std::int64_t end) const;
   void fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch);
 
-  const TokenFile& file_;
+  std::shared_ptr<const TokenFile> file_;
   StreamConfig config_;
   std::int64_t steps_ = 0;
-  std::vector<Window> windows_;
+  std::map<std::int64_t, Window> windows_;  // by lane
   std::map<std::int64_t, DocumentOrder> orders_;
 };
 

@@ -1,4 +1,4 @@
-#include "data/corpus.h"
+#include "data/text/corpus.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 
 namespace palimpsest {
 

@@ -1,4 +1,4 @@
-#include "data/segment_stream.h"
+#include "data/stream/segment_stream.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -47,33 +47,46 @@ StreamCursor stream_cursor_from_json(const nlohmann::json& json) {
 }
 
 SegmentStream::SegmentStream(const TokenFile& file, const StreamConfig& config)
-    : file_(file), config_(config), windows_(static_cast<std::size_t>(std::max<std::int64_t>(config.lane_count, 0))) {
+    : SegmentStream(std::shared_ptr<const TokenFile>(std::shared_ptr<void>(), &file), config) {}
+
+SegmentStream::SegmentStream(std::shared_ptr<const TokenFile> file, const StreamConfig& config)
+    : file_(std::move(file)), config_(config) {
   require_positive(config.batch_size, "batch_size");
   require_positive(config.sequence_length, "sequence_length");
-  require_positive(config.lane_count, "lane_count");
-  if (config.first_lane < 0 || config.first_lane > config.batch_size - config.lane_count) {
-    throw ConfigError(fmt::format("lanes {} to {} are asked for, but the batch has {}", config.first_lane,
-                                  config.first_lane + config.lane_count - 1, config.batch_size));
-  }
-  if (file.token_count() < config.batch_size) {
-    throw DataError(fmt::format("{}: holds {} tokens, too few for a batch of {} lanes", file.path().string(),
-                                file.token_count(), config.batch_size));
+  require_lanes({config.first_lane, config.lane_count});
+  if (file_->token_count() < config.batch_size) {
+    throw DataError(fmt::format("{}: holds {} tokens, too few for a batch of {} lanes", file_->path().string(),
+                                file_->token_count(), config.batch_size));
   }
 }
 
-TokenBatch SegmentStream::next() {
-  const auto size = static_cast<std::size_t>(config_.lane_count * config_.sequence_length);
-  TokenBatch batch{config_.lane_count, config_.sequence_length, {}, {}, {}, {}};
+void SegmentStream::require_lanes(LaneRun lanes) const {
+  require_positive(lanes.count, "lane_count");
+  if (lanes.first < 0 || lanes.first > config_.batch_size - lanes.count) {
+    throw ConfigError(fmt::format("lanes {} to {} are asked for, but the batch has {}", lanes.first,
+                                  lanes.first + lanes.count - 1, config_.batch_size));
+  }
+}
+
+TokenBatch SegmentStream::next(LaneRun lanes) {
+  require_lanes(lanes);
+  const auto size = static_cast<std::size_t>(lanes.count * config_.sequence_length);
+  TokenBatch batch{lanes.count, config_.sequence_length, {}, {}, {}, {}};
   batch.inputs.resize(size);
   batch.targets.resize(size);
   batch.documents.resize(size);
   batch.loss_weights.resize(size);
-  for (std::int64_t i = 0; i < config_.lane_count; ++i) {
-    fill_lane(config_.first_lane + i, windows_[static_cast<std::size_t>(i)], i * config_.sequence_length, batch);
+  for (std::int64_t i = 0; i < lanes.count; ++i) {
+    fill_lane(lanes.first + i, windows_[lanes.first + i], i * config_.sequence_length, batch);
   }
   ++steps_;
   orders_.erase(orders_.begin(), orders_.lower_bound(epoch()));
   return batch;
+}
+
+std::string SegmentStream::description() const {
+  return fmt::format("{}: {} tokens in {} documents", file_->path().string(), file_->token_count(),
+                     file_->document_count());
 }
 
 void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch) {
@@ -83,7 +96,7 @@ void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t ro
     const std::int64_t epoch = consumed / length;
     const std::int64_t in_run = consumed % length;
     const DocumentOrder::Place place = order(epoch).place(run_begin(lane) + in_run);
-    const DocumentInfo document = file_.document(place.document);
+    const DocumentInfo document = file_->document(place.document);
     const std::int64_t in_document = document.tokens - place.offset;
     const std::int64_t count = std::min({remaining, length - in_run, in_document});
     // One token more than the inputs, unless they reach the document's end: the last one's target.
@@ -97,7 +110,7 @@ void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t ro
       batch.inputs[at] = read[source];
       batch.targets[at] = has_target ? read[source + 1] : 0;
       batch.loss_weights[at] = has_target ? 1.0f : 0.0f;
-      batch.documents[at] = epoch * file_.document_count() + place.rank;
+      batch.documents[at] = epoch * file_->document_count() + place.rank;
     }
     row += count;
     consumed += count;
@@ -111,7 +124,7 @@ std::span<const std::int32_t> SegmentStream::tokens(Window& window, std::int64_t
   if (begin < window.begin || begin + count > window_end) {
     Window fresh{
         begin, std::vector<std::int32_t>(static_cast<std::size_t>(std::min(end - begin, std::max(count, read_ahead))))};
-    file_.read(begin, fresh.tokens);
+    file_->read(begin, fresh.tokens);
     window = std::move(fresh);
   }
   return std::span(window.tokens)
@@ -121,11 +134,11 @@ std::span<const std::int32_t> SegmentStream::tokens(Window& window, std::int64_t
 const DocumentOrder& SegmentStream::order(std::int64_t epoch) {
   const auto found = orders_.find(epoch);
   if (found != orders_.end()) return found->second;
-  return orders_.try_emplace(epoch, file_.document_offsets(), config_.seed, epoch).first->second;
+  return orders_.try_emplace(epoch, file_->document_offsets(), config_.seed, epoch).first->second;
 }
 
 std::int64_t SegmentStream::run_begin(std::int64_t lane) const {
-  const std::int64_t tokens = file_.token_count(), lanes = config_.batch_size;
+  const std::int64_t tokens = file_->token_count(), lanes = config_.batch_size;
   return lane * (tokens / lanes) + std::min(lane, tokens % lanes);
 }
 
@@ -137,7 +150,7 @@ std::int64_t SegmentStream::epoch() const {
 }
 
 StreamCursor SegmentStream::cursor() const {
-  return {steps_, file_.checksum(), config_.seed, config_.batch_size, config_.sequence_length};
+  return {steps_, file_->checksum(), config_.seed, config_.batch_size, config_.sequence_length};
 }
 
 void SegmentStream::seek(const StreamCursor& cursor) {
@@ -151,7 +164,7 @@ void SegmentStream::seek(const StreamCursor& cursor) {
   compare("batch_size", cursor.batch_size, own.batch_size);
   compare("sequence_length", cursor.sequence_length, own.sequence_length);
   if (!differences.empty()) {
-    throw ConfigError(fmt::format("{}: the position in the data cannot be resumed: {}", file_.path().string(),
+    throw ConfigError(fmt::format("{}: the position in the data cannot be resumed: {}", file_->path().string(),
                                   fmt::join(differences, "; ")));
   }
   const std::int64_t last = std::numeric_limits<std::int64_t>::max() / config_.sequence_length - 1;

@@ -1,18 +1,20 @@
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
 
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "data/sentencepiece_tokenizer.h"
+#include "data/text/sentencepiece_tokenizer.h"
+#include "data/text/word_tokenizer.h"
 
 namespace palimpsest {
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& specification) {
   if (specification == "bytes") return std::make_unique<ByteTokenizer>();
+  if (specification == "passkey") return std::make_unique<WordTokenizer>(passkey_word_list());
   std::error_code error;
   if (std::filesystem::status(specification, error).type() == std::filesystem::file_type::not_found) {
-    throw FileError(
-        fmt::format("{}: no such tokenizer; expected \"bytes\" or a SentencePiece model file", specification));
+    throw FileError(fmt::format("{}: no such tokenizer; expected \"bytes\", \"passkey\" or a SentencePiece model file",
+                                specification));
   }
   return SentencePieceTokenizer::load(specification);
 }
@@ -23,8 +25,11 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& identity, std::stri
     tokenizer = std::make_unique<ByteTokenizer>();
   } else if (identity.starts_with("sentencepiece:")) {
     tokenizer = std::make_unique<SentencePieceTokenizer>(std::string(model), "the stored SentencePiece model");
+  } else if (identity.starts_with("words:")) {
+    tokenizer = std::make_unique<WordTokenizer>(std::string(model));
   } else {
-    throw DataError(fmt::format("unknown tokenizer \"{}\"; expected \"bytes\" or \"sentencepiece:HASH\"", identity));
+    throw DataError(fmt::format(
+        "unknown tokenizer \"{}\"; expected \"bytes\", \"sentencepiece:HASH\" or \"words:HASH\"", identity));
   }
   if (tokenizer->identity() != identity) {
     throw DataError(

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/corpus.h"
-#include "data/tokenizer.h"
+#include "data/text/corpus.h"
+#include "data/text/tokenizer.h"
 
 namespace palimpsest {
 
@@ -46,7 +46,7 @@ inline constexpr std::size_t named_documents = 20;
 /// not.
 std::optional<std::string> first_difference(std::string_view text, std::string_view restored);
 
-/// Packs every text file of `folder` (data/corpus.h) into the token file `output`. `progress` is called
+/// Packs every text file of `folder` (data/text/corpus.h) into the token file `output`. `progress` is called
 /// after every file. Throws FileError when the folder cannot be read, WriteError when the output cannot be written,
 /// DataError when there is no usable file; when strict, naming the unusable ones; and unless allow_lossy, naming
 /// documents that decoding would not give back: text that is lost costs no bits and flatters whatever is measured per

@@ -1,0 +1,129 @@
+// Passkey prompts (arXiv 2404.07143, section 4.2): keys hidden in filler, and a question about one of them. A prompt is
+// kept as what stands where, so one of any length takes no more memory than a short one. Training and evaluation draw
+// their prompts here.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "data/text/tokenizer.h"
+#include "data/tokens/token_file.h"
+
+namespace palimpsest {
+
+struct PasskeyTask {
+  std::int64_t digits = 4;
+  std::int64_t keys = 1;     // hidden in a prompt; with several each belongs to a name
+  std::int64_t updates = 0;  // so often is each key replaced by another one later on; the last one counts
+};
+
+/// Random numbers one after the other.
+class PasskeyDraws {
+ public:
+  explicit PasskeyDraws(const Random& random) : random_(random) {}
+  double uniform() { return random_.uniform(index_++); }
+  std::int64_t below(std::int64_t bound) {
+    return static_cast<std::int64_t>(random_.below(index_++, static_cast<std::uint64_t>(bound)));
+  }
+
+ private:
+  Random random_;
+  std::uint64_t index_ = 0;
+};
+
+/// The task's sentences in the tokens of one tokenizer, and its filler: the paper's sentences, or a token file.
+class PasskeyLanguage {
+ public:
+  struct Question {
+    std::vector<std::int32_t> tokens;  // the answer's digits at the end
+    std::int64_t answer = 0;           // where they begin
+  };
+
+  /// `filler` may be null. Throws ConfigError on impossible numbers, on a tokenizer that does not know the sentences'
+  /// words, and on a filler of another tokenizer.
+  PasskeyLanguage(std::shared_ptr<const Tokenizer> tokenizer, const PasskeyTask& task,
+                  std::shared_ptr<const TokenFile> filler);
+
+  const PasskeyTask& task() const { return task_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const TokenFile* text() const { return text_.get(); }
+
+  /// Begin token included.
+  const std::vector<std::int32_t>& introduction() const { return introduction_; }
+  std::vector<std::int32_t> statement(std::int64_t name, const std::string& digits, bool replaces) const;
+  Question question(std::int64_t name, const std::string& digits) const;
+  /// Tokens [begin, begin + target.size()) of endless filler: the sentences over and over, or the file from `offset`
+  /// on, over and over.
+  void filler(std::int64_t offset, std::int64_t begin, std::span<std::int32_t> target) const;
+
+ private:
+  std::vector<std::int32_t> after_text(const std::string& text) const;
+  std::string of_name(std::int64_t name) const;
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  PasskeyTask task_;
+  std::shared_ptr<const TokenFile> text_;
+  std::vector<std::int32_t> introduction_, sentences_;
+};
+
+class PasskeyPrompt {
+ public:
+  struct Statement {
+    std::int64_t begin = 0;
+    std::vector<std::int32_t> tokens;
+    std::string digits;
+    std::int64_t key = 0;  // counted from 0
+    bool replaces = false;
+
+    std::int64_t end() const { return begin + static_cast<std::int64_t>(tokens.size()); }
+  };
+
+  /// How training prompts are drawn beside the task.
+  struct Spread {
+    std::int64_t segment_length = 0;
+    std::int64_t keys = 0;      // of the task's, hidden here; 0: all
+    double across_borders = 0;  // share of statements that are moved onto a segment's border, where they fit
+    double question_anywhere =
+        0;  // share of prompts whose question stands anywhere in the last segment, not at its end
+  };
+
+  /// Keys anywhere. Throws ConfigError when `length` tokens cannot hold it.
+  static PasskeyPrompt for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
+                                    const Spread& spread, PasskeyDraws& draws);
+  /// The key that is asked for lies at `depth` (0: near the start, 1: near the question), give or take 2,000 tokens, or
+  /// an eighth of the length if that is less. The answer is the end of the prompt.
+  static PasskeyPrompt for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
+                                      double depth, PasskeyDraws& draws);
+
+  std::int64_t length() const { return length_; }
+  const std::vector<Statement>& statements() const { return statements_; }  // by position
+  std::int64_t asked_key() const { return asked_; }
+  std::int64_t question_begin() const { return question_begin_; }
+  /// Tokens [answer_begin, answer_end) are the digits asked for; end tokens follow.
+  std::int64_t answer_begin() const { return question_begin_ + question_.answer; }
+  std::int64_t answer_end() const { return question_begin_ + static_cast<std::int64_t>(question_.tokens.size()); }
+  /// Whether nothing but filler stands in tokens [begin, end).
+  bool is_filler(std::int64_t begin, std::int64_t end) const;
+  /// Tokens [begin, begin + target.size()), all of them below `length`.
+  void read(std::int64_t begin, std::span<std::int32_t> target) const;
+
+ private:
+  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys,
+                PasskeyDraws& draws);
+  /// Puts the question at `begin` and returns how many tokens of filler are left to spread the statements over.
+  std::int64_t put_question(std::int64_t begin);
+  /// Orders the statements by how many tokens of filler come before each.
+  void put_statements(std::vector<double> filler_before);
+  void move_onto_borders(std::int64_t segment_length, double share, PasskeyDraws& draws);
+
+  std::shared_ptr<const PasskeyLanguage> language_;
+  std::int64_t length_ = 0, asked_ = 0, question_begin_ = 0, offset_ = 0;
+  PasskeyLanguage::Question question_;
+  std::vector<Statement> statements_;
+};
+
+}  // namespace palimpsest

@@ -1,0 +1,73 @@
+// Passkey prompts to train on, with a curriculum, and virtual length: in training a segment that holds nothing but
+// filler writes to the memory with a weight r, as r repetitions of it would, so that a short prompt stands for a long
+// one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/stream/passkey_config.h"
+#include "data/stream/passkey_prompt.h"
+#include "data/stream/token_source.h"
+
+namespace palimpsest {
+
+class PasskeySource final : public TokenSource {
+ public:
+  struct Shape {
+    std::uint64_t seed = 1;
+    std::int64_t batch_size = 1;       // lanes of the global batch
+    std::int64_t sequence_length = 1;  // tokens per lane and step, a multiple of segment_length
+    std::int64_t segment_length = 1;   // of the model
+  };
+
+  /// Throws ConfigError on numbers that do not go together, FileError or DataError over the filler or the tokenizer.
+  PasskeySource(const PasskeyConfig& config, const Shape& shape);
+
+  /// A lane holds as many prompts of this step's length as fit, each a document of its own that starts at a segment's
+  /// border; the last one takes the segments that are left. Loss weights: for each prompt the mean over the answer's
+  /// tokens plus `text_loss` times the mean over all its tokens, scaled to add up to the prompt's length.
+  TokenBatch next(LaneRun lanes) override;
+  /// Counts towards the next stage, unless the step had prompts of an earlier length.
+  void observe(const AnswerCounts& answers) override;
+  nlohmann::json state() const override;
+  void restore(const nlohmann::json& state) override;
+  std::string description() const override;
+  std::string position() const override;
+  std::int64_t vocab_size() const override { return language_->tokenizer().vocab_size(); }
+  std::string tokenizer_identity() const override { return language_->tokenizer().identity(); }
+  std::string_view tokenizer_model() const override { return language_->tokenizer().model(); }
+
+  const std::vector<PasskeyStage>& stages() const { return stages_; }
+  std::int64_t stage() const { return static_cast<std::int64_t>(stage_begins_.size()) - 1; }
+  /// The prompts of one lane of the next batch, in order.
+  std::vector<PasskeyPrompt> prompts(std::int64_t lane) const;
+  /// The weight with which each segment of a lane of the next batch writes to the memory.
+  std::vector<float> segment_weights(std::int64_t lane) const;
+
+ private:
+  struct Slot {
+    PasskeyPrompt prompt;
+    std::vector<float> segment_weights;
+  };
+
+  void check() const;
+  std::vector<PasskeyStage> default_stages() const;
+  /// Segments of the next batch's prompts.
+  std::int64_t prompt_segments() const;
+  std::vector<Slot> slots(std::int64_t lane) const;
+  nlohmann::json task() const;
+
+  PasskeyConfig config_;
+  Shape shape_;
+  std::shared_ptr<const PasskeyLanguage> language_;
+  std::vector<PasskeyStage> stages_;
+  std::int64_t steps_ = 0;
+  std::vector<std::int64_t> stage_begins_{0};  // the step at which each stage so far began
+  std::int64_t counted_steps_ = 0;             // towards the next stage
+  AnswerCounts counted_;
+};
+
+}  // namespace palimpsest
