@@ -1,5 +1,5 @@
-#include "layers/training_pass.h"
 #include "launch/benchmark/benchmark.h"
+#include "layers/training_pass.h"
 
 #include <algorithm>
 #include <chrono>

@@ -91,8 +91,8 @@ nlohmann::json CarriedComponent::state() {
 void CarriedComponent::restore(const nlohmann::json& state) {
   const std::vector<std::int64_t> documents = whole_numbers(state, "documents", no_document);
   // Before version 3 nobody counted tokens, and nothing that was there then asks for them.
-  const std::vector<std::int64_t> tokens = state.contains("tokens") ? whole_numbers(state, "tokens", 0)
-                                                                     : std::vector<std::int64_t>(documents.size(), 0);
+  const std::vector<std::int64_t> tokens =
+      state.contains("tokens") ? whole_numbers(state, "tokens", 0) : std::vector<std::int64_t>(documents.size(), 0);
   if (!setting_.carries) return;
   for (const std::size_t lanes : {documents.size(), tokens.size()}) {
     if (static_cast<std::int64_t>(lanes) == setting_.lanes) continue;
@@ -101,8 +101,7 @@ void CarriedComponent::restore(const nlohmann::json& state) {
   std::int64_t lane = 0;
   for (SequenceState& memory : state_.memories) {
     const std::int64_t end = lane + memory.lanes();
-    memory.for_each(
-                [&](const std::string& name, Tensor& part) { part = Tensor(joined_.at(name)).rows(lane, end); });
+    memory.for_each([&](const std::string& name, Tensor& part) { part = Tensor(joined_.at(name)).rows(lane, end); });
     const auto first = documents.begin() + state_.first_lane + lane;
     const auto first_tokens = tokens.begin() + state_.first_lane + lane;
     memory.tokens.assign(first_tokens, first_tokens + memory.lanes());

@@ -21,9 +21,10 @@ const AttentionTraits& traits_of(AttentionKind kind) {
 void require_carriable(AttentionKind kind, bool carry_memory) {
   const AttentionTraits& traits = traits_of(kind);
   if (carry_memory && !traits.constant_state) {
-    throw ConfigError(fmt::format("train.carry_memory is true, but what model.attention.kind: {} carries grows with every "
-                                  "step of a document; set it to false",
-                                  traits.name));
+    throw ConfigError(
+        fmt::format("train.carry_memory is true, but what model.attention.kind: {} carries grows with every "
+                    "step of a document; set it to false",
+                    traits.name));
   }
 }
 

@@ -155,7 +155,8 @@ TEST(IncludeRules, FindAnIncludeAgainstTheDirection) {
   EXPECT_EQ(check("layers/linear.h", "#pragma once\n\n  # include \"optim/adamw.h\"  // why\n").size(), 1u);
   EXPECT_EQ(check("data/text/corpus.cpp", "#include \"autograd/variable.h\"\n").size(), 1u);
   EXPECT_EQ(check("tests/data/corpus_test.cpp", "#include \"launch/training/trainer.h\"\n").size(), 1u);
-  EXPECT_EQ(check("data/text/corpus.cpp", "#include \"core/error.h\"\n#include \"data/text/tokenizer.h\"\n").size(), 0u);
+  EXPECT_EQ(check("data/text/corpus.cpp", "#include \"core/error.h\"\n#include \"data/text/tokenizer.h\"\n").size(),
+            0u);
 }
 
 TEST(IncludeRules, EverySourceFileOfLaunchStandsInARoom) {

@@ -39,8 +39,8 @@ Outcome pass(MemoryPool& pool, const ModelConfig& config, DataType type, const T
   LanguageModel model(pool, config, type);
   model.initialize(3);
   Outcome outcome{{}, model.empty_state(pool, 1)};
-  outcome.values.push_back(accumulate_gradients(model, 
-      pool, batch, outcome.memory, {.recompute = Recompute::block, .loss_scale = 0.1, .sequence_ranks = ranks}));
+  outcome.values.push_back(accumulate_gradients(
+      model, pool, batch, outcome.memory, {.recompute = Recompute::block, .loss_scale = 0.1, .sequence_ranks = ranks}));
   for (const Parameter& parameter : model.parameters()) {
     const std::vector<double> gradient = parameter.variable.gradient().to_doubles();
     outcome.values.insert(outcome.values.end(), gradient.begin(), gradient.end());

@@ -1,6 +1,6 @@
 // Evaluation: every token of every document once, whatever the lanes and ranks.
-#include "layers/training_pass.h"
 #include "launch/inference/evaluator.h"
+#include "layers/training_pass.h"
 
 #include <cmath>
 #include <cstring>

@@ -1,6 +1,6 @@
 // Generation: token by token equals one pass over the same tokens; the seed fixes the text.
-#include "layers/training_pass.h"
 #include "launch/inference/generator.h"
+#include "layers/training_pass.h"
 
 #include <algorithm>
 #include <cmath>
