@@ -1,4 +1,4 @@
-// Choosing schedule and recomputation by what they cost in memory.
+// Choosing schedule and recomputation, lanes and tokens by what a pass costs in memory.
 #pragma once
 
 #include <cstdint>
@@ -25,5 +25,20 @@ struct PassPlan {
 /// last if none is. What is asked for stays as asked; recomputing segments is sequential in any case.
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType compute_type,
                    Schedule schedule, Recompute recompute, std::int64_t budget);
+
+/// Estimated bytes of what a pass without gradients uses over and above the parameters: the model's losses of lanes x
+/// tokens, all segments at once. `config` must be resolved.
+std::int64_t forward_bytes(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType compute_type);
+
+struct ForwardPlan {
+  std::int64_t lanes;
+  std::int64_t tokens;  // of each lane, a multiple of the segment's length
+  std::int64_t bytes;
+};
+
+/// The largest pass without gradients whose estimate is within `budget` bytes: of `most_lanes` with as many whole
+/// segments of `most_tokens` as fit, or with one segment of as many lanes as fit; one segment of one lane at least.
+ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens,
+                         DataType compute_type, std::int64_t budget);
 
 }  // namespace palimpsest

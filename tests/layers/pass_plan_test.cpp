@@ -123,6 +123,50 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
   }
 }
 
+/// The same for passes without gradients, which evaluation takes.
+TEST(PassPlan, EstimatesWhatAPassWithoutGradientsUses) {
+  const double scratch = 0.3e6 * omp_get_max_threads();
+  for (const auto& [name, config, lanes, tokens] : estimated_passes()) {
+    for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+      MemoryPool parameters, pool;
+      LanguageModel model(parameters, config, type);
+      model.initialize(1);
+      const auto count = static_cast<std::size_t>(lanes * tokens);
+      const TokenBatch batch{lanes,
+                             tokens,
+                             std::vector<std::int32_t>(count, 3),
+                             std::vector<std::int32_t>(count, 5),
+                             std::vector<std::int64_t>(count, 0),
+                             std::vector<float>(count, 1.0f)};
+      MemoryState memory = model.empty_memory(pool, lanes);
+      model.token_losses(pool, batch, memory);
+      const auto used = static_cast<double>(pool.statistics().peak_bytes_in_use);
+      const auto estimate = static_cast<double>(forward_bytes(config, lanes, tokens, type));
+      EXPECT_LE(used, estimate + scratch) << name << " " << name_of(type);
+      EXPECT_GT(used, 0.9 * estimate - scratch) << name << " " << name_of(type);
+    }
+  }
+}
+
+TEST(PassPlan, APassWithoutGradientsTakesTheLanesAndSegmentsThatFit) {
+  const ModelConfig config = config_of(256, 8, 256);
+  const auto bytes = [&](std::int64_t lanes, std::int64_t tokens) {
+    return forward_bytes(config, lanes, tokens, DataType::float32);
+  };
+  const auto plan = [&](std::int64_t budget, std::int64_t most_tokens = 8192) {
+    const ForwardPlan found = plan_forward(config, 8, most_tokens, DataType::float32, budget);
+    EXPECT_EQ(found.bytes, bytes(found.lanes, found.tokens));
+    return std::pair(found.lanes, found.tokens);
+  };
+  EXPECT_EQ(plan(bytes(8, 8192)), std::pair(8L, 8192L));
+  EXPECT_EQ(plan(bytes(8, 8192) - 1), std::pair(8L, 8192L - 256));
+  EXPECT_EQ(plan(bytes(8, 256)), std::pair(8L, 256L));
+  EXPECT_EQ(plan(bytes(8, 256) - 1), std::pair(7L, 256L));
+  EXPECT_EQ(plan(0), std::pair(1L, 256L));
+  EXPECT_EQ(plan(bytes(8, 8192), 700), std::pair(8L, 512L)) << "whole segments only";
+  EXPECT_EQ(plan(bytes(8, 8192), 1), std::pair(8L, 256L)) << "one segment at least";
+}
+
 TEST(ModelFlops, FollowsTheDefinition) {
   ModelConfig config = config_of(64, 3, 10);
   const double matrices = 3 * (4 * 64 * 64 + 3 * 64 * 192) + 256 * 64;
