@@ -73,28 +73,30 @@ PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t t
 }
 
 // Nothing is kept but the states, so a pass holds most in a layer's attention, in its feed-forward, or in the head.
-std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t tokens, DataType type) {
-  const std::int64_t element = static_cast<std::int64_t>(size_of(type)), layers = c.num_layers;
+std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t tokens, std::int64_t read,
+                           DataType type) {
+  const std::int64_t element = static_cast<std::int64_t>(size_of(type));
   const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size, rows = lanes * tokens;
-  const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
+  const std::int64_t keys = c.num_kv_heads * c.head_size;
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
+  const AttentionTraits& attention = traits_of(c.attention.kind);
+  const AttentionBytes bytes = attention.bytes(c, {lanes, read + tokens, segments, element});
 
-  // The stream before and after attention and the norm's output; query, what is recalled, local attention and their
-  // mix; key and value, which last as long as the layer.
-  const std::int64_t in_attention = element * (3 * hidden + 4 * queries + 2 * keys);
+  // The stream before and after attention and the norm's output; key and value last as long as the layer.
+  const std::int64_t in_attention = element * 3 * hidden + bytes.kept;
   const std::int64_t in_feed_forward = element * (4 * hidden + 2 * keys + std::max(3 * ffn, ffn + hidden));
   const std::int64_t logits = std::min(rows, head_block_rows(c.vocab_size)) * c.vocab_size *
                               static_cast<std::int64_t>(size_of(accumulate_type(type)));
   const std::int64_t moving =
       std::max(rows * std::max(in_attention, in_feed_forward), rows * element * hidden + logits);
 
-  // The states before and after the pass, and those before each segment of the layer at work.
-  const std::int64_t state = lanes * keys * (c.head_size + 1) * static_cast<std::int64_t>(sizeof(float));
-  return moving + (2 * layers + segments) * state;
+  // The states before and after the pass, and of the layer at work those before each segment, or a state that grows.
+  const std::int64_t states = 2 * c.num_layers + (attention.constant_state ? segments : 1);
+  return moving + states * bytes.state + product_scratch_bytes(c, rows, type);
 }
 
-ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens, DataType type,
-                         std::int64_t budget) {
+ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens,
+                         std::int64_t most_read, DataType type, std::int64_t budget) {
   const std::int64_t segment = config.segment_length;
   // The largest number up to `most` that fits: bytes grow with lanes and with tokens.
   const auto largest = [budget](std::int64_t most, const auto& bytes) {
@@ -103,10 +105,11 @@ ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std
     return std::max<std::int64_t>(end - numbers.begin(), 1);
   };
   const std::int64_t lanes =
-      largest(most_lanes, [&](std::int64_t n) { return forward_bytes(config, n, segment, type); });
-  const std::int64_t segments =
-      largest(most_tokens / segment, [&](std::int64_t n) { return forward_bytes(config, lanes, n * segment, type); });
-  return {lanes, segments * segment, forward_bytes(config, lanes, segments * segment, type)};
+      largest(most_lanes, [&](std::int64_t n) { return forward_bytes(config, n, segment, most_read, type); });
+  const std::int64_t segments = largest(most_tokens / segment, [&](std::int64_t n) {
+    return forward_bytes(config, lanes, n * segment, most_read, type);
+  });
+  return {lanes, segments * segment, forward_bytes(config, lanes, segments * segment, most_read, type)};
 }
 
 }  // namespace palimpsest

@@ -27,8 +27,9 @@ PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t t
                    Schedule schedule, Recompute recompute, std::int64_t budget);
 
 /// Estimated bytes of what a pass without gradients uses over and above the parameters: the model's losses of lanes x
-/// tokens, all segments at once. `config` must be resolved.
-std::int64_t forward_bytes(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType compute_type);
+/// tokens, all segments at once, after `read` tokens of each lane's document. `config` must be resolved.
+std::int64_t forward_bytes(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, std::int64_t read,
+                           DataType compute_type);
 
 struct ForwardPlan {
   std::int64_t lanes;
@@ -38,7 +39,8 @@ struct ForwardPlan {
 
 /// The largest pass without gradients whose estimate is within `budget` bytes: of `most_lanes` with as many whole
 /// segments of `most_tokens` as fit, or with one segment of as many lanes as fit; one segment of one lane at least.
+/// `most_read`: after so many tokens of the document at most.
 ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens,
-                         DataType compute_type, std::int64_t budget);
+                         std::int64_t most_read, DataType compute_type, std::int64_t budget);
 
 }  // namespace palimpsest

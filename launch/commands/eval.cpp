@@ -1,6 +1,7 @@
 // palimpsest eval: perplexities and bits per byte of a trained model over a split.
-#include <chrono>
+#include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <unistd.h>
@@ -8,9 +9,10 @@
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
+#include "core/elapsed.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
-#include "launch/inference/evaluator.h"
+#include "launch/inference/evaluation.h"
 #include "launch/inference/score_report.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
@@ -20,6 +22,7 @@
 #include "launch/training/run_log.h"
 #include "launch/training/run_plan.h"
 #include "launch/training/saved_model.h"
+#include "launch/training/stop_request.h"
 
 namespace palimpsest {
 
@@ -48,6 +51,38 @@ const std::string& token_file_of(const DataConfig& data, const std::string& spli
   return file;
 }
 
+/// What is left to do, from batch to batch.
+class ProgressLine {
+ public:
+  explicit ProgressLine(RunLog& log) : log_(log) {}
+
+  void show(const EvaluationProgress& now) {
+    if (now.done == 0) return;
+    const double seconds = seconds_since(start_), done = static_cast<double>(now.done);
+    const double left = seconds / done * static_cast<double>(now.all - now.done);
+    log_.progress(fmt::format("{:.0f} %  {} tokens/s on this rank  ETA {}", 100.0 * done / static_cast<double>(now.all),
+                              format_count(done / seconds), format_duration(left)),
+                  /*lasting=*/seconds >= next_line_);
+    if (seconds >= next_line_) next_line_ += seconds_between_lines;
+  }
+
+ private:
+  RunLog& log_;
+  const Pace::Clock::time_point start_ = Pace::Clock::now();
+  double next_line_ = seconds_between_lines;
+};
+
+/// Where the result goes; empty: nowhere. What is not complete never takes the place of what is.
+std::filesystem::path json_path(const Options& options, const SavedModel& saved, const TokenFile& file, bool complete) {
+  std::filesystem::path path = options.json;
+  if (const auto run_directory = run_directory_of(*saved.checkpoint); path.empty() && !run_directory.empty()) {
+    path = RunDirectory(run_directory).evaluation() /
+           fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.progress.step);
+  }
+  if (!complete && !path.empty()) path.replace_extension(".partial" + path.extension().string());
+  return path;
+}
+
 int evaluate_model(const Options& options, Communicator& communicator) {
   check_sequence_ranks("--sequence-ranks", options.sequence_ranks, communicator.size());
   const std::unique_ptr<Communicator> together = sequence_group(communicator, options.sequence_ranks);
@@ -66,6 +101,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
     throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}", file.path().string(),
                                 file.tokenizer_identity(), saved.tokenizer->identity()));
   }
+  const StopRequest stop_request;
   log.note(fmt::format("Evaluating {} (step {}) on {}: {}, {} tokens; {}, {} each", saved.path().string(),
                        saved.progress.step, file.path().string(), format_plural(file.document_count(), "document"),
                        file.token_count(), communicator.description(), format_plural(threads.threads, "thread")));
@@ -76,41 +112,45 @@ int evaluate_model(const Options& options, Communicator& communicator) {
                     "per byte look better than they are",
                     file.lossy_documents(), file.document_count()));
   }
+  RunConfig machine = saved.config;
+  machine.train.memory_budget = config.train.memory_budget;
   const EvaluationOptions evaluation = {
       .batch_size = options.batch_size > 0 ? options.batch_size : config.evaluation.batch_size,
       .tokens_at_once = saved.config.train.sequence_length,
       .max_documents = options.max_documents,
+      .memory_budget = pass_budget(machine, saved.model->compute_type(), threads.ranks_on_host, Purpose::inference),
       .sequence_ranks = together.get()};
-  const auto start = Pace::Clock::now();
-  double next_line = seconds_between_lines;
-  const EvaluationResult result =
-      evaluate(*saved.model, file, communicator, evaluation, [&](std::int64_t done, std::int64_t all) {
-        const double seconds = std::chrono::duration<double>(Pace::Clock::now() - start).count();
-        const double left = seconds / static_cast<double>(done) * static_cast<double>(all - done);
-        log.progress(fmt::format("{:.0f} %  {} tokens/s on this rank  ETA {}",
-                                 100.0 * static_cast<double>(done) / static_cast<double>(all),
-                                 format_count(static_cast<double>(done) / seconds), format_duration(left)),
-                     /*lasting=*/seconds >= next_line);
-        if (seconds >= next_line) next_line += seconds_between_lines;
-      });
+  MemoryPool pass_pool;
+  Evaluation run(*saved.model, file, communicator, evaluation, pass_pool);
+  ProgressLine progress(log);
+  std::int64_t signal = 0;
+  const EvaluationResult result = run.run([&](const EvaluationProgress& now) {
+    progress.show(now);
+    signal = stop_request.signal();
+    communicator.all_reduce_max(std::span(&signal, 1));
+    return signal != 0;
+  });
   log.end_progress();
-  if (!communicator.is_root()) return ExitCode::ok;
+  const int exit_code = result.complete() ? ExitCode::ok : ExitCode::signal_base + static_cast<int>(signal);
+  if (!communicator.is_root()) return exit_code;
 
+  if (!result.complete()) {
+    const auto complete = static_cast<std::int64_t>(result.documents.size());
+    log.note(fmt::format("Stopped by {}: {} complete, {} not", signal_name(static_cast<int>(signal)),
+                         format_plural(complete, "document"), result.unfinished));
+    if (complete == 0) return exit_code;
+  }
+  fmt::print("{}", format_evaluation(result));
+  const std::filesystem::path destination = json_path(options, saved, file, result.complete());
+  if (destination.empty()) return exit_code;
   nlohmann::ordered_json json = {{"checkpoint", saved.path().string()},
                                  {"step", saved.progress.step},
                                  {"data", file.path().string()},
                                  {"data_checksum", file.checksum()}};
   json.update(to_json(result));
-  fmt::print("{}", format_evaluation(result));
-  std::filesystem::path destination = options.json;
-  if (const auto run_directory = run_directory_of(*saved.checkpoint); destination.empty() && !run_directory.empty()) {
-    destination = RunDirectory(run_directory).evaluation() /
-                  fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.progress.step);
-  }
-  if (destination.empty()) return ExitCode::ok;
   write_result(destination, json.dump(2) + '\n');
   log.note(fmt::format("Result: {}", destination.string()));
-  return ExitCode::ok;
+  return exit_code;
 }
 
 }  // namespace
@@ -142,7 +182,9 @@ Command add_eval_command(CLI::App& program) {
       "Every token of every document counts, and the memory is carried through each whole document. Documents are\n"
       "shared over ranks, or over groups of --sequence-ranks, where a long one is to be read faster; the result "
       "depends\n"
-      "neither on their number nor on --batch-size.\n\n" +
+      "neither on their number nor on --batch-size. SIGINT, SIGTERM and SIGUSR1 end it after the batch in hand: what "
+      "is\n"
+      "printed and written, as FILE.partial.json, is then of the documents that are complete.\n\n" +
       help_footer("palimpsest eval runs/quickstart --split test\n"
                   "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
                   "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"

@@ -30,7 +30,10 @@ std::string format_evaluation(const EvaluationResult& result) {
   if (result.documents.size() <= max_table_documents) {
     for (const Score& document : result.documents) rows.push_back(score_row(document.name, document));
   }
-  rows.push_back(score_row(fmt::format("all {} documents", result.documents.size()), result.total));
+  const auto count = result.documents.size();
+  const std::string name =
+      result.complete() ? fmt::format("all {} documents", count) : fmt::format("complete ones: {}", count);
+  rows.push_back(score_row(name, result.total));
   return format_table(rows);
 }
 
@@ -50,11 +53,29 @@ nlohmann::ordered_json to_json(const Score& score) {
           {"bits_per_byte", score.bits_per_byte()}};
 }
 
+nlohmann::ordered_json to_json(const std::vector<PositionScore>& scores) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const PositionScore& score : scores) {
+    list.push_back({{"begin", score.begin},
+                    {"end", score.end},
+                    {"tokens", score.tokens},
+                    {"negative_log_likelihood", score.nll},
+                    {"token_perplexity", score.token_perplexity()}});
+  }
+  return list;
+}
+
 nlohmann::ordered_json to_json(const EvaluationResult& result) {
   nlohmann::ordered_json total = to_json(result.total), documents = nlohmann::ordered_json::array();
   total.erase("name");
   for (const Score& document : result.documents) documents.push_back(to_json(document));
-  return {{"total", total}, {"seconds", result.seconds}, {"documents", documents}};
+  return {{"complete", result.complete()},
+          {"unfinished_documents", result.unfinished},
+          {"total", total},
+          {"by_position", to_json(result.by_position)},
+          {"by_position_in_segment", to_json(result.by_position_in_segment)},
+          {"seconds", result.seconds},
+          {"documents", documents}};
 }
 
 }  // namespace palimpsest

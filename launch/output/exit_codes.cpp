@@ -25,9 +25,9 @@ std::string describe_exit_codes() {
   6    communication between ranks failed
   7    train: a rank gave no sign of life (start again: it resumes)
   8    train: stopped by train.time_limit, checkpoint saved (start again: it resumes)
-  130  train: stopped by SIGINT, checkpoint saved
-  138  train: stopped by SIGUSR1, checkpoint saved
-  143  train: stopped by SIGTERM, checkpoint saved)";
+  130  stopped by SIGINT; train: checkpoint saved, eval: complete documents measured
+  138  stopped by SIGUSR1, likewise
+  143  stopped by SIGTERM, likewise)";
 }
 
 }  // namespace palimpsest

@@ -16,7 +16,7 @@ struct ExitCode {
   static constexpr int communication = 6;  // MPI, or another rank
   static constexpr int watchdog = 7;       // a rank gave no sign of life, so the job was ended
   static constexpr int time_limit = 8;     // train.time_limit stopped the training after a checkpoint
-  static constexpr int signal_base = 128;  // + signal number: training was stopped by it and saved a checkpoint
+  static constexpr int signal_base = 128;  // + signal number: stopped by it in order (training, evaluation)
 };
 
 /// The exit code of an error.

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
@@ -70,6 +71,19 @@ std::string lines_until(const std::string& metrics, std::int64_t last_step) {
     kept += line;
   }
   return kept;
+}
+
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step) {
+  if (!std::filesystem::exists(path)) return false;
+  std::istringstream lines(read_text(path));
+  for (std::string line; std::getline(lines, line);) {
+    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (record.is_object() && record.value("kind", nlohmann::json()) == "evaluation" &&
+        record.value("split", nlohmann::json()) == "validation" && record.value("step", nlohmann::json()) == step) {
+      return true;
+    }
+  }
+  return false;
 }
 
 namespace {

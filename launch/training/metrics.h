@@ -1,6 +1,6 @@
 // metrics.jsonl in the run directory: one JSON object a line for every logged step and every
 // evaluation, in the order in which they happened. No step appears twice, however often the run was
-// resumed. docs/getting-started.md shows one.
+// resumed. docs/file-formats.md has every key.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +54,10 @@ class MetricsLog {
   std::filesystem::path path_;
   LineFile file_;
 };
+
+/// Whether the metrics file `path` has an evaluation of the validation split after `step`; false without such a file.
+/// Throws FileError when it cannot be read.
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step);
 
 /// The lines of a metrics file that belong to steps up to `last_step`, newline included.
 std::string lines_until(const std::string& metrics, std::int64_t last_step);

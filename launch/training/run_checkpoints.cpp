@@ -30,6 +30,7 @@ void RunCheckpoints::resume() {
   };
   const std::optional<Checkpoint> checkpoint = checkpointer_.store().newest(setting_.guard.communicator(), load);
   if (!checkpoint) return;
+  saved_step_ = checkpoint->step();
   RunLog& log = setting_.log;
   log.note(fmt::format("Resuming from {}", checkpoint->path().string()));
   if (!differences.empty()) {
@@ -68,6 +69,7 @@ void RunCheckpoints::report(const std::optional<Checkpointer::Outcome>& outcome,
     setting_.log.warn(message);
     return;
   }
+  saved_step_ = outcome->step;
   setting_.guard.time_limit().save_took(outcome->seconds);
   setting_.log.note(fmt::format("step {}  checkpoint saved in {:.1f} s{}", outcome->step, outcome->seconds,
                                 checkpointer_.asynchronous()

@@ -43,6 +43,8 @@ class RunCheckpoints {
   void poll() { report(checkpointer_.poll(), /*required=*/false); }
   /// Waits for the save under way. Throws WriteError when it failed and `required`, too.
   void finish(bool required) { report(checkpointer_.finish(), required); }
+  /// The step of the newest checkpoint that was read or saved; 0: none.
+  std::int64_t saved_step() const { return saved_step_; }
 
  private:
   void report(const std::optional<Checkpointer::Outcome>& outcome, bool required);
@@ -51,6 +53,7 @@ class RunCheckpoints {
   Components components_;
   Origin own_, restored_;
   Checkpointer checkpointer_;
+  std::int64_t saved_step_ = 0;
 };
 
 }  // namespace palimpsest

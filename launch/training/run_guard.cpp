@@ -56,6 +56,11 @@ void RunGuard::begin_step(std::int64_t step, bool evaluation_follows) {
   status_.set_step(step);
 }
 
+void RunGuard::begin_batch() {
+  step_start_ = TimeLimit::Clock::now();
+  evaluation_follows_ = false;
+}
+
 StopReason RunGuard::stop_reason() {
   return {stop_request_.signal(), time_limit_.reached(TimeLimit::Clock::now(), step_start_, evaluation_follows_)};
 }

@@ -37,6 +37,8 @@ class RunGuard final : public StepObserver {
 
   /// A step (counted from 1) begins, which an evaluation follows if the run goes on.
   void begin_step(std::int64_t step, bool evaluation_follows);
+  /// The same for a batch of an evaluation, after which the run can end as well.
+  void begin_batch();
   void enter(Phase phase) override { status_.enter(phase); }
   /// A signal, or too little time for another step, a checkpoint and the evaluation.
   StopReason stop_reason() override;

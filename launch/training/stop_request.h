@@ -1,5 +1,5 @@
-// Asking a running training to stop: SIGINT, SIGTERM and SIGUSR1 are noted and looked at between two
-// steps, where all ranks agree on them.
+// Asking a running training or evaluation to stop: SIGINT, SIGTERM and SIGUSR1 are noted and looked at between
+// two steps or batches, where all ranks agree on them.
 #pragma once
 
 #include <array>

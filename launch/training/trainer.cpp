@@ -7,8 +7,6 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "core/matmul.h"
-#include "launch/inference/evaluator.h"
-#include "launch/inference/score_report.h"
 #include "launch/output/exit_codes.h"
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/banner.h"
@@ -103,8 +101,12 @@ int Trainer::train(std::int64_t stop_after) {
   const std::int64_t& step = state_.progress.step;
   print_banner({config_, communicator_, threads_, directory_.path(), model_, train_file_, step_.plan(), step}, log_);
   const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
+  const bool owed = evaluation_owed();
+  if (owed) {
+    if (const StopReason stop = evaluate_validation(); stop.stop()) return stop_early(stop);
+  }
   if (step >= last_step) {
-    log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
+    if (!owed) log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
     return ExitCode::ok;
   }
   checkpoints_.prepare();
@@ -116,7 +118,11 @@ int Trainer::train(std::int64_t stop_after) {
     if (stopping || step % config_.checkpoint.every == 0) start_checkpoint();
     if (stopping || !config_.checkpoint.asynchronous) checkpoints_.finish(/*required=*/stopping);
     if (result.stop.stop() && !last) return stop_early(result.stop);
-    if (evaluation_due(step)) evaluate_validation();
+    if (!evaluation_due(step)) continue;
+    if (const StopReason stop = evaluate_validation(); stop.stop()) {
+      ensure_checkpoint();
+      return stop_early(stop);
+    }
   }
   log_.note(step == config_.train.steps
                 ? fmt::format("Done: {} steps, {} tokens", step, state_.progress.tokens)
@@ -136,6 +142,13 @@ void Trainer::start_checkpoint() {
   if (metrics_) metrics_->synchronize();
   step_.wait();
   checkpoints_.start(state_.progress.step);
+}
+
+void Trainer::ensure_checkpoint() {
+  checkpoints_.finish(/*required=*/false);
+  if (checkpoints_.saved_step() == state_.progress.step) return;
+  start_checkpoint();
+  checkpoints_.finish(/*required=*/true);
 }
 
 StepResult Trainer::take_step() {
@@ -182,35 +195,6 @@ void Trainer::log_step(const StepResult& result) {
   const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);
   if (due && metrics_) metrics_->append(metrics.to_json());
-}
-
-bool Trainer::evaluation_due(std::int64_t step) const {
-  if (!validation_file_) return false;
-  return step == config_.train.steps || (config_.evaluation.every > 0 && step % config_.evaluation.every == 0);
-}
-
-void Trainer::evaluate_validation() {
-  guard_.enter(Phase::evaluating);
-  step_.wait();
-  const EvaluationOptions options = {config_.evaluation.batch_size, config_.train.sequence_length,
-                                     config_.evaluation.max_documents, sequence_ranks_.get()};
-  const EvaluationResult result =
-      evaluate(model_, *validation_file_, communicator_, options, [&](std::int64_t done, std::int64_t all) {
-        guard_.enter(Phase::evaluating);
-        log_.progress(fmt::format("evaluating the validation split: {:.0f} %",
-                                  100.0 * static_cast<double>(done) / static_cast<double>(all)),
-                      /*lasting=*/false);
-      });
-  guard_.time_limit().evaluation_took(result.seconds);
-  const std::int64_t step = state_.progress.step;
-  log_.note(fmt::format("step {}  validation: {} ({} tokens in {})", step, format_score(result.total),
-                        format_count(static_cast<double>(result.total.tokens)), format_duration(result.seconds)));
-  if (!metrics_) return;
-  nlohmann::ordered_json line = {{"kind", "evaluation"}, {"step", step}, {"split", "validation"}};
-  nlohmann::ordered_json score = to_json(result.total);
-  score.erase("name");
-  line.update(score);
-  metrics_->append(line);
 }
 
 int Trainer::stop_early(const StopReason& reason) {

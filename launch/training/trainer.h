@@ -9,6 +9,7 @@
 #include "core/comm/communicator.h"
 #include "data/stream/segment_stream.h"
 #include "data/tokens/token_file.h"
+#include "launch/inference/evaluation.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/components.h"
@@ -40,8 +41,6 @@ class Trainer {
   /// Says that a step was skipped, or its loss is odd. Throws NumericalError when it was one too many in a row.
   void heed(const StepResult& result);
   void log_step(const StepResult& result);
-  bool evaluation_due(std::int64_t step) const;
-  void evaluate_validation();
   int stop_early(const StopReason& reason);
 
   /// What goes into checkpoints.
@@ -49,6 +48,21 @@ class Trainer {
   /// Continues from the newest checkpoint, if there is one.
   void resume();
   void start_checkpoint();
+  /// Returns when there is a checkpoint of the last step. Throws WriteError when it could not be saved.
+  void ensure_checkpoint();
+
+  // launch/training/trainer_evaluation.cpp
+
+  bool evaluation_due(std::int64_t step) const;
+  /// Whether the step that the run has resumed from should have been evaluated, and was not: the run was stopped or
+  /// killed before the evaluation was through. Collective.
+  bool evaluation_owed();
+  /// Bytes that a pass without gradients may take beside what training keeps.
+  std::int64_t evaluation_budget();
+  /// Evaluates and remembers the result, unless a signal or the time limit stops it between two batches: then there is
+  /// none, and the run has to end. Checkpoints under way are moved on meanwhile.
+  StopReason evaluate_validation();
+  void log_evaluation(const EvaluationResult& result);
 
   RunGuard guard_;
   Communicator& communicator_;

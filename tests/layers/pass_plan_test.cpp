@@ -138,10 +138,10 @@ TEST(PassPlan, EstimatesWhatAPassWithoutGradientsUses) {
                              std::vector<std::int32_t>(count, 5),
                              std::vector<std::int64_t>(count, 0),
                              std::vector<float>(count, 1.0f)};
-      MemoryState memory = model.empty_memory(pool, lanes);
-      model.token_losses(pool, batch, memory);
+      SequenceState state = model.empty_state(pool, lanes);
+      token_losses(model, pool, batch, state);
       const auto used = static_cast<double>(pool.statistics().peak_bytes_in_use);
-      const auto estimate = static_cast<double>(forward_bytes(config, lanes, tokens, type));
+      const auto estimate = static_cast<double>(forward_bytes(config, lanes, tokens, 0, type));
       EXPECT_LE(used, estimate + scratch) << name << " " << name_of(type);
       EXPECT_GT(used, 0.9 * estimate - scratch) << name << " " << name_of(type);
     }
@@ -151,10 +151,10 @@ TEST(PassPlan, EstimatesWhatAPassWithoutGradientsUses) {
 TEST(PassPlan, APassWithoutGradientsTakesTheLanesAndSegmentsThatFit) {
   const ModelConfig config = config_of(256, 8, 256);
   const auto bytes = [&](std::int64_t lanes, std::int64_t tokens) {
-    return forward_bytes(config, lanes, tokens, DataType::float32);
+    return forward_bytes(config, lanes, tokens, 0, DataType::float32);
   };
   const auto plan = [&](std::int64_t budget, std::int64_t most_tokens = 8192) {
-    const ForwardPlan found = plan_forward(config, 8, most_tokens, DataType::float32, budget);
+    const ForwardPlan found = plan_forward(config, 8, most_tokens, 0, DataType::float32, budget);
     EXPECT_EQ(found.bytes, bytes(found.lanes, found.tokens));
     return std::pair(found.lanes, found.tokens);
   };

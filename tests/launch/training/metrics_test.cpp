@@ -71,6 +71,20 @@ TEST(MetricsLog, AppendsAfterWhatItKept) {
   EXPECT_EQ(read(directory / "metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n");
 }
 
+TEST(MetricsLog, KnowsWhatWasEvaluated) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "metrics.jsonl";
+  EXPECT_FALSE(holds_evaluation(path, 2)) << "no file";
+  write(path,
+        "not json\n[1]\n{\"kind\":\"step\",\"step\":2}\n{\"kind\":\"evaluation\",\"step\":4,\"split\":\"validation\"}\n"
+        "{\"kind\":\"evaluation\",\"step\":6,\"split\":\"other\"}\n{\"kind\":\"evaluation\",\"step\":8,\"split\":"
+        "\"valid");
+  EXPECT_FALSE(holds_evaluation(path, 2)) << "a step";
+  EXPECT_TRUE(holds_evaluation(path, 4));
+  EXPECT_FALSE(holds_evaluation(path, 6)) << "another split";
+  EXPECT_FALSE(holds_evaluation(path, 8)) << "a torn line";
+}
+
 TEST(MetricsLog, NamesTheFileItCannotWrite) {
   try {
     MetricsLog log("/no/such/folder/metrics.jsonl", 0, [](const std::string&) {});

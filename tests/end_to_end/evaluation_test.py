@@ -1,0 +1,154 @@
+"""Evaluations that are disturbed: of `eval`, and inside a training run."""
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+from harness import PROGRAM, TIMEOUT, EndToEndTest, command, environment, text
+
+
+class DisturbedEvaluation(EndToEndTest):
+    """Evaluates a split that takes some seconds, one of its documents being short."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for index, length in enumerate([150, 120_000, 120_000, 120_000]):
+            file = cls.folder / "corpus" / "long" / f"{index}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text(150, f"long{index}") * (length // 150), encoding="utf-8")
+        subprocess.run([PROGRAM, "pack", cls.folder / "corpus" / "long", cls.folder / "long.h5"], check=True, capture_output=True, timeout=TIMEOUT)
+
+    def start_on_terminal(self, *arguments):
+        """The process, and what reads its terminal: there the progress of every batch is to be seen."""
+        controller, terminal = os.openpty()
+        process = subprocess.Popen(command(arguments, 1), stdout=terminal, stderr=terminal, env=environment())
+        os.close(terminal)
+        self.addCleanup(lambda: (process.kill(), process.wait(), os.close(controller)))
+        return process, controller
+
+    def read_until(self, controller, pattern, read=""):
+        """What the terminal shows up to `pattern`, or to the end when it is None."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            if pattern and re.search(pattern, read):
+                return read
+            try:
+                read += os.read(controller, 4096).decode()
+            except OSError:  # the end of a terminal
+                break
+        if pattern:
+            self.fail(f"no {pattern} in: {read}")
+        return read
+
+
+class Eval(DisturbedEvaluation):
+    def test_interrupt_leaves_the_complete_documents_and_an_earlier_result(self):
+        config = self.config("interrupted")
+        self.run_program("train", config, "--stop-after", 2)
+        result = self.folder / "interrupted" / "evaluation" / "long-step-00000002.json"
+        partial = result.with_suffix(".partial.json")
+        result.parent.mkdir()
+        result.write_text("an earlier result")
+        process, terminal = self.start_on_terminal("eval", config, "--data", self.folder / "long.h5", "--threads", 1)
+        self.read_until(terminal, r"[1-9] %")
+        process.send_signal(signal.SIGINT)
+        shown = self.read_until(terminal, None)
+        self.assertEqual(process.wait(TIMEOUT), 130, shown)
+        self.assertIn("Stopped by SIGINT: 1 document complete, 3 not", shown)
+        self.assertIn("complete ones: 1", shown)
+        self.assertEqual(result.read_text(), "an earlier result")
+        content = json.loads(partial.read_text())
+        self.assertFalse(content["complete"])
+        self.assertEqual(content["unfinished_documents"], 3)
+        self.assertEqual([document["name"] for document in content["documents"]], ["0"])
+        self.assertEqual(content["total"]["tokens"], content["documents"][0]["tokens"])
+
+    def test_positions_add_up(self):
+        config = self.config("positions")
+        self.run_program("train", config, "--stop-after", 2)
+        self.run_program("eval", config, "--json", self.folder / "positions.json")
+        content = json.loads((self.folder / "positions.json").read_text())
+        self.assertTrue(content["complete"])
+        for key in "by_position", "by_position_in_segment":
+            self.assertEqual(sum(bucket["tokens"] for bucket in content[key]), content["total"]["tokens"])
+            self.assertAlmostEqual(sum(bucket["negative_log_likelihood"] for bucket in content[key]),
+                                   content["total"]["negative_log_likelihood"], delta=1e-6 * content["total"]["negative_log_likelihood"])
+        self.assertEqual([(bucket["begin"], bucket["end"]) for bucket in content["by_position"]][0], (0, 512))
+        self.assertEqual([(bucket["begin"], bucket["end"]) for bucket in content["by_position_in_segment"]], [(0, 16)])
+
+
+class Training(DisturbedEvaluation):
+    def long_config(self, run, every=0):
+        config = self.config(run, checkpoint={"every": 4})
+        content = config.read_text().replace(f"{self.folder}/validation.h5", f"{self.folder}/long.h5")
+        config.write_text(content + f"\nevaluation:\n  every: {every}\n")
+        return config
+
+    def evaluations(self, run):
+        return {line["step"]: line["negative_log_likelihood"] for line in self.metrics(run, "evaluation")}
+
+    def start_evaluation(self, config):
+        process, terminal = self.start_on_terminal("train", config)
+        self.read_until(terminal, r"evaluating the validation split: [1-9] %")
+        return process, terminal
+
+    def test_killed_during_the_last_evaluation(self):
+        config = self.long_config("killed")
+        process, _ = self.start_evaluation(config)
+        process.kill()
+        process.wait(TIMEOUT)
+        self.assertEqual(self.manifest("killed", 8)["step"], 8)
+        self.assertEqual(self.evaluations("killed"), {})
+        again = self.run_program("train", config)
+        self.assertNotIn("Nothing to do", again.stdout)
+        self.assertEqual(list(self.evaluations("killed")), [8])
+        self.assertIn("Nothing to do", self.run_program("train", config).stdout)
+        self.assertEqual(len(self.metrics("killed", "evaluation")), 1)
+        reference = self.long_config("killed-reference")
+        self.run_program("train", reference)
+        self.assertEqual(self.evaluations("killed"), self.evaluations("killed-reference"))
+
+    def test_stopped_during_an_evaluation_after_a_step_without_checkpoint(self):
+        config = self.long_config("stopped", every=3)
+        process, terminal = self.start_evaluation(config)
+        process.send_signal(signal.SIGTERM)
+        shown = self.read_until(terminal, None)
+        self.assertEqual(process.wait(TIMEOUT), 143, shown)
+        self.assertIn("Stopped by SIGTERM after step 3", shown)
+        self.assertEqual(self.manifest("stopped", 3)["step"], 3)
+        self.assertEqual(self.evaluations("stopped"), {})
+        self.run_program("train", config)
+        self.assertEqual(list(self.evaluations("stopped")), [3, 6, 8])
+        reference = self.long_config("stopped-reference", every=3)
+        self.run_program("train", reference)
+        self.assertEqual(self.evaluations("stopped"), self.evaluations("stopped-reference"))
+        self.assert_same_checkpoint("stopped", "stopped-reference", 8)
+
+    def test_a_checkpoint_under_way_is_published_meanwhile(self):
+        config = self.long_config("published", every=4)
+        process, _ = self.start_evaluation(config)
+        deadline = time.monotonic() + TIMEOUT
+        while not self.checkpoint("published", 4).exists() and time.monotonic() < deadline:
+            self.assertEqual(self.evaluations("published"), {}, "the evaluation was faster than the checkpoint")
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(TIMEOUT), 143)
+        self.assertEqual(self.evaluations("published"), {})
+
+    def test_out_of_time(self):
+        config = self.config("late")
+        self.run_program("train", config, "--set", "data.validation=")
+        config = self.long_config("late")
+        self.assertIn("Stopped by train.time_limit after step 8",
+                      self.run_program("train", config, "--set", "train.time_limit=0.001", expect=8).stdout)
+        self.assertEqual(self.evaluations("late"), {})
+        self.run_program("train", config)
+        self.assertEqual(list(self.evaluations("late")), [8])
+
+
+if __name__ == "__main__":
+    unittest.main()
