@@ -52,7 +52,7 @@ TEST_F(GeneratorTest, EachTokenIsTheLikeliestOfOnePassOverAllOfThem) {
                          std::vector<std::int64_t>(count, 0),
                          std::vector<float>(count, 1.0f)};
   SequenceState memory = model_->empty_state(pool_, 1);
-  const Tensor logits = logits(*model_, pool_, batch, memory);
+  const Tensor logits = palimpsest::logits(*model_, pool_, batch, memory);
   for (std::size_t i = 46; i < count; ++i) {
     const auto row = logits.values<float>().subspan((i - 1) * 258, 258);
     EXPECT_NEAR(row[static_cast<std::size_t>(tokens[i])], *std::ranges::max_element(row), 1e-3) << "token " << i;
