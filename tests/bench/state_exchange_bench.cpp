@@ -148,7 +148,7 @@ int main(int argument_count, char** arguments) {
   if (rank == 0)
     fmt::print("| ranks | states | a rank's | scan, µs | all-gather, µs | ring, µs |\n|---|---|---|---|---|---|\n");
   bool agree = true;
-  MemoryPool pool;
+  palimpsest::MemoryPool pool;
   for (const States& states :
        {States{"small, linear", false, 8, 64, &pool}, States{"small, delta", true, 8, 64, &pool},
         States{"paper, linear", false, 8, 128, &pool}, States{"paper, delta", true, 8, 128, &pool}}) {

@@ -143,7 +143,7 @@ TEST(PassPlan, EstimatesWhatAPassWithoutGradientsUses) {
       const auto used = static_cast<double>(pool.statistics().peak_bytes_in_use);
       const auto estimate = static_cast<double>(forward_bytes(config, lanes, tokens, 0, type));
       EXPECT_LE(used, estimate + scratch) << name << " " << name_of(type);
-      EXPECT_GT(used, 0.9 * estimate - scratch) << name << " " << name_of(type);
+      EXPECT_GT(used, 0.85 * estimate - scratch) << name << " " << name_of(type);
     }
   }
 }

@@ -24,15 +24,17 @@ class UntilModel final : public FakeCommunicator {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) override {
+
+  int threads = 0;
+
+ private:
+  std::vector<std::vector<std::byte>> do_all_gather(std::span<const std::byte> bytes) override {
     return {{bytes.begin(), bytes.end()}};
   }
-  void all_reduce_sum(std::span<std::int64_t>) override {
+  void do_all_reduce_sum(std::span<std::int64_t>) override {
     threads = omp_get_max_threads();
     throw ModelBegins();
   }
-
-  int threads = 0;
 };
 
 class ThreadsFirst : public testing::Test {
