@@ -35,7 +35,8 @@ bool Trainer::evaluation_owed() {
 
 std::int64_t Trainer::evaluation_budget() {
   model_.parameters().clear_gradients();  // their room is the evaluation's
-  const auto in_use = static_cast<std::int64_t>(step_pool_.statistics().bytes_in_use);
+  const MemoryPool::Statistics pool = step_pool_.statistics();
+  const auto in_use = static_cast<std::int64_t>(pool.bytes_in_use - pool.scratch_bytes);  // passes share the scratch
   return pass_budget(config_, model_.compute_type(), threads_.ranks_on_host, Purpose::training) - in_use;
 }
 
