@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "layers/attention/registry.h"
 
 namespace palimpsest {
 
@@ -34,14 +33,6 @@ ModelConfig ModelConfig::resolved() const {
           "model.attention.memory_epsilon and model.norm_epsilon must be positive");
   require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
   return c;
-}
-
-std::int64_t ModelConfig::parameters() const {
-  const ModelConfig c = resolved();
-  const std::int64_t attention =
-      c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads) + traits_of(c.attention.kind).parameters(c);
-  const std::int64_t layer = attention + 3 * c.hidden_size * c.ffn_size + 2 * c.hidden_size;
-  return c.num_layers * layer + c.hidden_size + c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
 }
 
 }  // namespace palimpsest
