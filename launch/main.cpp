@@ -2,6 +2,7 @@
 // into one line on stderr and an exit code.
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -29,8 +30,12 @@ int fail(const std::string& error, int exit_code, Communicator* communicator) {
   constexpr std::size_t longest_message = 1 << 14;  // it may quote a file that someone made to flood a terminal
   const std::string message = printable_lines(error, longest_message);
   if (communicator != nullptr && communicator->size() > 1) {
-    // What fails on every rank alike is told once: rank 0 ends the job before the others speak.
-    if (!communicator->is_root()) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    // What fails on every rank alike is told once: rank 0 ends the job before the others speak. On a busy machine the
+    // end takes a while to arrive; it comes as SIGTERM, which a run that is over must not note and outlive.
+    if (!communicator->is_root()) {
+      std::signal(SIGTERM, SIG_DFL);
+      std::this_thread::sleep_for(std::chrono::seconds(3));
+    }
     fmt::print(stderr, "palimpsest: error: rank {} of {} on {}: {}\n", communicator->rank(), communicator->size(),
                host_name(), message);
     std::fflush(nullptr);
