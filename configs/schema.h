@@ -127,6 +127,7 @@ void describe(RunConfig& config, SchemaVisitor& visitor);
 void describe(ModelConfig& model, SchemaVisitor& visitor);
 void describe(AttentionConfig& attention, SchemaVisitor& visitor);
 void describe(DataConfig& data, SchemaVisitor& visitor);
+void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);

@@ -10,7 +10,14 @@
 namespace palimpsest {
 
 /// What a random number is for; numbers of different purposes are independent.
-enum class RandomPurpose : std::uint32_t { initialization = 1, shuffle = 2, sampling = 3, data = 4, test = 5 };
+enum class RandomPurpose : std::uint32_t {
+  initialization = 1,
+  shuffle = 2,
+  sampling = 3,
+  data = 4,
+  test = 5,
+  evaluation = 6
+};
 
 /// The stream of one (seed, purpose, step, lane).
 class Random {

@@ -24,6 +24,12 @@ struct TokenBatch {
   std::vector<std::uint8_t> answers = {};
 };
 
+/// How many of the tokens that count as answers (TokenBatch::answers) the model held most likely.
+struct AnswerCounts {
+  std::int64_t right = 0;
+  std::int64_t all = 0;
+};
+
 /// Lanes, and columns of every lane, [begin, end).
 TokenBatch lanes_of(const TokenBatch& batch, std::int64_t begin, std::int64_t end);
 TokenBatch columns_of(const TokenBatch& batch, std::int64_t begin, std::int64_t end);

@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include "autograd/ops/cross_entropy.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/norm.h"
 #include "autograd/recompute.h"
@@ -144,10 +143,9 @@ LanguageModel::Result LanguageModel::forward(const ForwardContext& context, std:
   return result;
 }
 
-Variable LanguageModel::loss(const ForwardContext& context, const Variable& hidden, std::vector<std::int32_t> targets,
-                             std::vector<float> loss_weights) const {
+Variable LanguageModel::loss(const ForwardContext& context, const Variable& hidden, LossTargets targets) const {
   if (!config_.tie_embeddings) context.announce(norm_parameter_ + 1, parameters_.size());
-  return linear_cross_entropy(*context.tape, hidden, head_, std::move(targets), std::move(loss_weights));
+  return linear_cross_entropy(*context.tape, hidden, head_, std::move(targets));
 }
 
 std::vector<double> LanguageModel::token_losses(MemoryPool& pool, const Tensor& hidden,

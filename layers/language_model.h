@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "autograd/ops/cross_entropy.h"
 #include "autograd/parameter.h"
 #include "autograd/tape.h"
 #include "layers/block.h"
@@ -46,9 +47,8 @@ class LanguageModel {
   /// `tokens` (lanes, tokens) of the context's layout. Throws ShapeError on a token outside the vocabulary.
   Result forward(const ForwardContext& context, std::span<const std::int32_t> tokens,
                  const StateVariables& state) const;
-  /// The sum over tokens of loss_weights * negative log-likelihood of the targets, a scalar.
-  Variable loss(const ForwardContext& context, const Variable& hidden, std::vector<std::int32_t> targets,
-                std::vector<float> loss_weights) const;
+  /// The sum over tokens of weight * negative log-likelihood of the targets, a scalar (autograd/ops/cross_entropy.h).
+  Variable loss(const ForwardContext& context, const Variable& hidden, LossTargets targets) const;
   /// The negative log-likelihood of every target. No gradients.
   std::vector<double> token_losses(MemoryPool& pool, const Tensor& hidden, std::span<const std::int32_t> targets) const;
   /// The output head: (rows..., hidden_size) -> (rows..., vocab_size) in the accumulate type.

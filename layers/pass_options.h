@@ -7,6 +7,7 @@
 
 #include "autograd/operator_profile.h"
 #include "core/comm/communicator.h"
+#include "core/token_batch.h"
 
 namespace palimpsest {
 
@@ -64,6 +65,9 @@ struct PassOptions {
   /// Receives the time of each operator family, if given.
   OperatorProfile* profile = nullptr;
   ParameterEvents events = {};
+  /// Answers of the batch (TokenBatch::answers) are added here, of ranks that share a sequence each its own. May be
+  /// null.
+  AnswerCounts* answers = nullptr;
   /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
   /// on its run of segments, all at once (the parallel schedule).
   Communicator* sequence_ranks = nullptr;

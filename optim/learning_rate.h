@@ -18,9 +18,10 @@ struct LearningRates {
 
 /// The rates of update number `step` (counted from 0) out of `total_steps`, as a share of the peak
 /// with n = step + 1, W = warmup_steps, r = final_learning_rate_ratio:
-///   n <= W: n / W;   else, with x = (n - W) / (total_steps - W) held at 1 beyond the last step:
+///   n <= W: n / W;   n <= S = max(W, decay_start total_steps): 1;
+///   else, with x = (n - S) / (total_steps - S) held at 1 beyond the last step:
 ///   cosine: r + (1 - r) (1 + cos(pi x)) / 2;   linear: 1 - (1 - r) x;   constant: 1.
-/// So update W runs at the peak and the last update at r times the peak (constant: at the peak).
+/// So update S runs at the peak and the last update at r times the peak (constant: at the peak).
 LearningRates learning_rate_at(const OptimizerConfig& config, std::int64_t step, std::int64_t total_steps);
 
 }  // namespace palimpsest

@@ -15,6 +15,7 @@ struct OptimizerConfig {
   double memory_gate_learning_rate = 0.01;
   std::int64_t warmup_steps = 100;
   Decay decay = Decay::cosine;
+  double decay_start = 0;  // share of all steps before which the rate stays at its peak; never before the warm-up ends
   /// The rate at the last step as a share of the peak.
   double final_learning_rate_ratio = 0.1;
   double weight_decay = 0.1;  // matrices and embeddings only

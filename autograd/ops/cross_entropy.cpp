@@ -51,6 +51,12 @@ bool all_zero(std::span<const float> weights) {
   return std::ranges::all_of(weights, [](float weight) { return weight == 0.0f; });
 }
 
+std::int64_t answers_of(const CrossEntropyRows& rows) {
+  std::int64_t answers = 0;
+  for (std::size_t i = 0; i < rows.answers.size(); ++i) answers += rows.answers[i] != 0 && rows.weights[i] != 0.0f;
+  return answers;
+}
+
 /// In order of rows, whatever the thread count.
 double weighted_sum(std::span<const float> weights, std::span<const double> nll) {
   double sum = 0.0;
@@ -82,8 +88,8 @@ std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor
 
 /// The weighted sum of nll; adds its gradients, times `upstream`, to those of hidden and weight.
 template <class T>
-double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable& weight,
-                        std::span<const std::int32_t> targets, std::span<const float> loss_weights, double upstream) {
+double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable& weight, const LossTargets& wanted,
+                        double upstream) {
   using A = accumulate_t<T>;
   const ConstMatrix x = matrix_of(hidden.value()), w = matrix_of(weight.value());
   const std::int64_t most_rows = std::min(x.rows, head_block_rows(w.rows));
@@ -99,19 +105,25 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
   for (std::int64_t begin = 0; begin < x.rows; begin += most_rows) {
     const std::int64_t count = std::min(most_rows, x.rows - begin);
     const auto offset = static_cast<std::size_t>(begin), extent = static_cast<std::size_t>(count);
-    const auto block_weights = loss_weights.subspan(offset, extent);
+    CrossEntropyRows rows{std::span(wanted.targets).subspan(offset, extent),
+                          std::span(wanted.weights).subspan(offset, extent)};
+    if (!wanted.answers.empty()) rows.answers = std::span(wanted.answers).subspan(offset, extent);
     const ConstMatrix block = rows_of(x, begin, count);
-    if (all_zero(block_weights)) {
+    if (all_zero(rows.weights)) {
       if (dx.wanted() && !dx.accumulate) {
-        Tensor rows = dx.view.reshaped({x.rows, x.columns}).rows(begin, begin + count);
-        fill(rows, 0.0);
+        Tensor unused = dx.view.reshaped({x.rows, x.columns}).rows(begin, begin + count);
+        fill(unused, 0.0);
       }
       continue;
     }
     matmul(pool, block, w.transposed(), matrix(logits.data<A>(), count, w.rows, w.rows));
-    cross_entropy_forward_backward(logits.data<A>(), w.rows, targets.subspan(offset, extent), block_weights, upstream,
-                                   nll.data(), dlogits.data<T>());
-    loss += weighted_sum(block_weights, nll);
+    const std::int64_t right =
+        cross_entropy_forward_backward(logits.data<A>(), w.rows, rows, upstream, nll.data(), dlogits.data<T>());
+    loss += weighted_sum(rows.weights, nll);
+    if (wanted.counts && !rows.answers.empty()) {
+      wanted.counts->right += right;
+      wanted.counts->all += answers_of(rows);
+    }
     const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, w.rows);
     if (dx.wanted()) matmul(pool, gradient, w, rows_of(matrix_of(dx.view), begin, count), dx_output);
     if (dw.wanted()) {
@@ -129,27 +141,28 @@ std::int64_t head_block_rows(std::int64_t vocab) {
   return std::clamp<std::int64_t>(most_logits / std::max<std::int64_t>(vocab, 1), 64, 512);
 }
 
-Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
-                              std::vector<std::int32_t> targets, std::vector<float> loss_weights) {
+Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight, LossTargets wanted) {
   const OperatorScope scope(tape, "head and loss");
-  check(hidden.value(), weight.value(), targets);
-  if (loss_weights.size() != targets.size()) {
-    throw ShapeError(fmt::format("cross entropy: {} loss weights for {} rows", loss_weights.size(), targets.size()));
+  check(hidden.value(), weight.value(), wanted.targets);
+  const std::size_t rows = wanted.targets.size();
+  if (wanted.weights.size() != rows || (!wanted.answers.empty() && wanted.answers.size() != rows)) {
+    throw ShapeError(fmt::format("cross entropy: {} loss weights and {} marks of answers for {} rows",
+                                 wanted.weights.size(), wanted.answers.size(), rows));
   }
   Tensor loss(tape.pool(), Shape{}, DataType::float64);
   fill(loss, std::numeric_limits<double>::quiet_NaN());
   const bool records = tape.records({hidden, weight});
   Variable y = Variable::result(loss, records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), hidden, weight, targets = std::move(targets),
-                      loss_weights = std::move(loss_weights), dy = y.gradient_slot(), loss]() mutable {
-      const double upstream = dy.tensor().data<double>()[0];
-      loss.data<double>()[0] = dispatch(hidden.data_type(), [&]<class T>() {
-        return forward_backward<T>(pool, hidden, weight, targets, loss_weights, upstream);
-      });
-    });
+    tape.record(
+        {y}, [&pool = tape.pool(), hidden, weight, wanted = std::move(wanted), dy = y.gradient_slot(), loss]() mutable {
+          const double upstream = dy.tensor().data<double>()[0];
+          loss.data<double>()[0] = dispatch(hidden.data_type(), [&]<class T>() {
+            return forward_backward<T>(pool, hidden, weight, wanted, upstream);
+          });
+        });
   } else if (tape.mode() != Tape::Mode::preview) {
-    fill(loss, weighted_sum(loss_weights, token_losses(tape.pool(), hidden.value(), weight.value(), targets)));
+    fill(loss, weighted_sum(wanted.weights, token_losses(tape.pool(), hidden.value(), weight.value(), wanted.targets)));
   }
   return y;
 }

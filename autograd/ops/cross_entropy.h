@@ -3,14 +3,25 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "autograd/tape.h"
+#include "core/token_batch.h"
 
 namespace palimpsest {
 
-/// Sum over rows of loss_weights * nll, nll = logsumexp(hidden W^T) - (hidden W^T)[target], as a
+/// What rows of hidden states are to predict, one element a row.
+struct LossTargets {
+  std::vector<std::int32_t> targets;
+  std::vector<float> weights;
+  std::vector<std::uint8_t> answers = {};  // not 0: it is asked whether the target is the likeliest; empty: never
+  /// Added to in backward: the answers of some weight, and those that were right. May be null.
+  std::shared_ptr<AnswerCounts> counts = {};
+};
+
+/// Sum over rows of weights * nll, nll = logsumexp(hidden W^T) - (hidden W^T)[target], as a
 /// float64 scalar. hidden (rows..., in), weight (vocab, in) of the same type; one target and one loss
 /// weight a row. Logits are float32 for bfloat16 operands. A row of weight 0 contributes nothing.
 ///
@@ -18,8 +29,7 @@ namespace palimpsest {
 /// backward: the value is NaN until backward has run. In inference it is computed at once; in a
 /// preview it stays NaN. The sum is independent of the thread count. Throws ShapeError on a mismatch
 /// or, naming the row, on a target outside the vocabulary.
-Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight,
-                              std::vector<std::int32_t> targets, std::vector<float> loss_weights);
+Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable& weight, LossTargets loss);
 
 /// Rows of logits that exist at a time: many enough for full-speed products. It depends on the vocabulary only.
 std::int64_t head_block_rows(std::int64_t vocab);

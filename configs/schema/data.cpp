@@ -5,8 +5,64 @@ namespace palimpsest {
 
 using namespace schema;
 
+namespace {
+
+constexpr std::int64_t max_digits = 1'000;
+constexpr std::int64_t max_keys = 16;
+constexpr std::int64_t max_repetitions = 1'000'000'000;
+
+void describe_prompts(PasskeyConfig& passkey, SchemaVisitor& visitor) {
+  visitor.field(
+      "tokenizer", passkey.tokenizer, Text{},
+      "As for `palimpsest pack --tokenizer`; `passkey` is the list of the prompts' own words, digits and names. "
+      "With a `filler` file its tokenizer is taken.");
+  visitor.field("filler", passkey.filler, Text{},
+                "Token file whose text hides the keys. Empty: the paper's sentences over and over.");
+  visitor.field("digits", passkey.digits, between<std::int64_t>(1, max_digits), "Of a key.");
+  visitor.field("keys", passkey.keys, between<std::int64_t>(1, max_keys),
+                "Hidden in a prompt, which asks for one of them. Several belong to names.");
+  visitor.field("updates", passkey.updates, between<std::int64_t>(0, 100),
+                "How often each key is replaced by another one further on; the last one is asked for.");
+  visitor.field("across_borders", passkey.across_borders, between(0.0, 1.0),
+                "Share of the keys that are moved onto a border of two segments.");
+  visitor.field("question_anywhere", passkey.question_anywhere, between(0.0, 1.0),
+                "Share of the questions that stand anywhere in the last segment, not at its end.");
+  visitor.field("text_loss", passkey.text_loss, at_least(0.0),
+                "Weight of the mean loss over all tokens; that over the answer has weight 1.");
+  visitor.field("advance_at", passkey.advance_at, between(0.0, 1.0),
+                "The next stage begins when this share of the answers' tokens was the likeliest ...");
+  visitor.field("advance_over", passkey.advance_over, between<std::int64_t>(1, max_count), "... over so many steps.");
+  visitor.field("earlier_lengths", passkey.earlier_lengths, between(0.0, 1.0),
+                "Share of the steps whose prompts are as long as those of a stage so far, drawn anew.");
+  visitor.field("virtual_length", passkey.virtual_length, between<std::int64_t>(1, max_repetitions),
+                "Where `stages` is empty: prompts have 2, 4, 8 ... segments up to the sequence's, and from the third "
+                "stage on segments of filler write to the memory as up to 10, 100 ... repetitions would, up to this.");
+  visitor.list("stages", passkey.stages, "The curriculum. Empty: it follows from `virtual_length`.");
+}
+
+}  // namespace
+
+void describe(PasskeyStage& stage, SchemaVisitor& visitor) {
+  visitor.field("segments", stage.segments, between<std::int64_t>(1, max_length), "Of a prompt.");
+  visitor.field("virtual_length", stage.virtual_length, between<std::int64_t>(1, max_repetitions),
+                "The most repetitions that a segment of filler stands for.");
+  visitor.field("keys", stage.keys, between<std::int64_t>(0, max_keys), "Hidden in a prompt. 0: all.");
+}
+
 void describe(DataConfig& data, SchemaVisitor& visitor) {
-  visitor.field("train", data.train, Text{}, "The training split.");
+  visitor.field(
+      "kind", data.kind, Choices{Choice{"text", DataKind::text}, Choice{"passkey", DataKind::passkey}},
+      "What is trained on: `text`, a token file; `passkey`, prompts made up on the way that hide keys in filler "
+      "and ask for one (docs/passkey.md).");
+  visitor.options_of("text", data.kind == DataKind::text, [&](SchemaVisitor& options) {
+    options.field("train", data.train, Text{}, "The training split.");
+    options.field(
+        "virtual_length", data.virtual_length, between(1.0, static_cast<double>(max_repetitions)),
+        "The most repetitions that a segment stands for when it writes to the memory; drawn anew for each. 1: "
+        "none, the text is what it is.");
+  });
+  visitor.options_of("passkey", data.kind == DataKind::passkey,
+                     [&](SchemaVisitor& options) { describe_prompts(data.passkey, options); });
   visitor.field("validation", data.validation, Text{},
                 "The validation split, evaluated while training. Empty: no evaluation while training.");
   visitor.field("test", data.test, Text{}, "The test split, for `palimpsest eval`.");

@@ -19,6 +19,8 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
       "decay", optimizer.decay,
       Choices{Choice{"cosine", Decay::cosine}, Choice{"linear", Decay::linear}, Choice{"constant", Decay::constant}},
       "How the rate falls from the peak until the last step.");
+  visitor.field("decay_start", optimizer.decay_start, below_one(),
+                "Share of all steps before which the rate does not fall. 0: it falls from the end of the warm-up on.");
   visitor.field("final_learning_rate_ratio", optimizer.final_learning_rate_ratio, between(0.0, 1.0),
                 "The rate of the last step as a share of the peak (`cosine` and `linear`).");
   visitor.field("weight_decay", optimizer.weight_decay, at_least(0.0),

@@ -1,5 +1,6 @@
 #include "core/kernels/cross_entropy.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 
@@ -25,11 +26,13 @@ void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<cons
 }
 
 template <class A, class G>
-void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<const std::int32_t> targets,
-                                    std::span<const float> weights, double upstream, double* nll, G* gradient) {
+std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, const CrossEntropyRows& in,
+                                            double upstream, double* nll, G* gradient) {
+  const auto& [targets, weights, answers] = in;
   const auto rows = static_cast<std::int64_t>(targets.size());
-  assert(weights.size() == targets.size());
-#pragma omp parallel for schedule(static) if (rows * columns > 16384)
+  assert(weights.size() == targets.size() && (answers.empty() || answers.size() == targets.size()));
+  std::int64_t right = 0;
+#pragma omp parallel for schedule(static) reduction(+ : right) if (rows * columns > 16384)
   for (std::int64_t i = 0; i < rows; ++i) {
     A* const row = logits + i * columns;
     G* const out = gradient + i * columns;
@@ -42,6 +45,8 @@ void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<c
     const A maximum = largest(row, columns);
     assert(targets[index] >= 0 && targets[index] < columns);
     const A target = row[targets[index]];
+    if (!answers.empty() && answers[index] != 0)
+      right += target == maximum && std::find(row, row + targets[index], maximum) == row + targets[index];
     A sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t j = 0; j < columns; ++j) {
@@ -56,15 +61,16 @@ void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<c
     for (std::int64_t j = 0; j < columns; ++j) out[j] = static_cast<G>(row[j] * factor);
     out[targets[index]] = static_cast<G>(at_target);
   }
+  return right;
 }
 
 template void cross_entropy_forward(const float*, std::int64_t, std::span<const std::int32_t>, double*);
 template void cross_entropy_forward(const double*, std::int64_t, std::span<const std::int32_t>, double*);
-template void cross_entropy_forward_backward(float*, std::int64_t, std::span<const std::int32_t>,
-                                             std::span<const float>, double, double*, float*);
-template void cross_entropy_forward_backward(float*, std::int64_t, std::span<const std::int32_t>,
-                                             std::span<const float>, double, double*, bfloat16*);
-template void cross_entropy_forward_backward(double*, std::int64_t, std::span<const std::int32_t>,
-                                             std::span<const float>, double, double*, double*);
+template std::int64_t cross_entropy_forward_backward(float*, std::int64_t, const CrossEntropyRows&, double, double*,
+                                                     float*);
+template std::int64_t cross_entropy_forward_backward(float*, std::int64_t, const CrossEntropyRows&, double, double*,
+                                                     bfloat16*);
+template std::int64_t cross_entropy_forward_backward(double*, std::int64_t, const CrossEntropyRows&, double, double*,
+                                                     double*);
 
 }  // namespace palimpsest

@@ -11,11 +11,19 @@ namespace palimpsest {
 template <class A>
 void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<const std::int32_t> targets, double* nll);
 
+/// What rows of logits are to predict, one element a row.
+struct CrossEntropyRows {
+  std::span<const std::int32_t> targets;  // below `columns`
+  std::span<const float> weights;
+  std::span<const std::uint8_t> answers = {};  // not 0: it is asked whether the target is the likeliest; empty: never
+};
+
 /// The same, and the gradient of upstream * sum(weights * nll) with respect to the logits, in G: A
 /// itself or bfloat16. A row of weight 0 has nll and gradient 0, whatever its logits. `gradient` may
-/// be `logits`; the logits are overwritten in any case.
+/// be `logits`; the logits are overwritten in any case. Returns in how many of the rows that are answers and have a
+/// weight no logit is larger than the target's, and none before it as large.
 template <class A, class G>
-void cross_entropy_forward_backward(A* logits, std::int64_t columns, std::span<const std::int32_t> targets,
-                                    std::span<const float> weights, double upstream, double* nll, G* gradient);
+std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, const CrossEntropyRows& rows,
+                                            double upstream, double* nll, G* gradient);
 
 }  // namespace palimpsest

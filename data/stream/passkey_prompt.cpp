@@ -31,7 +31,7 @@ void overlay(std::span<const std::int32_t> tokens, std::int64_t at, std::int64_t
 
 // What is said; where it stands comes later.
 PasskeyPrompt::PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys,
-                             PasskeyDraws& draws)
+                             Draws& draws)
     : language_(std::move(language)), length_(length) {
   std::vector<std::int64_t> names(passkey_words::names.size());
   std::iota(names.begin(), names.end(), 0);
@@ -82,7 +82,7 @@ void PasskeyPrompt::put_statements(std::vector<double> filler_before) {
   statements_ = std::move(sorted);
 }
 
-void PasskeyPrompt::move_onto_borders(std::int64_t segment_length, double share, PasskeyDraws& draws) {
+void PasskeyPrompt::move_onto_borders(std::int64_t segment_length, double share, Draws& draws) {
   for (std::size_t i = 0; i < statements_.size(); ++i) {
     Statement& statement = statements_[i];
     const auto size = static_cast<std::int64_t>(statement.tokens.size());
@@ -97,7 +97,7 @@ void PasskeyPrompt::move_onto_borders(std::int64_t segment_length, double share,
 }
 
 PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
-                                          const Spread& spread, PasskeyDraws& draws) {
+                                          const Spread& spread, Draws& draws) {
   const std::int64_t keys = spread.keys > 0 ? spread.keys : language->task().keys;
   PasskeyPrompt prompt(std::move(language), length, keys, draws);
   const auto question = static_cast<std::int64_t>(prompt.question_.tokens.size());
@@ -117,7 +117,7 @@ PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage>
 }
 
 PasskeyPrompt PasskeyPrompt::for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
-                                            double depth, PasskeyDraws& draws) {
+                                            double depth, Draws& draws) {
   const std::int64_t keys = language->task().keys;
   PasskeyPrompt prompt(std::move(language), length, keys, draws);
   const auto room =

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
+#include "data/stream/draws.h"
 #include "data/text/tokenizer.h"
 #include "data/tokens/token_file.h"
 
@@ -19,20 +19,6 @@ struct PasskeyTask {
   std::int64_t digits = 4;
   std::int64_t keys = 1;     // hidden in a prompt; with several each belongs to a name
   std::int64_t updates = 0;  // so often is each key replaced by another one later on; the last one counts
-};
-
-/// Random numbers one after the other.
-class PasskeyDraws {
- public:
-  explicit PasskeyDraws(const Random& random) : random_(random) {}
-  double uniform() { return random_.uniform(index_++); }
-  std::int64_t below(std::int64_t bound) {
-    return static_cast<std::int64_t>(random_.below(index_++, static_cast<std::uint64_t>(bound)));
-  }
-
- private:
-  Random random_;
-  std::uint64_t index_ = 0;
 };
 
 /// The task's sentences in the tokens of one tokenizer, and its filler: the paper's sentences, or a token file.
@@ -93,11 +79,11 @@ class PasskeyPrompt {
 
   /// Keys anywhere. Throws ConfigError when `length` tokens cannot hold it.
   static PasskeyPrompt for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
-                                    const Spread& spread, PasskeyDraws& draws);
+                                    const Spread& spread, Draws& draws);
   /// The key that is asked for lies at `depth` (0: near the start, 1: near the question), give or take 2,000 tokens, or
   /// an eighth of the length if that is less. The answer is the end of the prompt.
   static PasskeyPrompt for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
-                                      double depth, PasskeyDraws& draws);
+                                      double depth, Draws& draws);
 
   std::int64_t length() const { return length_; }
   const std::vector<Statement>& statements() const { return statements_; }  // by position
@@ -112,13 +98,12 @@ class PasskeyPrompt {
   void read(std::int64_t begin, std::span<std::int32_t> target) const;
 
  private:
-  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys,
-                PasskeyDraws& draws);
+  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys, Draws& draws);
   /// Puts the question at `begin` and returns how many tokens of filler are left to spread the statements over.
   std::int64_t put_question(std::int64_t begin);
   /// Orders the statements by how many tokens of filler come before each.
   void put_statements(std::vector<double> filler_before);
-  void move_onto_borders(std::int64_t segment_length, double share, PasskeyDraws& draws);
+  void move_onto_borders(std::int64_t segment_length, double share, Draws& draws);
 
   std::shared_ptr<const PasskeyLanguage> language_;
   std::int64_t length_ = 0, asked_ = 0, question_begin_ = 0, offset_ = 0;

@@ -1,7 +1,6 @@
 #include "data/stream/passkey_source.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <set>
 #include <utility>
@@ -11,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/printable.h"
+#include "data/stream/virtual_length.h"
 #include "data/tokens/token_file.h"
 
 namespace palimpsest {
@@ -18,7 +18,6 @@ namespace palimpsest {
 namespace {
 
 constexpr double most_virtual_length = 1e9;
-constexpr double without_repetition = 0.15;  // share of the prompts that are what they seem
 // What a whole step draws; no lane has this number.
 constexpr std::uint32_t step_lane = std::numeric_limits<std::uint32_t>::max();
 
@@ -37,7 +36,7 @@ std::int64_t count_of(const nlohmann::json& json, const char* key) {
 
 }  // namespace
 
-PasskeySource::PasskeySource(const PasskeyConfig& config, const Shape& shape) : config_(config), shape_(shape) {
+PasskeySource::PasskeySource(const PasskeyConfig& config, const SourceShape& shape) : config_(config), shape_(shape) {
   std::shared_ptr<const TokenFile> text;
   std::shared_ptr<const Tokenizer> tokenizer;
   if (!config.filler.empty()) {
@@ -61,7 +60,7 @@ void PasskeySource::check() const {
                       shape_.sequence_length, shape_.segment_length));
   require(config_.advance_over >= 1, fmt::format("advance_over is {}, expected at least 1", config_.advance_over));
   const std::int64_t most = shape_.sequence_length / shape_.segment_length;
-  PasskeyDraws draws(Random(shape_.seed, RandomPurpose::data));
+  Draws draws(Random(shape_.seed, RandomPurpose::data));
   for (const PasskeyStage& stage : stages_) {
     require(stage.segments >= 1 && stage.segments <= most,
             fmt::format("a stage has {} segments, the sequence of {} tokens has {}", stage.segments,
@@ -94,7 +93,7 @@ std::vector<PasskeyStage> PasskeySource::default_stages() const {
 }
 
 std::int64_t PasskeySource::prompt_segments() const {
-  PasskeyDraws draws(Random(shape_.seed, RandomPurpose::data, static_cast<std::uint64_t>(steps_), step_lane));
+  Draws draws(Random(shape_.seed, RandomPurpose::data, static_cast<std::uint64_t>(steps_), step_lane));
   const std::int64_t own = stages_[static_cast<std::size_t>(stage())].segments;
   if (draws.uniform() >= config_.earlier_lengths) return own;
   std::set<std::int64_t> seen;
@@ -105,7 +104,7 @@ std::int64_t PasskeySource::prompt_segments() const {
 std::vector<PasskeySource::Slot> PasskeySource::slots(std::int64_t lane) const {
   const PasskeyStage& stage = stages_[static_cast<std::size_t>(this->stage())];
   const std::int64_t segments = prompt_segments(), all = shape_.sequence_length / shape_.segment_length;
-  PasskeyDraws draws(
+  Draws draws(
       Random(shape_.seed, RandomPurpose::data, static_cast<std::uint64_t>(steps_), static_cast<std::uint32_t>(lane)));
   const PasskeyPrompt::Spread spread{shape_.segment_length, stage.keys, config_.across_borders,
                                      config_.question_anywhere};
@@ -113,13 +112,12 @@ std::vector<PasskeySource::Slot> PasskeySource::slots(std::int64_t lane) const {
   for (std::int64_t begin = 0; begin < all;) {
     const std::int64_t count = all - begin < 2 * segments ? all - begin : segments;
     Slot slot{PasskeyPrompt::for_training(language_, count * shape_.segment_length, spread, draws), {}};
-    const double longest = std::log(static_cast<double>(stage.virtual_length)) * draws.uniform();
-    const bool repeats = draws.uniform() >= without_repetition;
+    const VirtualLength virtual_length(static_cast<double>(stage.virtual_length), draws);
     for (std::int64_t segment = 0; segment < count; ++segment) {
-      const double r = std::floor(std::exp((repeats ? longest : 0.0) * std::sqrt(draws.uniform())));
+      const float weight = virtual_length.segment_weight(draws);
       const bool filler = segment + 1 < count &&
                           slot.prompt.is_filler(segment * shape_.segment_length, (segment + 1) * shape_.segment_length);
-      slot.segment_weights.push_back(filler ? static_cast<float>(r) : 1.0f);
+      slot.segment_weights.push_back(filler ? weight : 1.0f);
     }
     slots.push_back(std::move(slot));
     begin += count;

@@ -16,15 +16,9 @@ namespace palimpsest {
 
 class PasskeySource final : public TokenSource {
  public:
-  struct Shape {
-    std::uint64_t seed = 1;
-    std::int64_t batch_size = 1;       // lanes of the global batch
-    std::int64_t sequence_length = 1;  // tokens per lane and step, a multiple of segment_length
-    std::int64_t segment_length = 1;   // of the model
-  };
-
-  /// Throws ConfigError on numbers that do not go together, FileError or DataError over the filler or the tokenizer.
-  PasskeySource(const PasskeyConfig& config, const Shape& shape);
+  /// Sequences are a multiple of the segment. Throws ConfigError on numbers that do not go together, FileError or
+  /// DataError over the filler or the tokenizer.
+  PasskeySource(const PasskeyConfig& config, const SourceShape& shape);
 
   /// A lane holds as many prompts of this step's length as fit, each a document of its own that starts at a segment's
   /// border; the last one takes the segments that are left. Loss weights: for each prompt the mean over the answer's
@@ -34,6 +28,7 @@ class PasskeySource final : public TokenSource {
   void observe(const AnswerCounts& answers) override;
   nlohmann::json state() const override;
   void restore(const nlohmann::json& state) override;
+  std::string name() const override { return "the passkey prompts"; }
   std::string description() const override;
   std::string position() const override;
   std::int64_t vocab_size() const override { return language_->tokenizer().vocab_size(); }
@@ -61,7 +56,7 @@ class PasskeySource final : public TokenSource {
   nlohmann::json task() const;
 
   PasskeyConfig config_;
-  Shape shape_;
+  SourceShape shape_;
   std::shared_ptr<const PasskeyLanguage> language_;
   std::vector<PasskeyStage> stages_;
   std::int64_t steps_ = 0;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/stream/virtual_length.h"
 
 namespace palimpsest {
 
@@ -54,6 +55,7 @@ SegmentStream::SegmentStream(std::shared_ptr<const TokenFile> file, const Stream
   require_positive(config.batch_size, "batch_size");
   require_positive(config.sequence_length, "sequence_length");
   require_lanes({config.first_lane, config.lane_count});
+  if (config.virtual_length > 1) require_positive(config.segment_length, "segment_length");
   if (file_->token_count() < config.batch_size) {
     throw DataError(fmt::format("{}: holds {} tokens, too few for a batch of {} lanes", file_->path().string(),
                                 file_->token_count(), config.batch_size));
@@ -79,6 +81,9 @@ TokenBatch SegmentStream::next(LaneRun lanes) {
   for (std::int64_t i = 0; i < lanes.count; ++i) {
     fill_lane(lanes.first + i, windows_[lanes.first + i], i * config_.sequence_length, batch);
   }
+  if (config_.virtual_length > 1) {
+    for (std::int64_t i = 0; i < lanes.count; ++i) append_write_weights(lanes.first + i, batch.write_weights);
+  }
   ++steps_;
   orders_.erase(orders_.begin(), orders_.lower_bound(epoch()));
   return batch;
@@ -87,6 +92,17 @@ TokenBatch SegmentStream::next(LaneRun lanes) {
 std::string SegmentStream::description() const {
   return fmt::format("{}: {} tokens in {} documents", file_->path().string(), file_->token_count(),
                      file_->document_count());
+}
+
+void SegmentStream::append_write_weights(std::int64_t lane, std::vector<float>& weights) const {
+  Draws draws(
+      Random(config_.seed, RandomPurpose::data, static_cast<std::uint64_t>(steps_), static_cast<std::uint32_t>(lane)));
+  const VirtualLength virtual_length(config_.virtual_length, draws);
+  for (std::int64_t done = 0; done < config_.sequence_length;) {
+    const std::int64_t count = std::min(config_.segment_length, config_.sequence_length - done);
+    weights.insert(weights.end(), static_cast<std::size_t>(count), virtual_length.segment_weight(draws));
+    done += count;
+  }
 }
 
 void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch) {

@@ -26,6 +26,8 @@ struct StreamConfig {
   std::int64_t sequence_length = 1;  // tokens per lane and step
   std::int64_t first_lane = 0;       // the lanes of this stream: [first_lane, first_lane + lane_count)
   std::int64_t lane_count = 1;
+  double virtual_length = 1;        // the most that a segment writes to the memory (data/stream/virtual_length.h)
+  std::int64_t segment_length = 0;  // of the model; needed for virtual length alone
 };
 
 /// A position in the sequence, with what it is a position in.
@@ -56,7 +58,8 @@ class SegmentStream final : public TokenSource {
 
   /// The next batch of the configuration's lanes, in order. The target of an input token is its successor in its
   /// document, wherever a run ends; an end token has none (target 0, weight 0). `documents` grows by at least one with
-  /// every document, and with every part of a document that a lane starts to read.
+  /// every document, and with every part of a document that a lane starts to read. With a virtual length above 1,
+  /// segments have write weights that depend on seed, step and lane.
   TokenBatch next() { return next({config_.first_lane, config_.lane_count}); }
   TokenBatch next(LaneRun lanes) override;
 
@@ -72,6 +75,7 @@ class SegmentStream final : public TokenSource {
   /// The epoch (counted from 0) of the slowest next token of the configuration's lanes.
   std::int64_t epoch() const;
 
+  std::string name() const override { return file_->path().string(); }
   std::string description() const override;
   std::optional<std::int64_t> epoch_tokens() const override { return file_->token_count(); }
   std::string position() const override { return {}; }
@@ -92,6 +96,7 @@ class SegmentStream final : public TokenSource {
   const DocumentOrder& order(std::int64_t epoch);
   /// Tokens [begin, begin + count) of the file, which lie in one document that ends before `end`.
   std::span<const std::int32_t> tokens(Window& window, std::int64_t begin, std::int64_t count, std::int64_t end) const;
+  void append_write_weights(std::int64_t lane, std::vector<float>& weights) const;
   void fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch);
 
   std::shared_ptr<const TokenFile> file_;

@@ -18,10 +18,12 @@ struct LaneRun {
   std::int64_t count = 1;
 };
 
-/// How many of the tokens that count as answers (TokenBatch::answers) the model held most likely, over all ranks.
-struct AnswerCounts {
-  std::int64_t right = 0;
-  std::int64_t all = 0;
+/// The batches that are asked for.
+struct SourceShape {
+  std::uint64_t seed = 1;
+  std::int64_t batch_size = 1;       // lanes of the global batch
+  std::int64_t sequence_length = 1;  // tokens per lane and step
+  std::int64_t segment_length = 1;   // of the model
 };
 
 /// An endless sequence of global batches. Where it is follows from what `cursor` says alone, and what a lane holds then
@@ -32,7 +34,7 @@ class TokenSource {
 
   /// The rows of these lanes of the next batch, and a step further. Throws ConfigError on lanes outside the batch.
   virtual TokenBatch next(LaneRun lanes) = 0;
-  /// Told after every step, the same on every rank.
+  /// Told after every step of the answers on all ranks, the same on every rank.
   virtual void observe(const AnswerCounts&) {}
 
   /// The position of the batch that `next` will return, with what it is a position in; the same on every rank.
@@ -41,6 +43,8 @@ class TokenSource {
   /// DataError when it is no such state.
   virtual void restore(const nlohmann::json& state) = 0;
 
+  /// What errors call it: the file, if it is one.
+  virtual std::string name() const = 0;
   /// What it is, for people: "train.h5: 3456 tokens in 12 documents".
   virtual std::string description() const = 0;
   /// After how many tokens it begins anew; nothing for what never does.

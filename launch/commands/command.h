@@ -31,6 +31,7 @@ Command add_inspect_command(CLI::App& program);
 Command add_pack_command(CLI::App& program);
 Command add_tokenizer_command(CLI::App& program);
 Command add_bench_command(CLI::App& program);
+Command add_passkey_command(CLI::App& program);
 
 /// Accepts whole numbers of at least `minimum`.
 CLI::Validator whole_number_from(std::int64_t minimum);

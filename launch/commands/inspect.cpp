@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
+#include "data/stream/segment_stream.h"
 #include "launch/commands/command.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/output/table.h"
 #include "launch/training/metrics.h"
 #include "launch/training/saved_model.h"
+#include "launch/training/state_fields.h"
 
 namespace palimpsest {
 
@@ -91,20 +93,29 @@ nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const Save
           {"config", to_yaml(saved.config)}};
 }
 
+/// How far the data was read, from the state of a TokenSource.
+std::string describe_position(const nlohmann::json& cursor) {
+  if (cursor.value("kind", "") == "passkey") {
+    return fmt::format("{} batches of passkey prompts read, stage {} of {}", whole_number(cursor, "steps"),
+                       cursor.at("stage_begins").size(), cursor.at("task").at("stages").size());
+  }
+  const StreamCursor place = stream_cursor_from_json(cursor);
+  return fmt::format("{} batches of {} lanes x {} tokens read, seed {}, data {}", place.steps, place.batch_size,
+                     place.sequence_length, place.seed, place.data_checksum);
+}
+
 std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
   const Progress& progress = saved.progress;
-  const StreamCursor& cursor = saved.cursor;
   std::string text = fmt::format(
       "checkpoint  {}\n"
       "step        {} of {}: {} updates, {} skipped, {} tokens\n"
-      "data        {} batches of {} lanes x {} tokens read, seed {}, data {}\n"
+      "data        {}\n"
       "tokenizer   {}\n"
       "memory      {}\n"
       "written by  {} with {} each, {}\n"
       "files       {} with {}B, sizes and hashes verified\n",
       saved.path().string(), progress.step, saved.config.train.steps, saved.updates, progress.skipped_steps,
-      progress.tokens, cursor.steps, cursor.batch_size, cursor.sequence_length, cursor.seed, cursor.data_checksum,
-      saved.tokenizer->identity(),
+      progress.tokens, describe_position(saved.cursor), saved.tokenizer->identity(),
       saved.carried_lanes == 0 ? "not carried" : fmt::format("of {} lanes", saved.carried_lanes),
       format_plural(saved.origin.ranks, "rank"), format_plural(saved.origin.threads, "thread"),
       saved.origin.instruction_set, checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));

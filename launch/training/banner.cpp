@@ -28,7 +28,7 @@ void print_placements(const std::vector<std::string>& placements, RunLog& log) {
 }  // namespace
 
 void print_banner(const Banner& banner, RunLog& log) {
-  const auto& [config, communicator, threads, run_directory, model, train_file, plan, step] = banner;
+  const auto& [config, communicator, threads, run_directory, model, source, plan, step] = banner;
   const TrainConfig& train = config.train;
   const std::int64_t tokens_per_step = train.batch_size * train.sequence_length;
   log.note(fmt::format("Palimpsest {}: {}, {} each, {}", PALIMPSEST_VERSION, communicator.description(),
@@ -38,12 +38,12 @@ void print_banner(const Banner& banner, RunLog& log) {
   log.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
                        format_count(static_cast<double>(model.parameters().elements())), config.model.num_layers,
                        config.model.num_heads, config.model.head_size, config.model.segment_length));
-  log.note(fmt::format("  data           {}: {} tokens in {} documents, vocabulary {}", train_file.path().string(),
-                       format_count(static_cast<double>(train_file.token_count())), train_file.document_count(),
-                       train_file.vocab_size()));
-  log.note(fmt::format("  a step         {} lanes of {} tokens; {:.1f} steps an epoch", train.batch_size,
-                       train.sequence_length,
-                       static_cast<double>(train_file.token_count()) / static_cast<double>(tokens_per_step)));
+  log.note(fmt::format("  data           {}, vocabulary {}", source.description(), source.vocab_size()));
+  const auto epoch = source.epoch_tokens();
+  log.note(fmt::format(
+      "  a step         {} lanes of {} tokens{}", train.batch_size, train.sequence_length,
+      epoch ? fmt::format("; {:.1f} steps an epoch", static_cast<double>(*epoch) / static_cast<double>(tokens_per_step))
+            : ""));
   if (train.sequence_ranks > 1) {
     const auto together = static_cast<int>(train.sequence_ranks);
     log.note(fmt::format("  sequences      each over {} neighbouring ranks, at most {} tokens a rank", together,

@@ -6,7 +6,7 @@
 
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
-#include "data/tokens/token_file.h"
+#include "data/stream/token_source.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_log.h"
 #include "layers/language_model.h"
@@ -20,7 +20,7 @@ struct Banner {
   const ThreadPlan& threads;
   const std::filesystem::path& run_directory;
   const LanguageModel& model;
-  const TokenFile& train_file;
+  const TokenSource& source;
   const PassPlan& plan;
   std::int64_t step;  // done
 };

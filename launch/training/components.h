@@ -10,7 +10,7 @@
 #include "core/comm/communicator.h"
 #include "core/io/stateful.h"
 #include "core/storage.h"
-#include "data/stream/segment_stream.h"
+#include "data/stream/token_source.h"
 #include "data/text/tokenizer.h"
 #include "launch/training/loss_spike.h"
 #include "launch/training/training_step.h"
@@ -69,13 +69,13 @@ class CarriedComponent final : public Stateful {
 
 class CursorComponent final : public Stateful {
  public:
-  explicit CursorComponent(SegmentStream& stream) : stream_(stream) {}
+  explicit CursorComponent(TokenSource& source) : source_(source) {}
   std::string name() const override { return "cursor"; }
-  nlohmann::json state() override { return to_json(stream_.cursor()); }
-  void restore(const nlohmann::json& state) override { stream_.seek(stream_cursor_from_json(state)); }
+  nlohmann::json state() override { return source_.state(); }
+  void restore(const nlohmann::json& state) override { source_.restore(state); }
 
  private:
-  SegmentStream& stream_;
+  TokenSource& source_;
 };
 
 class LossSpikeComponent final : public Stateful {

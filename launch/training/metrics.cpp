@@ -25,28 +25,38 @@ std::string read_text(const std::filesystem::path& path) {
   return text;
 }
 
+double accuracy_of(const AnswerCounts& answers) {
+  return static_cast<double>(answers.right) / static_cast<double>(answers.all);
+}
+
 }  // namespace
 
 nlohmann::ordered_json StepMetrics::to_json() const {
-  return {{"kind", "step"},
-          {"step", step},
-          {"tokens", tokens},
-          {"loss", loss},
-          {"perplexity", std::exp(loss)},
-          {"bits_per_token", loss / std::log(2.0)},
-          {"gradient_norm", gradient_norm},
-          {"learning_rate", learning_rate},
-          {"memory_gate_learning_rate", memory_gate_learning_rate},
-          {"tokens_per_second", tokens_per_second},
-          {"skipped_steps", skipped_steps},
-          {"gates", gates}};
+  nlohmann::ordered_json json = {{"kind", "step"},
+                                 {"step", step},
+                                 {"tokens", tokens},
+                                 {"loss", loss},
+                                 {"perplexity", std::exp(loss)},
+                                 {"bits_per_token", loss / std::log(2.0)},
+                                 {"gradient_norm", gradient_norm},
+                                 {"learning_rate", learning_rate},
+                                 {"memory_gate_learning_rate", memory_gate_learning_rate},
+                                 {"tokens_per_second", tokens_per_second},
+                                 {"skipped_steps", skipped_steps},
+                                 {"gates", gates}};
+  if (answers.all > 0) json["answer_accuracy"] = accuracy_of(answers);
+  if (!position.empty()) json["position"] = position;
+  return json;
 }
 
 std::string format_step(const StepMetrics& step, std::int64_t total_steps, double seconds_left) {
+  std::string data;
+  if (step.answers.all > 0) data += fmt::format("  answers {:.1f} %", 100 * accuracy_of(step.answers));
+  if (!step.position.empty()) data += "  " + step.position;
   return fmt::format(
-      "step {}/{}  loss {:.4f}  ppl {:.2f}  bits/token {:.3f}  {} tokens/s  lr {:.2e}  grad {:.3f}  ETA {}", step.step,
-      total_steps, step.loss, std::exp(step.loss), step.loss / std::log(2.0), format_count(step.tokens_per_second),
-      step.learning_rate, step.gradient_norm, format_duration(seconds_left));
+      "step {}/{}  loss {:.4f}  ppl {:.2f}  bits/token {:.3f}{}  {} tokens/s  lr {:.2e}  grad {:.3f}  ETA {}",
+      step.step, total_steps, step.loss, std::exp(step.loss), step.loss / std::log(2.0), data,
+      format_count(step.tokens_per_second), step.learning_rate, step.gradient_norm, format_duration(seconds_left));
 }
 
 std::vector<std::vector<double>> gate_values(const ParameterList& parameters) {

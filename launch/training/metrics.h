@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/parameter.h"
+#include "core/token_batch.h"
 #include "launch/output/line_file.h"
 
 namespace palimpsest {
@@ -25,6 +26,8 @@ struct StepMetrics {
   double memory_gate_learning_rate = 0;
   double tokens_per_second = 0;
   std::int64_t skipped_steps = 0;          // since the start of the run, because something was not finite
+  AnswerCounts answers;                    // of this step; none where the data asks no questions
+  std::string position;                    // in the data, where the step does not say it all: "stage 2 of 6"
   std::vector<std::vector<double>> gates;  // (layers, heads): sigmoid(beta), the share read from memory
 
   nlohmann::ordered_json to_json() const;

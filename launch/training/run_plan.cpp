@@ -78,20 +78,24 @@ nlohmann::ordered_json describe_plan(const TrainConfig& config, std::int64_t las
           {"time_limit", config.time_limit}};
 }
 
-RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks) {
-  if (config.model.vocab_size == 0) config.model.vocab_size = train_file.vocab_size();
-  if (config.model.vocab_size < train_file.vocab_size()) {
+RunConfig resolve(RunConfig config, const TokenSource& source, int ranks) {
+  if (config.model.vocab_size == 0) config.model.vocab_size = source.vocab_size();
+  if (config.model.vocab_size < source.vocab_size()) {
     throw ConfigError(fmt::format("model.vocab_size is {}, but the tokenizer of {} has {} tokens (0 takes that number)",
-                                  config.model.vocab_size, train_file.path().string(), train_file.vocab_size()));
+                                  config.model.vocab_size, source.name(), source.vocab_size()));
   }
   config.model = config.model.resolved();
   plan_lanes(config.train, ranks);
   return config;
 }
 
-StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks) {
+SourceShape plan_source(const RunConfig& config) {
+  return {config.train.seed, config.train.batch_size, config.train.sequence_length, config.model.segment_length};
+}
+
+LaneRun plan_lane_run(const TrainConfig& config, int rank, int ranks) {
   const std::int64_t lanes = plan_lanes(config, ranks).per_rank;
-  return {config.seed, config.batch_size, config.sequence_length, group_of(rank, config.sequence_ranks) * lanes, lanes};
+  return {group_of(rank, config.sequence_ranks) * lanes, lanes};
 }
 
 DataType compute_type(Precision precision, Communicator& communicator) {

@@ -8,8 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "configs/run_config.h"
-#include "data/stream/segment_stream.h"
-#include "data/tokens/token_file.h"
+#include "data/stream/token_source.h"
 #include "layers/pass_plan.h"
 #include "optim/gradient_reducer.h"
 
@@ -38,10 +37,13 @@ nlohmann::ordered_json describe_plan(const TrainConfig& config, std::int64_t las
 
 /// The configuration with everything derived filled in. Throws ConfigError when the model has fewer
 /// tokens than the data's tokenizer, is impossible otherwise, or the lanes cannot be shared.
-RunConfig resolve(RunConfig config, const TokenFile& train_file, int ranks);
+RunConfig resolve(RunConfig config, const TokenSource& source, int ranks);
+
+/// The batches that a run asks of its data.
+SourceShape plan_source(const RunConfig& config);
 
 /// The lanes that one rank reads.
-StreamConfig plan_stream(const TrainConfig& config, int rank, int ranks);
+LaneRun plan_lane_run(const TrainConfig& config, int rank, int ranks);
 
 /// What the model computes in on every rank: float32 where one of them has no fast and correct bfloat16 products.
 /// Collective.

@@ -50,7 +50,7 @@ SavedModel read_model(const Checkpoint& checkpoint, Communicator& communicator, 
     components.push_back(std::make_unique<Reader>(name, std::move(look)));
   };
   read("optimizer", [&](const nlohmann::json& state) { saved.updates = whole_number(state, "step"); });
-  read("cursor", [&](const nlohmann::json& state) { saved.cursor = stream_cursor_from_json(state); });
+  read("cursor", [&](const nlohmann::json& state) { saved.cursor = state; });
   read("state", [&](const nlohmann::json& state) {
     saved.carried_lanes = static_cast<std::int64_t>(whole_numbers(state, "documents", no_document).size());
   });

@@ -22,7 +22,7 @@ struct SavedModel {
   Progress progress;
   std::int64_t updates = 0;        // of the optimiser; fewer than steps where some were skipped
   std::int64_t carried_lanes = 0;  // whose state is in the checkpoint
-  StreamCursor cursor;             // position in the data
+  nlohmann::json cursor;           // position in the data (TokenSource::state)
   Origin origin;                   // who wrote it
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<LanguageModel> model;

@@ -7,6 +7,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "core/matmul.h"
+#include "data/stream/open_source.h"
 #include "launch/output/exit_codes.h"
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/banner.h"
@@ -16,18 +17,12 @@ namespace palimpsest {
 
 namespace {
 
-TokenFile open_train_file(const DataConfig& config) {
-  if (config.train.empty()) throw ConfigError("data.train is empty: it names the token file to train on");
-  return TokenFile(config.train);
-}
-
-std::optional<TokenFile> open_validation_file(const DataConfig& config, const TokenFile& train_file) {
+std::optional<TokenFile> open_validation_file(const DataConfig& config, const TokenSource& source) {
   if (config.validation.empty()) return std::nullopt;
   std::optional<TokenFile> file(std::in_place, config.validation);
-  if (file->tokenizer_identity() != train_file.tokenizer_identity()) {
+  if (file->tokenizer_identity() != source.tokenizer_identity()) {
     throw DataError(fmt::format("{}: was packed with tokenizer {}, {} with {}", file->path().string(),
-                                file->tokenizer_identity(), train_file.path().string(),
-                                train_file.tokenizer_identity()));
+                                file->tokenizer_identity(), source.name(), source.tokenizer_identity()));
   }
   return file;
 }
@@ -37,11 +32,11 @@ std::optional<TokenFile> open_validation_file(const DataConfig& config, const To
 Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     : guard_(config.train, communicator),
       communicator_(communicator),
-      train_file_(open_train_file(config.data)),
-      validation_file_(open_validation_file(config.data, train_file_)),
-      config_(resolve(config, train_file_, communicator_.size())),
+      source_(open_source(config.data, plan_source(config))),
+      validation_file_(open_validation_file(config.data, *source_)),
+      config_(resolve(config, *source_, communicator_.size())),
       sequence_ranks_(sequence_group(communicator_, config_.train.sequence_ranks)),
-      stream_(train_file_, plan_stream(config_.train, communicator_.rank(), communicator_.size())),
+      lanes_(plan_lane_run(config_.train, communicator_.rank(), communicator_.size())),
       directory_(config_.train.run_directory),
       log_(guard_.open(directory_)),
       threads_(configure_threads(config_.train.threads, communicator_)),
@@ -56,7 +51,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
              .sequence_ranks = sequence_ranks_.get(),
              .observer = guard_}),
       state_(step_.empty_state()),
-      tokenizer_{train_file_.tokenizer_identity(), std::string(train_file_.tokenizer_model())},
+      tokenizer_{source_->tokenizer_identity(), std::string(source_->tokenizer_model())},
       checkpoints_({config_, directory_, guard_, log_}, components(),
                    {communicator_.size(), threads_.threads, instruction_set()}) {
   for (const std::string& warning : threads_.warnings) log_.warn(warning);
@@ -78,7 +73,7 @@ Components Trainer::components() {
                                         .saves = leads_sequence_group(communicator_.rank(), train.sequence_ranks),
                                         .pool = step_pool_,
                                         .communicator = communicator_}));
-  components.push_back(std::make_unique<CursorComponent>(stream_));
+  components.push_back(std::make_unique<CursorComponent>(*source_));
   components.push_back(std::make_unique<LossSpikeComponent>(step_.spikes()));
   components.push_back(std::make_unique<TokenizerComponent>(tokenizer_));
   return components;
@@ -99,7 +94,7 @@ int Trainer::train(std::int64_t stop_after) {
   guard_.enter(Phase::loading);
   resume();
   const std::int64_t& step = state_.progress.step;
-  print_banner({config_, communicator_, threads_, directory_.path(), model_, train_file_, step_.plan(), step}, log_);
+  print_banner({config_, communicator_, threads_, directory_.path(), model_, *source_, step_.plan(), step}, log_);
   const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
   const bool owed = evaluation_owed();
   if (owed) {
@@ -155,8 +150,9 @@ StepResult Trainer::take_step() {
   const std::int64_t step = state_.progress.step + 1;
   guard_.begin_step(step, evaluation_due(step));
   guard_.enter(Phase::data);
-  const TokenBatch batch = stream_.next();
+  const TokenBatch batch = source_->next(lanes_);
   const StepResult result = step_.step(batch, state_);
+  source_->observe(result.answers);
   heed(result);
   const double seconds = guard_.step_seconds();
   pace_.add(result.tokens, seconds);
@@ -191,6 +187,8 @@ void Trainer::log_step(const StepResult& result) {
                             .memory_gate_learning_rate = result.rates.memory_gate,
                             .tokens_per_second = pace_.items_per_second(),
                             .skipped_steps = state_.progress.skipped_steps,
+                            .answers = result.answers,
+                            .position = source_->position(),
                             .gates = gate_values(model_.parameters())};
   const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);

@@ -7,7 +7,7 @@
 
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
-#include "data/stream/segment_stream.h"
+#include "data/stream/token_source.h"
 #include "data/tokens/token_file.h"
 #include "launch/inference/evaluation.h"
 #include "launch/output/progress.h"
@@ -66,11 +66,11 @@ class Trainer {
 
   RunGuard guard_;
   Communicator& communicator_;
-  TokenFile train_file_;
+  std::unique_ptr<TokenSource> source_;
   std::optional<TokenFile> validation_file_;
   RunConfig config_;                              // resolved
   std::unique_ptr<Communicator> sequence_ranks_;  // that share this rank's sequences; null: it has them alone
-  SegmentStream stream_;
+  LaneRun lanes_;                                 // of this rank
   RunDirectory directory_;
   RunLog log_;
   ThreadPlan threads_;     // before anything that computes

@@ -14,6 +14,16 @@
 
 namespace palimpsest {
 
+namespace {
+
+AnswerCounts sum_over_ranks(const AnswerCounts& answers, Communicator& communicator) {
+  std::array<std::int64_t, 2> counts = {answers.right, answers.all};
+  communicator.all_reduce_sum(counts);
+  return {counts[0], counts[1]};
+}
+
+}  // namespace
+
 TrainingStep::TrainingStep(const Setting& setting)
     : setting_(setting),
       shares_(share_parameters(setting.config.optimizer, setting.model.parameters(), setting.communicator)),
@@ -44,7 +54,8 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
 
   model.parameters().clear_gradients();
   const std::vector<SequenceState> memories_before = state.memories;  // for explanations; they share their tensors
-  result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories);
+  result.loss =
+      accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories, result.answers);
   observer.enter(Phase::communication);
   GradientNorm gradient_norm(model.parameters(), communicator);
   reducer_.finish([&](std::size_t index) { gradient_norm.add(index); });
@@ -52,6 +63,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   const bool own_loss_finite = std::isfinite(result.loss);
   communicator.all_reduce_sum(std::span(&result.loss, 1));
   if (result.tokens > 0) result.loss /= result.tokens;
+  if (!batch.answers.empty()) result.answers = sum_over_ranks(result.answers, communicator);
 
   const bool finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   const StopReason own_reason = observer.stop_reason();
@@ -90,7 +102,7 @@ double TrainingStep::total_weight(const TokenBatch& batch) const {
 }
 
 double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_scale,
-                                          std::vector<SequenceState>& memories) {
+                                          std::vector<SequenceState>& memories, AnswerCounts& answers) {
   const TrainConfig& train = setting_.config.train;
   const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
   double loss = 0;
@@ -100,6 +112,7 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
                         .recompute = setting_.plan.recompute,
                         .loss_scale = loss_scale,
                         .profile = setting_.observer.profile(),
+                        .answers = &answers,
                         .sequence_ranks = setting_.sequence_ranks,
                         .overlap_memory = train.overlap_memory};
     // What the last update has left under way is there once the first micro batch has used it.

@@ -40,6 +40,7 @@ struct StepResult {
   double loss = 0;           // mean negative log-likelihood per token, nats, before the update
   double tokens = 0;         // predicted: the sum of the loss weights
   double gradient_norm = 0;  // before clipping
+  AnswerCounts answers;      // of the batch, where it has any
   LearningRates rates;
   StopReason stop;       // of any rank
   std::string warning;   // what was wrong with the loss or the gradients; on rank 0
@@ -84,8 +85,10 @@ class TrainingStep {
 
  private:
   double total_weight(const TokenBatch& batch) const;
-  /// Back-propagates this rank's lanes. Returns their weighted sum of negative log-likelihoods.
-  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<SequenceState>& memories);
+  /// Back-propagates this rank's lanes and counts their answers. Returns their weighted sum of negative
+  /// log-likelihoods.
+  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<SequenceState>& memories,
+                              AnswerCounts& answers);
   std::int64_t micro_batches() const { return setting_.lanes.per_rank / setting_.lanes.per_micro_batch; }
 
   const Setting setting_;

@@ -1,6 +1,9 @@
 #include "autograd/ops/cross_entropy.h"
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -14,7 +17,10 @@ using Targets = std::vector<std::int32_t>;
 using Weights = std::vector<float>;
 
 testing::OperatorCase loss_case(std::vector<Tensor> inputs, Targets targets, Weights weights) {
-  return {.function = [=](Tape& tape, auto in) { return linear_cross_entropy(tape, in[0], in[1], targets, weights); },
+  return {.function =
+              [=](Tape& tape, auto in) {
+                return linear_cross_entropy(tape, in[0], in[1], LossTargets{targets, weights});
+              },
           .inputs = std::move(inputs),
           .is_parameter = [](std::size_t i) { return i == 1; }};
 }
@@ -51,7 +57,7 @@ TEST_F(CrossEntropyTest, SumsWeightedLosses) {
   double expected = 0.0;
   for (std::size_t i = 0; i < nll.size(); ++i) expected += static_cast<double>(weights_[i]) * nll[i];
   Tape inference(pool_, Tape::Mode::inference);
-  const Variable loss = linear_cross_entropy(inference, Variable(hidden_), Variable(weight_), targets_, weights_);
+  const Variable loss = linear_cross_entropy(inference, Variable(hidden_), Variable(weight_), {targets_, weights_});
   EXPECT_EQ(loss.data_type(), DataType::float64);
   EXPECT_EQ(loss.shape().rank(), 0);
   EXPECT_NEAR(loss.value().to_doubles()[0], expected, 1e-12);
@@ -61,12 +67,12 @@ TEST_F(CrossEntropyTest, SumsWeightedLosses) {
 TEST_F(CrossEntropyTest, IsKnownOnceBackwardHasRun) {
   Tape preview(pool_, Tape::Mode::preview), record(pool_), constant(pool_);
   const Variable hidden = Variable::leaf(hidden_), weight = Variable::leaf(weight_);
-  EXPECT_TRUE(std::isnan(linear_cross_entropy(preview, hidden, weight, targets_, weights_).value().to_doubles()[0]));
-  const Variable loss = linear_cross_entropy(record, hidden, weight, targets_, weights_);
+  EXPECT_TRUE(std::isnan(linear_cross_entropy(preview, hidden, weight, {targets_, weights_}).value().to_doubles()[0]));
+  const Variable loss = linear_cross_entropy(record, hidden, weight, {targets_, weights_});
   EXPECT_TRUE(std::isnan(loss.value().to_doubles()[0]));
   record.backward(loss);
   const double known = loss.value().to_doubles()[0];
-  const Variable at_once = linear_cross_entropy(constant, hidden.detached(), weight.detached(), targets_, weights_);
+  const Variable at_once = linear_cross_entropy(constant, hidden.detached(), weight.detached(), {targets_, weights_});
   EXPECT_NEAR(at_once.value().to_doubles()[0], known, 1e-12);
 }
 
@@ -116,11 +122,34 @@ TEST_F(CrossEntropyTest, BlocksOfRowsAddUp) {
 TEST_F(CrossEntropyTest, NothingToLearnGivesZeroGradients) {
   for (const auto& [hidden, targets, weights] :
        {std::tuple{hidden_, targets_, Weights(8, 0.0f)}, {hidden_.rows(0, 0), Targets(), Weights()}}) {
-    const auto result = testing::run_operator(loss_case({hidden, weight_}, targets, weights), DataType::bfloat16);
+    const auto result =
+        testing::run_operator(loss_case({hidden, weight_}, targets, weights), DataType::bfloat16);
     EXPECT_EQ(result.value, std::vector<double>{0.0});
     EXPECT_EQ(result.gradients[0], std::vector<double>(static_cast<std::size_t>(hidden.elements()), 0.0));
     EXPECT_EQ(result.gradients[1], std::vector<double>(66, 0.0));
   }
+}
+
+TEST_F(CrossEntropyTest, CountsTheAnswersThatWereLikeliest) {
+  // Logits are the hidden states: rows favour token 1, 2, 2 and both 0 and 3.
+  Tensor identity(pool_, {4, 4}, DataType::float64), hidden(pool_, {4, 4}, DataType::float64);
+  const std::vector<double> favours{0, 5, 1, 2, 0, 1, 5, 0, 1, 1, 5, 0, 7, 0, 0, 7};
+  std::ranges::copy(favours, hidden.values<double>().begin());
+  for (std::size_t i = 0; i < 16; ++i) identity.values<double>()[i] = i % 5 == 0 ? 1.0 : 0.0;
+  const auto count = [&](Targets targets, Weights weights, std::vector<std::uint8_t> answers) {
+    auto counts = std::make_shared<AnswerCounts>();
+    Tape tape(pool_);
+    tape.backward(linear_cross_entropy(tape, Variable::leaf(hidden), Variable(identity),
+                                       {std::move(targets), std::move(weights), std::move(answers), counts}));
+    return std::pair(counts->right, counts->all);
+  };
+  const Weights ones(4, 1.0f);
+  EXPECT_EQ(count({1, 2, 0, 0}, ones, {1, 1, 1, 1}), std::pair(std::int64_t{3}, std::int64_t{4}));
+  EXPECT_EQ(count({1, 2, 0, 3}, ones, {1, 1, 1, 1}), std::pair(std::int64_t{2}, std::int64_t{4}));  // the first counts
+  EXPECT_EQ(count({1, 2, 0, 0}, ones, {1, 0, 1, 0}), std::pair(std::int64_t{1}, std::int64_t{2}));
+  EXPECT_EQ(count({1, 2, 0, 0}, {0, 1, 1, 1}, {1, 1, 1, 1}), std::pair(std::int64_t{2}, std::int64_t{3}));
+  EXPECT_EQ(count({1, 2, 0, 0}, ones, {}), std::pair(std::int64_t{0}, std::int64_t{0}));
+  EXPECT_THROW(count({1, 2, 0, 0}, ones, {1, 1}), ShapeError);
 }
 
 TEST_F(CrossEntropyTest, LogitsOfAllRowsNeverExist) {
@@ -129,7 +158,7 @@ TEST_F(CrossEntropyTest, LogitsOfAllRowsNeverExist) {
   const Variable hidden = Variable::leaf(testing::normal_tensor(pool, {rows, 8}, DataType::float32, 1));
   const Variable weight = Variable::leaf(testing::normal_tensor(pool, {vocab, 8}, DataType::float32, 2));
   Tape tape(pool);
-  tape.backward(linear_cross_entropy(tape, hidden, weight, Targets(rows, 1), Weights(rows, 1.0f)));
+  tape.backward(linear_cross_entropy(tape, hidden, weight, {Targets(rows, 1), Weights(rows, 1.0f)}));
   EXPECT_LT(pool.statistics().peak_bytes_in_use, rows * vocab * sizeof(float) / 4);
 }
 
@@ -150,7 +179,7 @@ TEST_F(CrossEntropyTest, NamesWhatDoesNotFit) {
     Targets targets = targets_;
     targets[3] = bad;
     try {
-      linear_cross_entropy(tape, hidden, weight, targets, weights_);
+      linear_cross_entropy(tape, hidden, weight, {targets, weights_});
       FAIL() << "no error";
     } catch (const ShapeError& error) {
       const std::string expected = "target " + std::to_string(bad) + " of row 3";
@@ -158,10 +187,10 @@ TEST_F(CrossEntropyTest, NamesWhatDoesNotFit) {
     }
     EXPECT_THROW(token_losses(pool_, hidden_, weight_, targets), ShapeError);
   }
-  EXPECT_THROW(linear_cross_entropy(tape, hidden, weight, Targets(7, 0), weights_), ShapeError);
-  EXPECT_THROW(linear_cross_entropy(tape, hidden, weight, targets_, Weights(7)), ShapeError);
+  EXPECT_THROW(linear_cross_entropy(tape, hidden, weight, {Targets(7, 0), weights_}), ShapeError);
+  EXPECT_THROW(linear_cross_entropy(tape, hidden, weight, {targets_, Weights(7)}), ShapeError);
   EXPECT_THROW(
-      linear_cross_entropy(tape, hidden, Variable(Tensor(pool_, {11, 5}, DataType::float64)), targets_, weights_),
+      linear_cross_entropy(tape, hidden, Variable(Tensor(pool_, {11, 5}, DataType::float64)), {targets_, weights_}),
       ShapeError);
 }
 

@@ -48,8 +48,8 @@ std::vector<OperatorOfInputs> operators() {
   all.push_back(
       {"swiglu", {rows, rows}, [](Tape& tape, const auto& in) { return std::vector{swiglu(tape, in[0], in[1])}; }});
   all.push_back({"cross_entropy", {rows, {11, width}}, [](Tape& tape, const auto& in) {
-                   return std::vector{linear_cross_entropy(tape, in[0], in[1], std::vector<std::int32_t>(18, 3),
-                                                           std::vector<float>(18, 1.0f))};
+                   return std::vector{linear_cross_entropy(
+                       tape, in[0], in[1], {std::vector<std::int32_t>(18, 3), std::vector<float>(18, 1.0f)})};
                  }});
   all.push_back({"local_attention", {rows, rows, rows}, [](Tape& tape, const auto& in) {
                    const auto table =

@@ -29,7 +29,7 @@ class RecomputeTest : public ::testing::TestWithParam<DataType> {
     const Variable gated = swiglu(tape, linear(tape, normed, gate_), linear(tape, normed, up_));
     const Variable y = linear_add(tape, gated, down_, in[0]);
     return {y,
-            linear_cross_entropy(tape, y, head_, std::vector<std::int32_t>(rows, 3), std::vector<float>(rows, 0.5f))};
+            linear_cross_entropy(tape, y, head_, {std::vector<std::int32_t>(rows, 3), std::vector<float>(rows, 0.5f)})};
   }
 
   /// Values and gradients of everything after three blocks, the input used beside them as well.
@@ -45,7 +45,7 @@ class RecomputeTest : public ::testing::TestWithParam<DataType> {
       h = add(tape, outputs[0], h);
     }
     losses.push_back(
-        linear_cross_entropy(tape, h, head_, std::vector<std::int32_t>(rows, 1), std::vector<float>(rows, 1.0f)));
+        linear_cross_entropy(tape, h, head_, {std::vector<std::int32_t>(rows, 1), std::vector<float>(rows, 1.0f)}));
     tape.backward(losses);
     std::vector<std::vector<double>> result;
     for (const Variable& loss : losses) result.push_back(loss.value().to_doubles());

@@ -45,7 +45,7 @@ void check(double tolerance) {
   testing::expect_close(nll, expected.nll, std::is_same_v<A, double> ? 1e-14 : 1e-6);
   std::fill(nll.begin(), nll.end(), 0.0);
   Tensor gradient = std::is_same_v<A, G> ? logits : Tensor(pool, {4, 37}, data_type_of<G>);
-  cross_entropy_forward_backward(logits.data<A>(), 37, targets, weights, 0.25, nll.data(), gradient.data<G>());
+  cross_entropy_forward_backward(logits.data<A>(), 37, {targets, weights}, 0.25, nll.data(), gradient.data<G>());
   testing::expect_close(nll, expected.nll, std::is_same_v<A, double> ? 1e-14 : 1e-6);
   testing::expect_close(gradient.to_doubles(), expected.gradient, tolerance);
 }
@@ -63,7 +63,7 @@ TEST(CrossEntropyKernel, StandsLargeLogits) {
   double nll = 0.0;
   cross_entropy_forward(logits, 3, target, &nll);
   EXPECT_NEAR(nll, 1.0 + std::log1p(std::exp(-1.0)), 1e-6);
-  cross_entropy_forward_backward(logits, 3, target, one, 1.0, &nll, logits);
+  cross_entropy_forward_backward(logits, 3, {target, one}, 1.0, &nll, logits);
   EXPECT_NEAR(nll, 1.0 + std::log1p(std::exp(-1.0)), 1e-6);
   EXPECT_NEAR(logits[0], 1.0 / (1.0 + std::exp(-1.0)), 1e-6);
   EXPECT_EQ(logits[2], 0.0f);
@@ -77,13 +77,29 @@ TEST(CrossEntropyKernel, ShowsNan) {
   EXPECT_TRUE(std::isnan(nll));
 }
 
+TEST(CrossEntropyKernel, CountsAnswersWhoseTargetIsLikeliest) {
+  const std::vector<float> rows = {0, 3, 1, 2, 2, 0, 5, 1, 1};
+  const auto right = [&](const std::vector<std::int32_t>& of, const std::vector<float>& weigh,
+                         const std::vector<std::uint8_t>& answers) {
+    std::vector<float> logits = rows;
+    std::vector<double> nll(3);
+    return cross_entropy_forward_backward(logits.data(), 3, {of, weigh, answers}, 1.0, nll.data(), logits.data());
+  };
+  const std::vector<float> ones(3, 1.0f);
+  EXPECT_EQ(right({1, 0, 0}, ones, {1, 1, 1}), 3);
+  EXPECT_EQ(right({1, 1, 0}, ones, {1, 1, 1}), 2) << "of equals the first";
+  EXPECT_EQ(right({1, 0, 2}, ones, {0, 1, 1}), 1);
+  EXPECT_EQ(right({1, 0, 0}, {0, 1, 1}, {1, 1, 1}), 2) << "without a weight it is not asked";
+  EXPECT_EQ(right({1, 0, 0}, ones, {}), 0);
+}
+
 TEST(CrossEntropyKernel, RowsWithoutWeightGiveExactlyNothing) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   float logits[] = {1.0f, 2.0f, infinity, std::numeric_limits<float>::quiet_NaN()};
   const std::vector<std::int32_t> two{0, 1};
   const std::vector<float> second_is_nothing{1.0f, 0.0f};
   double nll[] = {-1.0, -1.0};
-  cross_entropy_forward_backward(logits, 2, two, second_is_nothing, 1.0, nll, logits);
+  cross_entropy_forward_backward(logits, 2, {two, second_is_nothing}, 1.0, nll, logits);
   EXPECT_NEAR(nll[0], std::log1p(std::exp(1.0)), 1e-6);
   EXPECT_EQ(nll[1], 0.0);
   EXPECT_EQ(logits[2], 0.0f);
@@ -98,7 +114,7 @@ TEST(CrossEntropyKernel, DoesNotDependOnTheThreadCount) {
     const testing::ThreadCount scope(threads);
     Tensor logits = testing::normal_tensor(pool, {90, 300}, DataType::float32, 1);
     std::vector<double> result(90);
-    cross_entropy_forward_backward(logits.data<float>(), 300, many_targets, ones, 1.0, result.data(),
+    cross_entropy_forward_backward(logits.data<float>(), 300, {many_targets, ones}, 1.0, result.data(),
                                    logits.data<float>());
     const auto gradient = logits.to_doubles();
     result.insert(result.end(), gradient.begin(), gradient.end());

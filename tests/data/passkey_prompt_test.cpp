@@ -27,7 +27,7 @@ std::string text_of(const PasskeyPrompt& prompt, const Tokenizer& tokenizer) {
 
 PasskeyPrompt evaluation_prompt(const PasskeyTask& task, std::int64_t length, double depth, std::uint64_t seed = 1,
                                 const std::string& tokenizer = "passkey") {
-  PasskeyDraws draws(Random(seed, RandomPurpose::test));
+  Draws draws(Random(seed, RandomPurpose::test));
   return PasskeyPrompt::for_evaluation(language(task, tokenizer), length, depth, draws);
 }
 
@@ -128,7 +128,7 @@ TEST(PasskeyPrompt, TrainingPromptsStraddleBordersAndAskAnywhere) {
   const auto words = language({});
   int across = 0, moved = 0;
   for (std::uint64_t seed = 0; seed < 1000; ++seed) {
-    PasskeyDraws draws(Random(seed, RandomPurpose::test));
+    Draws draws(Random(seed, RandomPurpose::test));
     const PasskeyPrompt prompt = PasskeyPrompt::for_training(words, length, {segment, 0, 0.3, 0.7}, draws);
     const PasskeyPrompt::Statement& key = prompt.statements()[0];
     EXPECT_GE(key.begin, 30);
@@ -166,7 +166,7 @@ TEST(PasskeyPrompt, FillerMayBeText) {
   }
   const auto file = std::make_shared<const TokenFile>(directory / "book.h5");
   const auto words = std::make_shared<const PasskeyLanguage>(file->tokenizer(), PasskeyTask{5, 1, 0}, file);
-  PasskeyDraws draws(Random(1, RandomPurpose::test));
+  Draws draws(Random(1, RandomPurpose::test));
   const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(words, 1000, 0.5, draws);
   const std::string text = text_of(prompt, *file->tokenizer());
   EXPECT_TRUE(holds(text, "abcdefghij")) << text;

@@ -12,8 +12,7 @@ namespace palimpsest {
 namespace {
 
 constexpr std::int64_t segment = 64;
-constexpr PasskeySource::Shape shape = {
-    .seed = 3, .batch_size = 6, .sequence_length = 16 * segment, .segment_length = segment};
+constexpr SourceShape shape = {.seed = 3, .batch_size = 6, .sequence_length = 16 * segment, .segment_length = segment};
 
 PasskeyConfig config() {
   PasskeyConfig config;
@@ -46,7 +45,7 @@ TEST(PasskeySource, LanesDoNotDependOnHowTheyAreShared) {
     EXPECT_EQ(joined(first.write_weights, rest.write_weights), all.write_weights);
   }
   EXPECT_THROW(whole.next({4, 3}), ConfigError);
-  PasskeySource::Shape other = shape;
+  SourceShape other = shape;
   other.seed = 4;
   EXPECT_NE(PasskeySource(config(), other).next({0, 1}).inputs, PasskeySource(config(), shape).next({0, 1}).inputs);
 }
@@ -230,10 +229,10 @@ TEST(PasskeySource, StagesFollowTheRecipeUnlessGiven) {
 }
 
 TEST(PasskeySource, SaysWhatDoesNotGoTogether) {
-  const auto refusal = [](const PasskeyConfig& config, const PasskeySource::Shape& shape) {
+  const auto refusal = [](const PasskeyConfig& config, const SourceShape& shape) {
     return message_of<ConfigError>([&] { PasskeySource source(config, shape); });
   };
-  PasskeySource::Shape uneven = shape;
+  SourceShape uneven = shape;
   uneven.sequence_length += 1;
   EXPECT_TRUE(holds(refusal(config(), uneven), "expected a multiple of the segment's 64 tokens"));
   PasskeyConfig wrong = config();

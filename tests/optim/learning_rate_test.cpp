@@ -43,6 +43,16 @@ TEST(LearningRate, LinearEndsAtTheFinalRatio) {
   EXPECT_DOUBLE_EQ(model_rate(config, 11), 0.5);
 }
 
+TEST(LearningRate, StaysAtThePeakUntilTheDecayStarts) {
+  OptimizerConfig config = config_with(Decay::linear);
+  config.decay_start = 0.5;  // step 6 of 12
+  for (std::int64_t step = 3; step < 6; ++step) EXPECT_DOUBLE_EQ(model_rate(config, step), 2.0) << step;
+  EXPECT_DOUBLE_EQ(model_rate(config, 8), 2 * 0.625);  // half of the six that are left
+  EXPECT_DOUBLE_EQ(model_rate(config, 11), 0.5);
+  config.decay_start = 0.1;  // within the warm-up, which comes first
+  EXPECT_DOUBLE_EQ(model_rate(config, 5), 2 * 0.8125);
+}
+
 TEST(LearningRate, ConstantStaysAtThePeak) { EXPECT_DOUBLE_EQ(model_rate(config_with(Decay::constant), 11), 2.0); }
 
 TEST(LearningRate, GateHasItsOwnPeakAndTheSameShape) {

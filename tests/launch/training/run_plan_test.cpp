@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "data/stream/segment_stream.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
 
@@ -26,9 +27,9 @@ TEST(LanePlan, SharesLanesOverRanksAndMicroBatches) {
   EXPECT_EQ(plan_lanes(config, 3).per_micro_batch, 4);
   config.micro_batch_size = 2;
   EXPECT_EQ(plan_lanes(config, 3).per_micro_batch, 2);
-  const StreamConfig stream = plan_stream(config, 2, 3);
-  EXPECT_EQ(stream.first_lane, 8);
-  EXPECT_EQ(stream.lane_count, 4);
+  const LaneRun lanes = plan_lane_run(config, 2, 3);
+  EXPECT_EQ(lanes.first, 8);
+  EXPECT_EQ(lanes.count, 4);
 }
 
 TEST(LanePlan, PossibleRanksAreThoseThatPlanLanesAccepts) {
@@ -50,8 +51,8 @@ TEST(LanePlan, RanksThatShareSequencesHaveTheSameLanes) {
   config.sequence_ranks = 2;
   EXPECT_EQ(plan_lanes(config, 6).per_rank, 4);
   for (const int rank : {2, 3}) {
-    EXPECT_EQ(plan_stream(config, rank, 6).first_lane, 4);
-    EXPECT_EQ(plan_stream(config, rank, 6).lane_count, 4);
+    EXPECT_EQ(plan_lane_run(config, rank, 6).first, 4);
+    EXPECT_EQ(plan_lane_run(config, rank, 6).count, 4);
   }
   EXPECT_EQ(possible_ranks(config), (std::vector<int>{2, 4, 6, 8, 12, 24}));
   EXPECT_NE(message_of([&] { plan_lanes(config, 9); }).find("use one of 1, 3, 9, or a multiple of 2"),
@@ -84,7 +85,7 @@ TEST(LanePlan, NamesTheValuesThatWouldDo) {
 TEST(Resolve, TakesTheVocabularyOfTheTokenizerAndRefusesASmallerOne) {
   const TemporaryDirectory directory;
   write_token_file(directory / "tokens.h5", {50});
-  const TokenFile file(directory / "tokens.h5");
+  const SegmentStream file(std::make_shared<const TokenFile>(directory / "tokens.h5"), StreamConfig{});
   RunConfig config;
   EXPECT_EQ(resolve(config, file, 1).model.vocab_size, 258);
   EXPECT_EQ(resolve(config, file, 1).model.head_size, 64);

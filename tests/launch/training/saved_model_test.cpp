@@ -59,7 +59,7 @@ TEST_F(SavedModelTest, HasWhatTheRunHadDone) {
   EXPECT_EQ(saved.progress.skipped_steps, 1);
   EXPECT_EQ(saved.updates, 2);
   EXPECT_EQ(saved.carried_lanes, 4);
-  EXPECT_EQ(saved.cursor, (StreamCursor{3, "checksum", 7, 4, 16}));
+  EXPECT_EQ(saved.cursor, to_json(StreamCursor{3, "checksum", 7, 4, 16}));
   EXPECT_EQ(saved.origin, (Origin{2, 8, "avx2"}));
   EXPECT_EQ(saved.tokenizer->identity(), ByteTokenizer().identity());
 }

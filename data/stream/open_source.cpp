@@ -1,0 +1,21 @@
+#include "data/stream/open_source.h"
+
+#include "core/error.h"
+#include "data/stream/passkey_source.h"
+#include "data/stream/segment_stream.h"
+#include "data/tokens/token_file.h"
+
+namespace palimpsest {
+
+std::unique_ptr<TokenSource> open_source(const DataConfig& config, const SourceShape& shape) {
+  if (config.kind == DataKind::passkey) return std::make_unique<PasskeySource>(config.passkey, shape);
+  if (config.train.empty()) throw ConfigError("data.train is empty: it names the token file to train on");
+  return std::make_unique<SegmentStream>(std::make_shared<const TokenFile>(config.train),
+                                         StreamConfig{.seed = shape.seed,
+                                                      .batch_size = shape.batch_size,
+                                                      .sequence_length = shape.sequence_length,
+                                                      .virtual_length = config.virtual_length,
+                                                      .segment_length = shape.segment_length});
+}
+
+}  // namespace palimpsest

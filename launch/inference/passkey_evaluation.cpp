@@ -1,0 +1,150 @@
+#include "launch/inference/passkey_evaluation.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "layers/decode_state.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Tokens of all of a rank's prompts that are read between two looks at the clock and at signals.
+constexpr std::int64_t tokens_at_once = 1 << 15;
+
+std::vector<std::int32_t> read(const PasskeyPrompt& prompt, std::int64_t begin, std::int64_t end) {
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(std::max<std::int64_t>(end - begin, 0)));
+  if (!tokens.empty()) prompt.read(begin, tokens);
+  return tokens;
+}
+
+}  // namespace
+
+PasskeyEvaluation::PasskeyEvaluation(const LanguageModel& model, std::shared_ptr<const PasskeyLanguage> language,
+                                     const PasskeyOptions& options, Communicator& communicator, MemoryPool& pool)
+    : model_(model), language_(std::move(language)), options_(options), communicator_(communicator), pool_(pool) {
+  if (language_->tokenizer().vocab_size() > model.config().vocab_size) {
+    throw DataError(fmt::format("the tokenizer {} has {} tokens, the model only {}", language_->tokenizer().identity(),
+                                language_->tokenizer().vocab_size(), model.config().vocab_size));
+  }
+}
+
+PasskeyPrompt PasskeyEvaluation::prompt(const PasskeyCell& cell, std::int64_t sample) const {
+  Draws draws(Random(options_.seed, RandomPurpose::evaluation, static_cast<std::uint64_t>(cell.length),
+                     static_cast<std::uint32_t>(sample)));
+  return PasskeyPrompt::for_evaluation(language_, cell.length, cell.depth, draws);
+}
+
+std::vector<std::int64_t> PasskeyEvaluation::missing(const PasskeyCell& cell) const {
+  std::vector<std::int64_t> numbers;
+  for (std::int64_t i = 0; i < options_.samples; ++i) {
+    if (std::ranges::find(cell.samples, i, &PasskeySample::sample) == cell.samples.end()) numbers.push_back(i);
+  }
+  return numbers;
+}
+
+bool PasskeyEvaluation::run(std::vector<PasskeyCell>& cells, const BetweenChunks& between,
+                            const SamplesComplete& complete) {
+  progress_ = {};
+  for (const PasskeyCell& cell : cells) {
+    static_cast<void>(prompt(cell, 0));  // one that does not fit says so before any is read
+    progress_.all += cell.length * static_cast<std::int64_t>(missing(cell).size());
+  }
+  for (PasskeyCell& cell : cells) {
+    for (std::vector<std::int64_t> left = missing(cell); !left.empty();) {
+      const auto count = static_cast<std::int64_t>(left.size());
+      const std::int64_t each =
+          std::min((count + communicator_.size() - 1) / communicator_.size(), options_.batch_size);
+      const std::int64_t begin = std::min(communicator_.rank() * each, count);
+      const std::int64_t end = std::min(begin + each, count);
+      std::vector<PasskeySample> answered;
+      if (!answer(cell, {left.begin() + begin, left.begin() + end}, between, answered)) return false;
+      for (const auto& bytes : communicator_.all_gather(std::as_bytes(std::span(answered)))) {
+        std::vector<PasskeySample> theirs(bytes.size() / sizeof(PasskeySample));
+        if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
+        cell.samples.insert(cell.samples.end(), theirs.begin(), theirs.end());
+      }
+      std::ranges::sort(cell.samples, {}, &PasskeySample::sample);
+      if (complete) complete(cells);
+      left.erase(left.begin(), left.begin() + std::min(each * communicator_.size(), count));
+    }
+  }
+  return true;
+}
+
+bool PasskeyEvaluation::answer(const PasskeyCell& cell, const std::vector<std::int64_t>& samples,
+                               const BetweenChunks& between, std::vector<PasskeySample>& answered) {
+  std::vector<PasskeyPrompt> prompts;
+  for (const std::int64_t sample : samples) {
+    prompts.push_back(prompt(cell, sample));
+    const PasskeyPrompt& mine = prompts.back();
+    answered.push_back({sample, mine.answer_end() - mine.answer_begin(), 0, right_without_memory(mine)});
+  }
+  const auto lanes = static_cast<std::int64_t>(prompts.size());
+  std::optional<DecodeState> state;
+  if (lanes > 0) state.emplace(model_, pool_, lanes);
+
+  // Passes [begin, end) of every prompt, or what of it is not past its last token but one: that only has to be guessed.
+  const auto advance = [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::vector<std::int32_t>> tokens;
+    bool any = false;
+    for (const PasskeyPrompt& prompt : prompts) {
+      tokens.push_back(read(prompt, begin, std::min(end, prompt.answer_end() - 1)));
+      any = any || !tokens.back().empty();
+    }
+    if (!any) return;
+    const Tensor logits = state->advance(tokens);
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+      const auto index = static_cast<std::size_t>(lane);
+      const std::int64_t next = begin + static_cast<std::int64_t>(tokens[index].size());
+      if (tokens[index].empty() || next < prompts[index].answer_begin()) continue;
+      answered[index].right += likeliest(logits, lane) == read(prompts[index], next, next + 1).front();
+    }
+  };
+
+  // Prompts of one length, and so all ranks, take the same number of chunks.
+  std::int64_t first_answer = cell.length;
+  for (const PasskeyPrompt& prompt : prompts) first_answer = std::min(first_answer, prompt.answer_begin());
+  const std::int64_t segment = model_.config().segment_length;
+  const std::int64_t chunk = std::max(tokens_at_once / options_.batch_size / segment, std::int64_t{1}) * segment;
+  std::int64_t counted = lanes;
+  communicator_.all_reduce_sum(std::span(&counted, 1));
+  for (std::int64_t begin = 0; begin < cell.length; begin += chunk) {
+    const std::int64_t end = std::min(begin + chunk, cell.length);
+    advance(begin, std::min(end, first_answer));
+    for (std::int64_t at = std::max(begin, first_answer); at < end; ++at) advance(at, at + 1);
+    progress_.done += counted * (end - begin);
+    if (between && between(progress_)) return false;
+  }
+  return true;
+}
+
+std::int64_t PasskeyEvaluation::right_without_memory(const PasskeyPrompt& prompt) const {
+  const std::int64_t segment = model_.config().segment_length;
+  std::int64_t right = 0;
+  std::optional<DecodeState> state;
+  for (std::int64_t last = prompt.answer_begin() - 1; last + 1 < prompt.answer_end(); ++last) {
+    // Every segment starts as a document does.
+    const bool starts = !state || last % segment == 0;
+    if (starts) state.emplace(model_, pool_, 1);
+    const Tensor logits = state->advance(read(prompt, starts ? last - last % segment : last, last + 1));
+    right += likeliest(logits.reshaped(Shape{1, logits.elements()}), 0) == read(prompt, last + 1, last + 2).front();
+  }
+  return right;
+}
+
+std::int32_t PasskeyEvaluation::likeliest(const Tensor& logits, std::int64_t row) const {
+  const auto width = static_cast<std::size_t>(logits.shape()[-1]);
+  const auto choices = logits.values<float>()
+                           .subspan(static_cast<std::size_t>(row) * width, width)
+                           .first(static_cast<std::size_t>(language_->tokenizer().vocab_size()));
+  return static_cast<std::int32_t>(std::ranges::max_element(choices) - choices.begin());
+}
+
+}  // namespace palimpsest

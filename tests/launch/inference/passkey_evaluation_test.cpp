@@ -1,0 +1,141 @@
+// Passkey retrieval: what counts as found, and that neither batches, ranks nor interruptions change it.
+#include "launch/inference/passkey_evaluation.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include <gtest/gtest.h>
+
+#include <omp.h>
+
+#include "core/error.h"
+#include "layers/training_pass.h"
+#include "tests/launch/tiny_model.h"
+#include "tests/thread_ranks.h"
+
+namespace palimpsest {
+namespace {
+
+constexpr std::int64_t segment = 64;
+
+bool operator==(const PasskeySample& a, const PasskeySample& b) {
+  return std::tie(a.sample, a.tokens, a.right, a.right_without_memory) ==
+         std::tie(b.sample, b.tokens, b.right, b.right_without_memory);
+}
+
+class PasskeyEvaluationTest : public testing::Test {
+ protected:
+  PasskeyEvaluationTest() {
+    const std::shared_ptr<const Tokenizer> tokenizer = make_tokenizer("passkey");
+    language_ = std::make_shared<const PasskeyLanguage>(tokenizer, PasskeyTask{.digits = 40}, nullptr);
+    ModelConfig config = tiny_config();
+    config.vocab_size = tokenizer->vocab_size();
+    config.segment_length = segment;
+    model_ = std::make_unique<LanguageModel>(pool_, config, DataType::float32);
+    model_->initialize(3);
+  }
+
+  std::vector<PasskeyCell> cells() const { return {{300, 0, {}}, {300, 1, {}}, {450, 0.5, {}}}; }
+  std::vector<PasskeyCell> evaluate(const PasskeyOptions& options, Communicator& communicator) {
+    std::vector<PasskeyCell> found = cells();
+    MemoryPool pool;
+    EXPECT_TRUE(PasskeyEvaluation(*model_, language_, options, communicator, pool).run(found));
+    return found;
+  }
+  PasskeyPrompt prompt(const PasskeyCell& cell, std::int64_t sample) const {
+    Draws draws(Random(options_.seed, RandomPurpose::evaluation, static_cast<std::uint64_t>(cell.length),
+                       static_cast<std::uint32_t>(sample)));
+    return PasskeyPrompt::for_evaluation(language_, cell.length, cell.depth, draws);
+  }
+  /// How many of a prompt's answer tokens are the likeliest in one pass over [begin, end of the prompt).
+  std::int64_t right_in_one_pass(const PasskeyPrompt& prompt, std::int64_t begin) {
+    TokenBatch batch{.lanes = 1, .tokens = prompt.length() - begin};
+    batch.inputs.resize(static_cast<std::size_t>(batch.tokens));
+    prompt.read(begin, batch.inputs);
+    batch.targets.assign(batch.inputs.size(), 0);
+    batch.documents.assign(batch.inputs.size(), 0);
+    batch.loss_weights.assign(batch.inputs.size(), 1.0f);
+    SequenceState state = model_->empty_state(pool_, 1);
+    const Tensor all = logits(*model_, pool_, batch, state);
+    const auto width = static_cast<std::size_t>(model_->config().vocab_size);
+    std::int64_t right = 0;
+    for (std::int64_t t = prompt.answer_begin(); t < prompt.answer_end(); ++t) {
+      const auto row = all.values<float>().subspan(static_cast<std::size_t>(t - 1 - begin) * width, width);
+      right += std::ranges::max_element(row) - row.begin() == batch.inputs[static_cast<std::size_t>(t - begin)];
+    }
+    return right;
+  }
+
+  MemoryPool pool_;
+  std::shared_ptr<const PasskeyLanguage> language_;
+  std::unique_ptr<LanguageModel> model_;
+  const PasskeyOptions options_{.samples = 5, .batch_size = 2, .seed = 9};
+  std::unique_ptr<Communicator> communicator_ = single_process();
+};
+
+TEST_F(PasskeyEvaluationTest, CountsTheDigitsThatOnePassHoldsLikeliest) {
+  std::int64_t right = 0, other_without = 0;
+  for (const PasskeyCell& cell : evaluate(options_, *communicator_)) {
+    ASSERT_EQ(cell.samples.size(), 5u);
+    for (const PasskeySample& sample : cell.samples) {
+      const PasskeyPrompt read = prompt(cell, sample.sample);
+      EXPECT_EQ(sample.tokens, 40);
+      EXPECT_EQ(sample.right, right_in_one_pass(read, 0)) << cell.length << " " << sample.sample;
+      right += sample.right;
+      // The answer lies in the last segment or goes over into it.
+      const std::int64_t last = (read.length() - 1) / segment * segment;
+      if (read.answer_begin() > last) {
+        EXPECT_EQ(sample.right_without_memory, right_in_one_pass(read, last));
+        other_without += sample.right_without_memory != sample.right;
+      }
+    }
+  }
+  EXPECT_GT(right, 0) << "an untrained model is right at times";
+  EXPECT_GT(other_without, 0) << "the memory makes a difference";
+}
+
+TEST_F(PasskeyEvaluationTest, NeitherBatchesNorRanksChangeWhatIsFound) {
+  const std::vector<PasskeyCell> expected = evaluate(options_, *communicator_);
+  for (const std::int64_t batch_size : {1, 5}) {
+    const auto found = evaluate({5, batch_size, 9}, *communicator_);
+    for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].samples == expected[i].samples) << batch_size;
+  }
+  for (const int ranks : {2, 3, 7}) {
+    ThreadRanks(ranks).run([&](Communicator& communicator) {
+      const auto found = evaluate(options_, communicator);
+      for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].samples == expected[i].samples) << ranks;
+    });
+  }
+}
+
+TEST_F(PasskeyEvaluationTest, GoesOnWhereItWasStopped) {
+  const std::vector<PasskeyCell> expected = evaluate(options_, *communicator_);
+  std::vector<PasskeyCell> found = cells();
+  MemoryPool pool;
+  PasskeyEvaluation evaluation(*model_, language_, options_, *communicator_, pool);
+  std::int64_t batches = 0, remaining = 0;
+  const auto stop = [&](const EvaluationProgress&) { return batches == 4; };
+  EXPECT_FALSE(evaluation.run(found, stop, [&](const auto&) { ++batches; }));
+  EXPECT_EQ(found[0].samples.size(), 5u);
+  EXPECT_EQ(found[1].samples.size(), 2u);
+  EXPECT_TRUE(evaluation.run(found, [&](const EvaluationProgress& progress) {
+    remaining = progress.all;
+    EXPECT_LE(progress.done, progress.all);
+    return false;
+  }));
+  EXPECT_EQ(remaining, 3 * 300 + 5 * 450);
+  for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].samples == expected[i].samples) << i;
+}
+
+TEST_F(PasskeyEvaluationTest, RefusesALengthThatCannotHoldThePrompt) {
+  std::vector<PasskeyCell> cells{{300, 0, {}}, {100, 0, {}}};
+  bool read = false;
+  EXPECT_THROW(PasskeyEvaluation(*model_, language_, options_, *communicator_, pool_)
+                   .run(cells, [&](const auto&) { return read = true; }),
+               ConfigError);
+  EXPECT_FALSE(read) << "before anything is read";
+}
+
+}  // namespace
+}  // namespace palimpsest
