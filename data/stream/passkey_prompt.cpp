@@ -31,7 +31,7 @@ void overlay(std::span<const std::int32_t> tokens, std::int64_t at, std::int64_t
 
 // What is said; where it stands comes later.
 PasskeyPrompt::PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys,
-                             Draws& draws)
+                             Draws& draws, const std::string& asked_for)
     : language_(std::move(language)), length_(length) {
   std::vector<std::int64_t> names(passkey_words::names.size());
   std::iota(names.begin(), names.end(), 0);
@@ -46,8 +46,10 @@ PasskeyPrompt::PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, st
     for (std::int64_t i = 0; i <= task.updates; ++i) {
       std::string digits;
       for (std::int64_t digit = 0; digit < task.digits; ++digit) digits += static_cast<char>('0' + draws.below(10));
+      const bool asked = key == asked_ && i == task.updates;
+      if (asked && !asked_for.empty()) digits = asked_for;
       statements_.push_back({0, language_->statement(name, digits, i > 0), digits, key, i > 0});
-      if (key == asked_ && i == task.updates) question_ = language_->question(name, digits);
+      if (asked) question_ = language_->question(name, digits);
     }
   }
   if (language_->text() != nullptr) offset_ = draws.below(language_->text()->token_count());
@@ -99,7 +101,7 @@ void PasskeyPrompt::move_onto_borders(std::int64_t segment_length, double share,
 PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                           const Spread& spread, Draws& draws) {
   const std::int64_t keys = spread.keys > 0 ? spread.keys : language->task().keys;
-  PasskeyPrompt prompt(std::move(language), length, keys, draws);
+  PasskeyPrompt prompt(std::move(language), length, keys, draws, {});
   const auto question = static_cast<std::int64_t>(prompt.question_.tokens.size());
   // The last segment may be short; the question lies within it all the same.
   const std::int64_t last = (length - 1) % spread.segment_length + 1;
@@ -117,9 +119,9 @@ PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage>
 }
 
 PasskeyPrompt PasskeyPrompt::for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
-                                            double depth, Draws& draws) {
+                                            double depth, Draws& draws, const std::string& asked_for) {
   const std::int64_t keys = language->task().keys;
-  PasskeyPrompt prompt(std::move(language), length, keys, draws);
+  PasskeyPrompt prompt(std::move(language), length, keys, draws, asked_for);
   const auto room =
       static_cast<double>(prompt.put_question(length - static_cast<std::int64_t>(prompt.question_.tokens.size())));
   const double width = std::min({static_cast<double>(depth_tolerance), static_cast<double>(length) / 8, room});

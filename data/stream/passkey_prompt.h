@@ -81,9 +81,10 @@ class PasskeyPrompt {
   static PasskeyPrompt for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                     const Spread& spread, Draws& draws);
   /// The key that is asked for lies at `depth` (0: near the start, 1: near the question), give or take 2,000 tokens, or
-  /// an eighth of the length if that is less. The answer is the end of the prompt.
+  /// an eighth of the length if that is less. The answer is the end of the prompt. `key`: the digits asked for, as many
+  /// as the task says; drawn if empty.
   static PasskeyPrompt for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
-                                      double depth, Draws& draws);
+                                      double depth, Draws& draws, const std::string& key = {});
 
   std::int64_t length() const { return length_; }
   const std::vector<Statement>& statements() const { return statements_; }  // by position
@@ -98,7 +99,8 @@ class PasskeyPrompt {
   void read(std::int64_t begin, std::span<std::int32_t> target) const;
 
  private:
-  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys, Draws& draws);
+  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys, Draws& draws,
+                const std::string& asked_for);
   /// Puts the question at `begin` and returns how many tokens of filler are left to spread the statements over.
   std::int64_t put_question(std::int64_t begin);
   /// Orders the statements by how many tokens of filler come before each.

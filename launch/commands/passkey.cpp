@@ -1,6 +1,8 @@
 // palimpsest passkey: hides keys in long texts and counts how many a trained model finds.
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -43,6 +45,7 @@ struct Options {
   std::string filler;
   std::string json;
   bool again = false;
+  std::string hide;
   std::int64_t threads = 0;
 };
 
@@ -82,6 +85,7 @@ std::shared_ptr<const PasskeyLanguage> language_of(const Options& options, const
   PasskeyTask task;
   if (data.kind == DataKind::passkey) task = {data.passkey.digits, data.passkey.keys, data.passkey.updates};
   if (options.digits > 0) task.digits = options.digits;
+  if (!options.hide.empty()) task.digits = static_cast<std::int64_t>(options.hide.size());
   if (options.keys > 0) task.keys = options.keys;
   if (options.updates >= 0) task.updates = options.updates;
   std::shared_ptr<const TokenFile> filler;
@@ -171,8 +175,46 @@ class ProgressLine {
   double next_line_ = seconds_between_lines;
 };
 
+/// --hide: one prompt with a key that the user has chosen, and what the model answers.
+int find_one_key(const Options& options, const LanguageModel& model,
+                 const std::shared_ptr<const PasskeyLanguage>& language, RunLog& log) {
+  const PasskeyCell cell = cells_of(options).front();
+  Draws draws(Random(options.passkey.seed, RandomPurpose::evaluation));
+  const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(language, cell.length, cell.depth, draws, options.hide);
+  const auto& statements = prompt.statements();
+  const auto hidden = std::ranges::find_if(statements, [&](const auto& statement) {
+    return statement.digits == options.hide && statement.key == prompt.asked_key();
+  });
+  fmt::print("A text of {} tokens. Token {} is followed by: {}\n", cell.length, hidden->begin,
+             language->tokenizer().decode(hidden->tokens));
+  std::fflush(stdout);
+  const StopRequest stop_request;
+  const auto start = Pace::Clock::now();
+  ProgressLine progress(log);
+  MemoryPool pool;
+  const std::string answer = write_answer(model, *language, prompt, pool, [&](const EvaluationProgress& now) {
+    progress.show(now);
+    return stop_request.signal() != 0;
+  });
+  log.end_progress();
+  if (stop_request.signal() != 0) return ExitCode::signal_base + stop_request.signal();
+  const double seconds = seconds_since(start);
+  std::vector<std::int32_t> question(static_cast<std::size_t>(prompt.answer_begin() - prompt.question_begin()));
+  prompt.read(prompt.question_begin(), question);
+  fmt::print("{} {}\n", language->tokenizer().decode(question), answer);
+  log.note(fmt::format("Read in {}, {} tokens/s", format_duration(seconds),
+                       format_count(static_cast<double>(prompt.length()) / seconds)));
+  return ExitCode::ok;
+}
+
 int find_keys(const Options& options, Communicator& communicator) {
   std::vector<PasskeyCell> cells = cells_of(options);
+  if (!std::ranges::all_of(options.hide, [](char c) { return c >= '0' && c <= '9'; })) {
+    throw ConfigError(fmt::format("--hide: \"{}\" is no key: expected digits", options.hide));
+  }
+  if (!options.hide.empty() && communicator.size() > 1) {
+    throw ConfigError("--hide reads one text in one process: start it without mpirun");
+  }
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   const ThreadPlan threads = configure_threads(options.threads, communicator);
   for (const std::string& warning : threads.warnings) log.warn(warning);
@@ -182,6 +224,7 @@ int find_keys(const Options& options, Communicator& communicator) {
     log.warn(text);
   }
   const auto language = language_of(options, saved, std::move(saved.tokenizer));
+  if (!options.hide.empty()) return find_one_key(options, *saved.model, language, log);
   const ResultFile file(json_path(options, saved, *language), task_of(options, saved, *language));
   const std::int64_t before = options.again ? 0 : file.load(cells);
   const StopRequest stop_request;
@@ -255,6 +298,10 @@ Command add_passkey_command(CLI::App& program) {
   command
       ->add_option("--filler", options->filler, "Token file whose text hides the keys (default: the paper's sentences)")
       ->type_name("FILE");
+  command
+      ->add_option("--hide", options->hide,
+                   "Hide this key once, in a text of the first length at the first depth, and print the answer")
+      ->type_name("DIGITS");
   command->add_option("--seed", passkey.seed, "Of the prompts (default: 1)");
   command->add_option("--batch-size", passkey.batch_size, "Prompts that a rank reads at once (default: 8)")
       ->check(whole_number_from(1));
@@ -270,6 +317,7 @@ Command add_passkey_command(CLI::App& program) {
       "with the length. Prompts are shared over ranks. SIGINT, SIGTERM and SIGUSR1 end it; the same command goes "
       "on.\n\n" +
       help_footer("palimpsest passkey runs/passkey\n"
+                  "palimpsest passkey runs/passkey --hide 9054 --lengths 1m --depths 0.5\n"
                   "palimpsest passkey runs/passkey --lengths 32k,128k,256k,512k,1m --depths 0,0.25,0.5,0.75,1\n"
                   "mpirun -n 2 palimpsest passkey runs/passkey --lengths 10m --samples 5 --filler books/test.h5"));
   return {command, [options](Communicator& communicator) { return find_keys(*options, communicator); }};

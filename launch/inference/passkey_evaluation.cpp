@@ -24,6 +24,14 @@ std::vector<std::int32_t> read(const PasskeyPrompt& prompt, std::int64_t begin, 
   return tokens;
 }
 
+std::int32_t likeliest(const Tensor& logits, std::int64_t row, const Tokenizer& tokenizer) {
+  const auto width = static_cast<std::size_t>(logits.shape()[-1]);
+  const auto choices = logits.values<float>()
+                           .subspan(static_cast<std::size_t>(row) * width, width)
+                           .first(static_cast<std::size_t>(tokenizer.vocab_size()));
+  return static_cast<std::int32_t>(std::ranges::max_element(choices) - choices.begin());
+}
+
 }  // namespace
 
 PasskeyEvaluation::PasskeyEvaluation(const LanguageModel& model, std::shared_ptr<const PasskeyLanguage> language,
@@ -104,7 +112,8 @@ bool PasskeyEvaluation::answer(const PasskeyCell& cell, const std::vector<std::i
       const auto index = static_cast<std::size_t>(lane);
       const std::int64_t next = begin + static_cast<std::int64_t>(tokens[index].size());
       if (tokens[index].empty() || next < prompts[index].answer_begin()) continue;
-      answered[index].right += likeliest(logits, lane) == read(prompts[index], next, next + 1).front();
+      answered[index].right +=
+          likeliest(logits, lane, language_->tokenizer()) == read(prompts[index], next, next + 1).front();
     }
   };
 
@@ -134,17 +143,26 @@ std::int64_t PasskeyEvaluation::right_without_memory(const PasskeyPrompt& prompt
     const bool starts = !state || last % segment == 0;
     if (starts) state.emplace(model_, pool_, 1);
     const Tensor logits = state->advance(read(prompt, starts ? last - last % segment : last, last + 1));
-    right += likeliest(logits.reshaped(Shape{1, logits.elements()}), 0) == read(prompt, last + 1, last + 2).front();
+    right += likeliest(logits, 0, language_->tokenizer()) == read(prompt, last + 1, last + 2).front();
   }
   return right;
 }
 
-std::int32_t PasskeyEvaluation::likeliest(const Tensor& logits, std::int64_t row) const {
-  const auto width = static_cast<std::size_t>(logits.shape()[-1]);
-  const auto choices = logits.values<float>()
-                           .subspan(static_cast<std::size_t>(row) * width, width)
-                           .first(static_cast<std::size_t>(language_->tokenizer().vocab_size()));
-  return static_cast<std::int32_t>(std::ranges::max_element(choices) - choices.begin());
+std::string write_answer(const LanguageModel& model, const PasskeyLanguage& language, const PasskeyPrompt& prompt,
+                         MemoryPool& pool, const std::function<bool(const EvaluationProgress&)>& progress) {
+  DecodeState state(model, pool);
+  Tensor logits;
+  for (std::int64_t begin = 0; begin < prompt.answer_begin(); begin += tokens_at_once) {
+    const std::int64_t end = std::min(begin + tokens_at_once, prompt.answer_begin());
+    logits = state.advance(read(prompt, begin, end));
+    if (progress && progress({end, prompt.answer_begin()})) return {};
+  }
+  std::vector<std::int32_t> answer;
+  for (std::int64_t left = prompt.answer_end() - prompt.answer_begin(); left > 0; --left) {
+    answer.push_back(likeliest(logits, 0, language.tokenizer()));
+    if (left > 1) logits = state.advance(answer.back());
+  }
+  return language.tokenizer().decode(answer);
 }
 
 }  // namespace palimpsest

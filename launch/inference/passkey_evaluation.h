@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/comm/communicator.h"
@@ -37,6 +38,11 @@ struct PasskeyOptions {
   std::uint64_t seed = 1;       // of the prompts
 };
 
+/// What the model writes after a prompt, each token the likeliest: as many as the answer has, in text. `progress` is
+/// called now and then with the tokens read, and all of them; it returns whether to stop, and then the answer is empty.
+std::string write_answer(const LanguageModel& model, const PasskeyLanguage& language, const PasskeyPrompt& prompt,
+                         MemoryPool& pool, const std::function<bool(const EvaluationProgress&)>& progress = {});
+
 class PasskeyEvaluation {
  public:
   /// Called on every rank now and then, when all others have come as far: it may speak with them. Tokens of all ranks.
@@ -63,7 +69,6 @@ class PasskeyEvaluation {
   bool answer(const PasskeyCell& cell, const std::vector<std::int64_t>& samples, const BetweenChunks& between,
               std::vector<PasskeySample>& answered);
   std::int64_t right_without_memory(const PasskeyPrompt& prompt) const;
-  std::int32_t likeliest(const Tensor& logits, std::int64_t row) const;
 
   const LanguageModel& model_;
   std::shared_ptr<const PasskeyLanguage> language_;

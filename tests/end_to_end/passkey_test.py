@@ -101,6 +101,13 @@ checkpoint:
         self.assertEqual(again["cells"][0]["samples"], whole["cells"][0]["samples"])
         self.assertEqual(len(again["cells"][1]["samples"]), 3)
 
+    def test_hides_a_key_of_ones_own(self):
+        config = self.passkey_config("own")
+        self.run_program("train", config, "--stop-after", 1)
+        shown = self.run_program("passkey", config, "--hide", "314159", "--lengths", "3k", "--depths", "0.5").stdout
+        self.assertRegex(shown, r"A text of 3072 tokens. Token 1\d\d\d is followed by: The pass key is 3 ?1 ?4 ?1 ?5 ?9\.")
+        self.assertRegex(shown, r"(?m)^What is the pass key\? The pass key is \S")
+
     def test_names_what_is_wrong(self):
         config = self.passkey_config("wrong")
         self.run_program("train", config, "--stop-after", 1)
@@ -110,6 +117,7 @@ checkpoint:
                 ("--lengths", "20"): "cannot hold",
                 ("--filler", self.folder / "train.h5"): "was packed with tokenizer",
                 ("--keys", "17"): "keys is 17",
+                ("--hide", "12a"): "expected digits",
         }.items():
             self.assertIn(message, self.run_program("passkey", config, *arguments, expect=2).stderr)
         other = self.folder / "other.json"

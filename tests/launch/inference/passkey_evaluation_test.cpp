@@ -128,6 +128,33 @@ TEST_F(PasskeyEvaluationTest, GoesOnWhereItWasStopped) {
   for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(found[i].samples == expected[i].samples) << i;
 }
 
+TEST_F(PasskeyEvaluationTest, WritesAsManyDigitsAsTheKeyHas) {
+  Draws draws(Random(1, RandomPurpose::test));
+  const std::string key(40, '7');
+  const PasskeyPrompt hidden = PasskeyPrompt::for_evaluation(language_, 500, 0.5, draws, key);
+  EXPECT_EQ(hidden.statements().front().digits, key);
+  std::int64_t read = 0;
+  const std::string answer = write_answer(*model_, *language_, hidden, pool_, [&](const EvaluationProgress& progress) {
+    read = progress.done;
+    return false;
+  });
+  EXPECT_EQ(read, hidden.answer_begin());
+  const std::vector<std::int32_t> written = language_->tokenizer().encode(answer);
+  EXPECT_EQ(written.size(), 40u);
+  // The first token is the one that a single pass holds likeliest.
+  TokenBatch batch{.lanes = 1, .tokens = hidden.answer_begin()};
+  batch.inputs.resize(static_cast<std::size_t>(batch.tokens));
+  hidden.read(0, batch.inputs);
+  batch.targets.assign(batch.inputs.size(), 0);
+  batch.documents.assign(batch.inputs.size(), 0);
+  batch.loss_weights.assign(batch.inputs.size(), 1.0f);
+  SequenceState state = model_->empty_state(pool_, 1);
+  const Tensor all = logits(*model_, pool_, batch, state);
+  const auto last = all.values<float>().last(static_cast<std::size_t>(model_->config().vocab_size));
+  EXPECT_EQ(std::ranges::max_element(last) - last.begin(), written.front());
+  EXPECT_EQ(write_answer(*model_, *language_, hidden, pool_, [](const auto&) { return true; }), "");
+}
+
 TEST_F(PasskeyEvaluationTest, RefusesALengthThatCannotHoldThePrompt) {
   std::vector<PasskeyCell> cells{{300, 0, {}}, {100, 0, {}}};
   bool read = false;
