@@ -23,6 +23,8 @@ struct PasskeySample {
   std::int64_t tokens = 0;  // of the answer
   std::int64_t right = 0;
   std::int64_t right_without_memory = 0;  // the same when nothing before the last segment has been read
+
+  bool operator==(const PasskeySample&) const = default;
 };
 
 /// Prompts of one length with the key at one depth.

@@ -7,7 +7,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "core/matmul.h"
-#include "data/stream/open_source.h"
+#include "data/open_source.h"
 #include "launch/output/exit_codes.h"
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/banner.h"

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "data/stream/open_source.h"
+#include "data/open_source.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
 

@@ -2,8 +2,6 @@
 #include "launch/inference/passkey_evaluation.h"
 
 #include <algorithm>
-#include <set>
-#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -19,16 +17,11 @@ namespace {
 
 constexpr std::int64_t segment = 64;
 
-bool operator==(const PasskeySample& a, const PasskeySample& b) {
-  return std::tie(a.sample, a.tokens, a.right, a.right_without_memory) ==
-         std::tie(b.sample, b.tokens, b.right, b.right_without_memory);
-}
-
 class PasskeyEvaluationTest : public testing::Test {
  protected:
   PasskeyEvaluationTest() {
     const std::shared_ptr<const Tokenizer> tokenizer = make_tokenizer("passkey");
-    language_ = std::make_shared<const PasskeyLanguage>(tokenizer, PasskeyTask{.digits = 40}, nullptr);
+    language_ = std::make_shared<const PasskeyLanguage>(tokenizer, PasskeyTask{40, 1, 0}, nullptr);
     ModelConfig config = tiny_config();
     config.vocab_size = tokenizer->vocab_size();
     config.segment_length = segment;
@@ -50,7 +43,9 @@ class PasskeyEvaluationTest : public testing::Test {
   }
   /// How many of a prompt's answer tokens are the likeliest in one pass over [begin, end of the prompt).
   std::int64_t right_in_one_pass(const PasskeyPrompt& prompt, std::int64_t begin) {
-    TokenBatch batch{.lanes = 1, .tokens = prompt.length() - begin};
+    TokenBatch batch;
+    batch.lanes = 1;
+    batch.tokens = prompt.length() - begin;
     batch.inputs.resize(static_cast<std::size_t>(batch.tokens));
     prompt.read(begin, batch.inputs);
     batch.targets.assign(batch.inputs.size(), 0);
@@ -142,7 +137,9 @@ TEST_F(PasskeyEvaluationTest, WritesAsManyDigitsAsTheKeyHas) {
   const std::vector<std::int32_t> written = language_->tokenizer().encode(answer);
   EXPECT_EQ(written.size(), 40u);
   // The first token is the one that a single pass holds likeliest.
-  TokenBatch batch{.lanes = 1, .tokens = hidden.answer_begin()};
+  TokenBatch batch;
+  batch.lanes = 1;
+  batch.tokens = hidden.answer_begin();
   batch.inputs.resize(static_cast<std::size_t>(batch.tokens));
   hidden.read(0, batch.inputs);
   batch.targets.assign(batch.inputs.size(), 0);

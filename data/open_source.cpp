@@ -1,4 +1,4 @@
-#include "data/stream/open_source.h"
+#include "data/open_source.h"
 
 #include "core/error.h"
 #include "data/stream/passkey_source.h"
