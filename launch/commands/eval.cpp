@@ -205,7 +205,7 @@ Command add_eval_command(CLI::App& program) {
       "printed and written, as FILE.partial.json, is then of the documents that are complete. What --memory none\n"
       "loses is what the memory contributes; such a result has a name of its own and replaces no other.\n\n" +
       help_footer("palimpsest eval runs/quickstart --split test\n"
-                  "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
+                  "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split test --json test.json\n"
                   "palimpsest eval runs/quickstart --memory none\n"
                   "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"
                   "palimpsest eval runs/quickstart --step 400 --data other.tokens.h5"));
