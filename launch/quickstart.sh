@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh Debian 12 machine to a trained model, in a few minutes on two cores: installs what is
-# missing, builds, prepares Jane Austen's novels, trains a small model on two MPI ranks, interrupted once
-# on purpose, and measures it and lets it write.
+# missing, builds, prepares Jane Austen's novels, trains a tokenizer and a small model, this on two MPI ranks and
+# interrupted once on purpose, measures it with its memory and without, and lets it write.
 #
 #   launch/quickstart.sh                    everything goes to runs/quickstart
 #   launch/quickstart.sh RUN_DIRECTORY      or somewhere else
@@ -17,6 +17,8 @@ esac
 
 config=configs/quickstart.yaml
 corpus=runs/austen
+tokenizer=$corpus/pieces.model
+tokens=$corpus/pieces
 palimpsest=build/release/palimpsest
 prompt="It is a truth universally acknowledged, that a young lady"
 
@@ -30,6 +32,9 @@ fetch_novels() {
   launch/scripts/austen.py "$corpus/text" --library "$download/usr/lib/R/site-library"
   rm -r "$download"
 }
+
+# setting KEY: its value in the configuration.
+setting() { awk -v key="$1:" '$1 == key { print $2 }' "$config"; }
 
 train() {
   mpirun -n "$ranks" "$palimpsest" train "$config" --set "train.run_directory=$run" "$@"
@@ -48,14 +53,16 @@ else
   say "Preparing the corpus: Jane Austen's six novels, in PG19's layout, in $corpus/text"
   fetch_novels
 fi
-if [ -e "$corpus/train.h5" ] && [ -e "$corpus/validation.h5" ] && [ -e "$corpus/test.h5" ]; then
-  say "Token files: $corpus/*.h5 are there already"
+if [ -e "$tokens/train.h5" ] && [ -e "$tokens/validation.h5" ] && [ -e "$tokens/test.h5" ]; then
+  say "Token files: $tokens/*.h5 are there already"
 else
-  say "Packing the novels into token files, a byte a token"
-  "$palimpsest" pack "$corpus/text" "$corpus" --force
+  pieces=$(setting vocab_size)
+  say "Training a SentencePiece tokenizer of $pieces pieces on the training split, and packing the novels with it"
+  "$palimpsest" tokenizer train "$corpus/text" "$tokenizer" --vocab-size "$pieces" --force
+  "$palimpsest" pack "$corpus/text" "$tokens" --tokenizer "$tokenizer" --force
 fi
 
-steps=$(awk '$1 == "steps:" { print $2 }' "$config")
+steps=$(setting steps)
 if compgen -G "$run/checkpoints/step-*" >/dev/null; then
   say "Training: going on from the newest checkpoint in $run"
 else
@@ -70,20 +77,24 @@ export OMP_NUM_THREADS=$cores
 say "Evaluating the test split, Northanger Abbey, with the memory carried through the whole book"
 result=$run/evaluation/quickstart.json
 "$palimpsest" eval "$run" --split test --json "$result"
-launch/scripts/byte_baselines.py "$corpus/text" --model "$result"
+say "And once more with the memory knocked out: what that costs is what the memory contributes"
+without=$run/evaluation/quickstart-memory-none.json
+"$palimpsest" eval "$run" --split test --memory none --json "$without"
+launch/scripts/byte_baselines.py "$corpus/text" --model "$result" --model "$without"
 
 say "Writing on from a prompt"
-"$palimpsest" generate "$run" --prompt "$prompt" --max-tokens 600 --temperature 0.8 --top-p 0.95
+"$palimpsest" generate "$run" --prompt "$prompt" --max-tokens 200 --temperature 0.8 --top-p 0.95
 
 say "Done"
 cat <<END
 
   program        $palimpsest
-  corpus         $corpus/text (PG19 layout), packed in $corpus/*.h5
+  corpus         $corpus/text (PG19 layout), packed in $tokens/*.h5
+  tokenizer      $tokenizer
   configuration  $config; as resolved: $run/config.yaml
   checkpoints    $run/checkpoints
   metrics        $run/metrics.jsonl, a JSON object a line
-  evaluation     $result
+  evaluation     $result, and $without
 
 Try:
   $palimpsest generate $run --prompt "Emma"

@@ -1,4 +1,5 @@
 // palimpsest eval: perplexities and bits per byte of a trained model over a split.
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -13,6 +14,7 @@
 #include "core/error.h"
 #include "launch/commands/command.h"
 #include "launch/inference/evaluation.h"
+#include "launch/inference/memory_resets.h"
 #include "launch/inference/score_report.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
@@ -39,6 +41,7 @@ struct Options {
   std::string json;
   std::int64_t batch_size = 0;
   std::int64_t max_documents = 0;
+  std::int64_t memory_segments = 0;
   std::int64_t threads = 0;
   std::int64_t sequence_ranks = 1;
 };
@@ -76,8 +79,10 @@ class ProgressLine {
 std::filesystem::path json_path(const Options& options, const SavedModel& saved, const TokenFile& file, bool complete) {
   std::filesystem::path path = options.json;
   if (const auto run_directory = run_directory_of(*saved.checkpoint); path.empty() && !run_directory.empty()) {
+    std::string memory = options.memory_segments > 0 ? "-memory-" + memory_name(options.memory_segments) : "";
+    std::ranges::replace(memory, ':', '-');
     path = RunDirectory(run_directory).evaluation() /
-           fmt::format("{}-step-{:08}.json", file.path().stem().string(), saved.progress.step);
+           fmt::format("{}-step-{:08}{}.json", file.path().stem().string(), saved.progress.step, memory);
   }
   if (!complete && !path.empty()) path.replace_extension(".partial" + path.extension().string());
   return path;
@@ -118,6 +123,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
       .batch_size = options.batch_size > 0 ? options.batch_size : config.evaluation.batch_size,
       .tokens_at_once = saved.config.train.sequence_length,
       .max_documents = options.max_documents,
+      .memory_segments = options.memory_segments,
       .memory_budget = pass_budget(machine, saved.model->compute_type(), threads.ranks_on_host, Purpose::inference),
       .sequence_ranks = together.get()};
   MemoryPool pass_pool;
@@ -173,6 +179,18 @@ Command add_eval_command(CLI::App& program) {
   command->add_option("--max-documents", options->max_documents, "Only the first so many documents")
       ->check(whole_number_from(1));
   command
+      ->add_option_function<std::string>(
+          "--memory",
+          [options](const std::string& name) {
+            const auto segments = memory_segments(name);
+            if (!segments) {
+              throw CLI::ValidationError(fmt::format("--memory: '{}' is not kept, none or reset:SEGMENTS", name));
+            }
+            options->memory_segments = *segments;
+          },
+          "kept (the default), none: every segment begins with empty memory, or reset:SEGMENTS: every so many do")
+      ->type_name("NAME");
+  command
       ->add_option("--sequence-ranks", options->sequence_ranks,
                    "Neighbouring ranks that read each document together, each a run of its segments (default: 1)")
       ->check(whole_number_from(1));
@@ -184,9 +202,11 @@ Command add_eval_command(CLI::App& program) {
       "depends\n"
       "neither on their number nor on --batch-size. SIGINT, SIGTERM and SIGUSR1 end it after the batch in hand: what "
       "is\n"
-      "printed and written, as FILE.partial.json, is then of the documents that are complete.\n\n" +
+      "printed and written, as FILE.partial.json, is then of the documents that are complete. What --memory none\n"
+      "loses is what the memory contributes; such a result has a name of its own and replaces no other.\n\n" +
       help_footer("palimpsest eval runs/quickstart --split test\n"
-                  "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split validation --json validation.json\n"
+                  "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split test --json test.json\n"
+                  "palimpsest eval runs/quickstart --memory none\n"
                   "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"
                   "palimpsest eval runs/quickstart --step 400 --data other.tokens.h5"));
   return {command, [options](Communicator& communicator) { return evaluate_model(*options, communicator); }};

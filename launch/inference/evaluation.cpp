@@ -13,6 +13,7 @@
 #include "core/elapsed.h"
 #include "core/error.h"
 #include "core/sequence_share.h"
+#include "launch/inference/memory_resets.h"
 #include "layers/training_pass.h"
 
 namespace palimpsest {
@@ -91,6 +92,7 @@ Evaluation::Evaluation(const LanguageModel& model, const TokenFile& file, Commun
       positions_in_segment_(PositionLosses::Position::in_segment, first_in_segment, model.config().segment_length),
       accumulators_{&documents_, &positions_, &positions_in_segment_},
       plan_(plan_pass(model, file, options, documents)),
+      memory_segments_(options.memory_segments),
       tokens_at_once_(std::min(most_tokens(model.config(), options), plan_.tokens * ranks_together(options))),
       cursor_(file, std::move(documents), plan_.lanes) {
   if (file.vocab_size() > model.config().vocab_size) {
@@ -120,6 +122,7 @@ EvaluationResult Evaluation::run(const BetweenBatches& between) {
   result.unfinished = documents_.documents() - static_cast<std::int64_t>(result.documents.size());
   result.by_position = positions_.scores();
   result.by_position_in_segment = positions_in_segment_.scores();
+  result.memory_segments = memory_segments_;
   result.seconds = seconds_since(start);
   return result;
 }
@@ -130,8 +133,18 @@ std::vector<double> Evaluation::losses(const TokenBatch& batch) {
   return losses;
 }
 
+TokenBatch Evaluation::next_batch() const {
+  TokenBatch batch = cursor_.batch(tokens_at_once_);
+  if (memory_segments_ == 0) return batch;
+  std::vector<std::int64_t> before;
+  for (const EvaluationCursor::Lane& lane : cursor_.lanes()) before.push_back(lane.done);
+  const std::int64_t period = memory_segments_ * model_.config().segment_length;
+  reset_memory(batch, before, period, longest_of(file_, documents_.documents()) / period + 1);
+  return batch;
+}
+
 void Evaluation::read_on() {
-  const TokenBatch batch = cursor_.batch(tokens_at_once_);
+  const TokenBatch batch = next_batch();
   const std::vector<double> all = losses(batch);
   for (std::size_t i = 0; i < cursor_.lanes().size(); ++i) {
     const EvaluationCursor::Lane& lane = cursor_.lanes()[i];

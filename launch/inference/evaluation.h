@@ -1,7 +1,7 @@
-// Measures a model on whole documents: the memory is carried through each of them, every token of its
-// text counts, the first one too (predicted from the begin token). Documents are shared over ranks, or groups
-// of ranks that share each document's segments, and over lanes of a batch; the result depends on none of it
-// beyond rounding. `eval` and `train` take the same component, and so do experiments, which add accumulators.
+// Measures a model on whole documents: the memory is carried through each of them unless told otherwise, every token of
+// its text counts, the first one too (predicted from the begin token). Documents are shared over ranks, or groups of
+// ranks that share each document's segments, and over lanes of a batch; the result depends on none of it beyond
+// rounding. `eval` and `train` take the same component, and so do experiments, which add accumulators.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,8 @@ struct EvaluationOptions {
   std::int64_t batch_size = 8;      // documents a rank reads at once, at most
   std::int64_t tokens_at_once = 0;  // per lane, at most, rounded down to whole segments; at least one segment
   std::int64_t max_documents = 0;   // the first so many of the file; 0: all
+  /// The memory begins empty again after so many segments of a document: 1 knocks it out. 0: kept from first to last.
+  std::int64_t memory_segments = 0;
   /// Bytes that a rank's pass may take, as layers/pass_plan.h estimates them: fewer tokens at once, then fewer
   /// lanes, make it fit. Ranks that share documents keep to the smallest of their plans.
   std::int64_t memory_budget = std::numeric_limits<std::int64_t>::max();
@@ -39,6 +41,7 @@ struct EvaluationResult {
   // Of every token read, those of unfinished documents too.
   std::vector<PositionScore> by_position;             // in the document
   std::vector<PositionScore> by_position_in_segment;  // of the model's segment_length
+  std::int64_t memory_segments = 0;                   // as in the options
   double seconds = 0;
 
   bool complete() const { return unfinished == 0; }
@@ -77,6 +80,8 @@ class Evaluation {
 
   /// The negative log-likelihood of every target, (lanes, tokens), on every rank that reads them.
   std::vector<double> losses(const TokenBatch& batch);
+  /// The next tokens of every lane, labelled as the memory is to be kept.
+  TokenBatch next_batch() const;
   void read_on();
   void tell(const EvaluatedRun& run);
 
@@ -89,6 +94,7 @@ class Evaluation {
   PositionLosses positions_, positions_in_segment_;
   std::vector<EvaluationAccumulator*> accumulators_;
   ForwardPlan plan_;
+  std::int64_t memory_segments_;
   std::int64_t tokens_at_once_;  // of each lane, of all ranks that share it together
   EvaluationCursor cursor_;
   SequenceState state_;

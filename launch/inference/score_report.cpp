@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "launch/inference/memory_resets.h"
 #include "launch/output/table.h"
 
 namespace palimpsest {
@@ -31,8 +32,9 @@ std::string format_evaluation(const EvaluationResult& result) {
     for (const Score& document : result.documents) rows.push_back(score_row(document.name, document));
   }
   const auto count = result.documents.size();
-  const std::string name =
+  std::string name =
       result.complete() ? fmt::format("all {} documents", count) : fmt::format("complete ones: {}", count);
+  if (result.memory_segments > 0) name += ", memory " + memory_name(result.memory_segments);
   rows.push_back(score_row(name, result.total));
   return format_table(rows);
 }
@@ -71,6 +73,7 @@ nlohmann::ordered_json to_json(const EvaluationResult& result) {
   for (const Score& document : result.documents) documents.push_back(to_json(document));
   return {{"complete", result.complete()},
           {"unfinished_documents", result.unfinished},
+          {"memory", memory_name(result.memory_segments)},
           {"total", total},
           {"by_position", to_json(result.by_position)},
           {"by_position_in_segment", to_json(result.by_position_in_segment)},

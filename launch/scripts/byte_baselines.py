@@ -8,6 +8,7 @@ Both are fitted on the bytes of a corpus's training split and measured on every 
 
 that is, add-one smoothing: one count a byte value for the unigram, and for the bigram one count a
 context, spread as the unigram has it. A document's first byte has no context and takes the unigram.
+Bits per byte compare models whatever their tokens are, as long as they spell every byte of the text.
 """
 
 import argparse
@@ -47,10 +48,11 @@ def bits_per_byte(train, test):
     return {"unigram bytes": unigram_bits / size, "bigram bytes": bigram_bits / size}
 
 
-def model_bits_per_byte(path):
-    """The total of a result that `palimpsest eval` wrote."""
+def model_result(path):
+    """How the memory was kept, and the total, of a result that `palimpsest eval` wrote."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["total"]["bits_per_byte"]
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return result["memory"], float(result["total"]["bits_per_byte"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         sys.exit(f"byte_baselines.py: {path}: not a result of palimpsest eval: {error!r}")
 
@@ -60,15 +62,18 @@ def main():
         description=__doc__.splitlines()[0],
         epilog="example: launch/scripts/byte_baselines.py runs/austen/text --model runs/quickstart/evaluation/quickstart.json")
     parser.add_argument("corpus", type=pathlib.Path, help="folder with train/ and test/, one *.txt a book")
-    parser.add_argument("--model", type=pathlib.Path, metavar="JSON", help="result of palimpsest eval to set beside them")
+    parser.add_argument("--model", type=pathlib.Path, metavar="JSON", action="append", default=[],
+                        help="result of palimpsest eval to set beside them; several of one model say what its memory is worth")
     arguments = parser.parse_args()
     test = read_documents(arguments.corpus / "test")
     rows = bits_per_byte(read_documents(arguments.corpus / "train"), test)
-    if arguments.model:
-        rows["Palimpsest"] = model_bits_per_byte(arguments.model)
-    print("test split        bits per byte")
+    memory = dict(map(model_result, arguments.model))
+    rows.update({f"Palimpsest, memory {kept}": bits for kept, bits in memory.items()})
+    print(f"{'test split':<29}bits per byte")
     for name, bits in rows.items():
-        print(f"  {name:<16}{bits:>13.3f}")
+        print(f"  {name:<27}{bits:>13.4f}")
+    if {"kept", "none"} <= memory.keys():
+        print(f"  {'the memory contributes':<27}{memory['none'] - memory['kept']:>13.4f}")
 
 
 if __name__ == "__main__":

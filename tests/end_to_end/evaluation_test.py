@@ -67,6 +67,21 @@ class Eval(DisturbedEvaluation):
         self.assertEqual([document["name"] for document in content["documents"]], ["0"])
         self.assertEqual(content["total"]["tokens"], content["documents"][0]["tokens"])
 
+    def test_without_memory_beside_the_result_with_it(self):
+        config = self.config("knocked-out")
+        self.run_program("train", config, "--stop-after", 2)
+        for memory in "kept", "none", "reset:2":
+            self.run_program("eval", config, "--memory", memory)
+        folder = self.folder / "knocked-out" / "evaluation"
+        names = {file.name: json.loads(file.read_text()) for file in folder.iterdir()}
+        self.assertEqual({name: content["memory"] for name, content in names.items()},
+                         {"test-step-00000002.json": "kept", "test-step-00000002-memory-none.json": "none",
+                          "test-step-00000002-memory-reset-2.json": "reset:2"})
+        self.assertEqual(len({content["total"]["negative_log_likelihood"] for content in names.values()}), 3)
+        self.assertEqual(len({content["total"]["tokens"] for content in names.values()}), 1)
+        self.assertIn("'reset:0' is not kept, none or reset:SEGMENTS",
+                      self.run_program("eval", config, "--memory", "reset:0", expect=2).stderr)
+
     def test_positions_add_up(self):
         config = self.config("positions")
         self.run_program("train", config, "--stop-after", 2)

@@ -118,12 +118,24 @@ class ByteBaselines(unittest.TestCase):
         single = 3 / 260
         unigram = -math.log2(single)
         bigram = (-math.log2(single) - math.log2((2 + single) / (2 + 1))) / 2
-        (self.folder / "result.json").write_text(json.dumps({"total": {"bits_per_byte": 1.5}}))
-        result = run("byte_baselines.py", self.folder, "--model", self.folder / "result.json")
+        arguments = []
+        for memory, bits in (("kept", 1.5), ("none", 1.625)):
+            path = self.folder / f"{memory}.json"
+            path.write_text(json.dumps({"memory": memory, "total": {"bits_per_byte": bits}}))
+            arguments += ["--model", path]
+        result = run("byte_baselines.py", self.folder, *arguments)
         self.assertEqual(result.returncode, 0, result.stderr)
-        numbers = [float(line.split()[-1]) for line in result.stdout.splitlines()[1:]]
-        for number, expected in zip(numbers, [unigram, bigram, 1.5], strict=True):
-            self.assertAlmostEqual(number, expected, delta=6e-4)
+        lines = result.stdout.splitlines()[1:]
+        for line, expected in zip(lines, [unigram, bigram, 1.5, 1.625, 0.125], strict=True):
+            self.assertAlmostEqual(float(line.split()[-1]), expected, delta=6e-5)
+        self.assertIn("memory none", lines[3])
+        self.assertIn("the memory contributes", lines[4])
+
+    def test_refuses_what_is_no_result(self):
+        (self.folder / "result.json").write_text("{}")
+        result = run("byte_baselines.py", self.folder, "--model", self.folder / "result.json")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("result.json: not a result of palimpsest eval", result.stderr)
 
     def test_refuses_an_empty_corpus(self):
         result = run("byte_baselines.py", self.folder / "train")
