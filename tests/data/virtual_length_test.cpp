@@ -61,7 +61,9 @@ TEST_F(VirtualLengthOfText, SegmentsHaveOneWeightEachWhateverTheRanks) {
     if (step == 3) later->restore(whole->state());
     const TokenBatch all = whole->next({0, 4}), two = part->next({1, 2});
     EXPECT_EQ(two.write_weights, std::vector<float>(all.write_weights.begin() + 20, all.write_weights.begin() + 60));
-    if (step >= 3) EXPECT_EQ(later->next({0, 4}).write_weights, all.write_weights);
+    if (step >= 3) {
+      EXPECT_EQ(later->next({0, 4}).write_weights, all.write_weights);
+    }
     for (std::size_t lane = 0; lane < 4; ++lane) {
       for (std::size_t t = 0; t < 20; ++t) {
         EXPECT_EQ(all.write_weights[lane * 20 + t], all.write_weights[lane * 20 + t / 8 * 8]) << "within a segment";

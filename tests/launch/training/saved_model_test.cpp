@@ -8,6 +8,7 @@
 
 #include "configs/yaml.h"
 #include "core/error.h"
+#include "data/stream/segment_stream.h"
 #include "launch/checkpoint/checkpointer.h"
 #include "tests/file_damage.h"
 #include "tests/launch/tiny_model.h"
