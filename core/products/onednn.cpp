@@ -115,7 +115,7 @@ class Product {
 };
 
 /// From this many rows of the left operand on, laying out the right one as oneDNN likes it costs less
-/// than it gains (docs/performance.md).
+/// than it gains (docs/measurements/2026-11-24-speed.md).
 constexpr std::int64_t rows_worth_packing = 1024;
 
 /// Ragged documents make many shapes; past this many the cache starts anew.
