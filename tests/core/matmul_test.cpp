@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "core/products/onednn.h"
 #include "tests/tensors.h"
 
@@ -136,7 +137,7 @@ TEST(Matmul, WorksInsideParallelRegions) {
 
 TEST(Matmul, FollowsTheThreadCount) {
   for (const int threads : {1, 2, 3}) {
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     check_case(DataType::float32, DataType::float32, {70, 60, 50}, true, false, 0, Output::accumulate);
     check_case(DataType::float64, DataType::float64, {70, 60, 50}, true, false, 0, Output::accumulate);
   }
@@ -203,7 +204,7 @@ TEST(NativeBfloat16, WasCheckedWithEveryProductThatTrainingMayUse) {
         EXPECT_TRUE(std::ranges::count(checked, product_kind(a, b, threads))) << size.rows << " rows " << threads;
       }
     }
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     EXPECT_EQ(has_native_bfloat16(), products::onednn_has_bfloat16());
   }
 }
