@@ -1,5 +1,5 @@
-// The heart of every matrix product: a tile of sums that stays in registers while the inner dimension passes
-// by. One vector of the right operand is multiplied with one value of each row of the left one.
+// The MR x NR micro-kernel of every matrix product: a tile of sums that stays in registers while the inner dimension
+// passes by. One vector of the right operand is multiplied with one value of each row of the left one.
 #pragma once
 
 #include "core/products/vectors.h"

@@ -68,7 +68,7 @@ inline constexpr std::int64_t group = static_cast<std::int64_t>(sizeof(Unit<T>) 
 template <class T>
 inline constexpr std::int64_t vector_lanes = vector_bytes / static_cast<std::int64_t>(sizeof(Unit<T>));
 
-/// Rows and vectors of the sums that a product keeps in registers: 24 of 32, or 12 of 16.
+/// The sums that a product keeps in registers, MR rows of NR columns: 24 of 32 vectors, or 12 of 16.
 inline constexpr int tile_rows = vector_bytes == 64 ? 12 : 6;
 inline constexpr int tile_vectors = 2;
 template <class T>
