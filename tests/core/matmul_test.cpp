@@ -15,8 +15,6 @@
 namespace palimpsest {
 namespace {
 
-using testing::normal_values;
-
 /// A matrix in a buffer of its own, with room between the rows.
 struct Operand {
   Tensor storage;
@@ -123,6 +121,7 @@ TEST(Matmul, WorksInsideParallelRegions) {
     constexpr int products = 12;
     Operand a(pool, type, 32, 24, 0, 1), b(pool, type, 24, 40, 0, 2);
     std::vector<Operand> results;
+    results.reserve(products);
     for (int i = 0; i < products; ++i) results.emplace_back(pool, type, 32, 40, 0, 4);
 #pragma omp parallel for schedule(static) num_threads(3)
     for (int i = 0; i < products; ++i) {

@@ -1,6 +1,7 @@
 // The rules of the house, read from the sources themselves: includes between the folders point one
 // way, every include of ours is written from the repository's root, and each outside library stays
 // in the rooms it has been given. No file grows past 400 lines, and no thread keeps memory of its own.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -119,7 +120,7 @@ std::vector<std::string> violations(const std::string& path, std::istream& sourc
     std::smatch match;
     if (!std::regex_match(line, match, include)) continue;
     const std::string what = violation(path, match[1] == "\"", match[2]);
-    if (!what.empty()) found.push_back(path + ":" + std::to_string(number) + ": " + what);
+    if (!what.empty()) found.push_back(fmt::format("{}:{}: {}", path, number, what));
   }
   return found;
 }
