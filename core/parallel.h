@@ -1,12 +1,26 @@
-// Errors in parallel regions: an exception that leaves one would end the program.
+// Parallel regions: how many threads they have, and how errors get out of them.
 #pragma once
 
 #include <atomic>
 #include <exception>
 
+#include <omp.h>
+
 namespace palimpsest {
 
-/// Carries the first exception out of a parallel region:
+/// Sets the number of OpenMP threads while it lives.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : previous_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~ThreadCount() { omp_set_num_threads(previous_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int previous_;
+};
+
+/// Carries the first exception out of a parallel region, which would end the program if it left one by itself:
 ///
 ///   FirstError error;
 ///   #pragma omp parallel for

@@ -1,4 +1,4 @@
-// Sequence parallelism: how several ranks share the segments of a sequence (docs/parallelism.md).
+// Sequence parallelism: how several ranks share the segments of a sequence (docs/communication.md).
 // Every rank knows the documents of the whole sequence, so nobody has to be asked where they lie.
 #pragma once
 

@@ -51,7 +51,8 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   // or of all layers' around a segment.
   std::int64_t states = layers * (segments + 1) + (sequential ? 3 * layers : segments);
   if (by_blocks && !sequential) states = 2 * layers + 2 * segments;
-  return kept + moving + states * of_attention.state + product_scratch_bytes(c, moving_rows, type);
+  return kept + moving + states * of_attention.state +
+         product_scratch_bytes(c, moving_rows, type, Products::forward_and_backward);
 }
 
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,
@@ -92,7 +93,7 @@ std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_
 
   // The states before and after the pass, and of the layer at work those before each segment, or a state that grows.
   const std::int64_t states = 2 * c.num_layers + (attention.constant_state ? segments : 1);
-  return moving + states * bytes.state + product_scratch_bytes(c, rows, type);
+  return moving + states * bytes.state + product_scratch_bytes(c, rows, type, Products::forward);
 }
 
 ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens,

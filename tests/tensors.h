@@ -1,4 +1,4 @@
-// What the tests of kernels and operators share: reproducible values, comparisons, thread counts.
+// What the tests of kernels and operators share: reproducible values and comparisons.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,6 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include "core/random.h"
 #include "core/tensor.h"
@@ -47,18 +46,6 @@ inline void expect_close(const std::vector<double>& actual, const std::vector<do
 inline double tolerance_of(DataType type) {
   return type == DataType::float64 ? 1e-13 : type == DataType::float32 ? 3e-6 : 2e-2;
 }
-
-/// Sets the OpenMP thread count for a scope.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : previous_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~ThreadCount() { omp_set_num_threads(previous_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int previous_;
-};
 
 inline constexpr DataType all_types[] = {DataType::float32, DataType::bfloat16, DataType::float64};
 

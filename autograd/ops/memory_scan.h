@@ -1,4 +1,4 @@
-// memory_write for ranks that share a sequence (docs/parallelism.md, "Sequence parallelism"): each writes
+// memory_write for ranks that share a sequence (docs/communication.md, "Ranks that share a sequence"): each writes
 // its own segments, then one exchange of states tells it what the ranks before have written.
 #pragma once
 

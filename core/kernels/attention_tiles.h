@@ -54,11 +54,11 @@ std::int64_t keys_of_panel(std::int64_t diagonal, std::int64_t query, std::int64
 /// packed operands and sums.
 template <class T>
 std::int64_t row_stride(std::int64_t d) {
-  return round_up(d, lanes<T> * group<T>);
+  return round_up(d, vector_lanes<T> * group<T>);
 }
 template <class T>
 std::int64_t padded_columns(std::int64_t d) {
-  return round_up(d, lanes<T>);
+  return round_up(d, vector_lanes<T>);
 }
 
 /// One stretch of scratch memory per thread, handed out piece by piece.
@@ -121,7 +121,7 @@ template <class T>
 #pragma GCC unroll 12
   for (int i = 0; i < tile_rows; ++i) {
 #pragma GCC unroll 2
-    for (int j = 0; j < tile_vectors; ++j) store_sums(scores + i * stride + j * lanes<T>, sums[i][j]);
+    for (int j = 0; j < tile_vectors; ++j) store_sums(scores + i * stride + j * vector_lanes<T>, sums[i][j]);
   }
 }
 
@@ -135,7 +135,7 @@ template <class T, LeftLayout layout, int vectors>
   for (int i = 0; i < tile_rows; ++i) {
 #pragma GCC unroll 2
     for (int j = 0; j < vectors; ++j) {
-      accumulate_t<T>* const to = target + i * stride + j * lanes<T>;
+      accumulate_t<T>* const to = target + i * stride + j * vector_lanes<T>;
       store_sums(to, load_sums(to) * factors[i] + sums[i][j]);
     }
   }
@@ -150,7 +150,7 @@ void add_product(const T* left, std::int64_t left_stride, const T* right, std::i
     add_panel<T, layout, tile_vectors>(left, left_stride, right + j * group<T>, columns * group<T>, units, target + j,
                                        columns, factors);
   }
-  for (; j < columns; j += lanes<T>) {
+  for (; j < columns; j += vector_lanes<T>) {
     add_panel<T, layout, 1>(left, left_stride, right + j * group<T>, columns * group<T>, units, target + j, columns,
                             factors);
   }

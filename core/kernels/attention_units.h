@@ -45,7 +45,7 @@ class UnitSpan {
 
   /// target (columns / 16 * 16, stride) <- a unit (rows, columns) transposed.
   static void transpose_unit(const float* unit, float* target, std::int64_t stride) {
-    constexpr std::int64_t n = lanes<float>, wide = sizeof(float);
+    constexpr std::int64_t n = vector_lanes<float>, wide = sizeof(float);
     for (std::int64_t i = 0; i < unit_rows; i += n) {
       for (std::int64_t j = 0; j < unit_columns; j += n) {
         transpose_square<float>(unit + i * unit_columns + j, unit_columns * wide, target + j * stride + i,

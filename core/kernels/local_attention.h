@@ -3,8 +3,8 @@
 //
 //   S = R(Q) R(K)^T / sqrt(d),  P = softmax(S),  A_dot = P V,  R: RoPE from the segment's start
 //
-// Backward computes P again from the saved log-sum-exp of each row (Dao et al. 2022, FlashAttention). The same in forty
-// plain lines: core/kernels/local_attention_reference.h.
+// Backward computes P again from the saved log-sum-exp of each row (Dao et al. 2022, FlashAttention). The same in plain
+// loops, to be read first: core/kernels/local_attention_reference.h.
 #pragma once
 
 #include "core/gradient.h"

@@ -1,30 +1,12 @@
 #include "core/kernels/memory_scan.h"
 
 #include "core/kernels/memory_tiles.h"
-#include "core/parallel.h"
 
 namespace palimpsest {
 
 using namespace memory_tiles;
 
 namespace {
-
-/// Calls function(lane, head) for each in parallel.
-template <class Function>
-void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {
-  FirstError error;
-#pragma omp parallel for schedule(static)
-  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
-    error.keep([&] { function(task / heads, task % heads); });
-  }
-  error.rethrow();
-}
-
-std::int64_t tile_for(const SequenceLayout& layout) {
-  std::int64_t longest = 1;
-  for (const Segment& segment : layout.segments) longest = std::max(longest, segment.length - segment.kept);
-  return std::min(tile_rows, padded(longest));
-}
 
 /// result <- result - sigma(K)^T W D^-1 sigma(K) m over the segment's tokens, D = diag(sigma(K) (z + e) + epsilon), W
 /// and e as their write weights say (core/kernels/memory.h). `sum` (d) is scratch.

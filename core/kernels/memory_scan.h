@@ -1,5 +1,5 @@
 // The compressive memory across ranks that share a sequence: what each rank contributes on its own, and
-// how the contributions combine (docs/parallelism.md, "Sequence parallelism").
+// how the contributions combine (docs/communication.md, "Ranks that share a sequence").
 //
 // A rank's segments turn the memory before them into the memory after them by
 //   z' = z + b,   M' = A M + B      where the memory passes through all of its segments in the lane,

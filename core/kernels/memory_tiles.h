@@ -1,4 +1,4 @@
-// What memory_read.cpp and memory_write.cpp share: tiles of tokens of one head, brought into
+// What memory_read.cpp, memory_write.cpp and memory_scan.cpp share: tiles of tokens of one head, brought into
 // scratch memory in the accumulate type, with rows of zeros up to a multiple of sixteen so that
 // matrix products see few different shapes.
 #pragma once
@@ -11,6 +11,7 @@
 #include "core/kernels/head_rows.h"
 #include "core/kernels/vector_math.h"
 #include "core/matmul.h"
+#include "core/parallel.h"
 #include "core/sequence_layout.h"
 #include "core/tensor.h"
 
@@ -19,6 +20,24 @@ namespace palimpsest::memory_tiles {
 inline constexpr std::int64_t tile_rows = 256;
 
 inline std::int64_t padded(std::int64_t rows) { return (rows + 15) / 16 * 16; }
+
+/// Rows of the tiles that write: as many as the longest segment needs, at most tile_rows.
+inline std::int64_t tile_for(const SequenceLayout& layout) {
+  std::int64_t longest = 1;
+  for (const Segment& segment : layout.segments) longest = std::max(longest, segment.length - segment.kept);
+  return std::min(tile_rows, padded(longest));
+}
+
+/// Calls function(lane, head) for each in parallel.
+template <class Function>
+void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {
+  FirstError error;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
+    error.keep([&] { function(task / heads, task % heads); });
+  }
+  error.rethrow();
+}
 
 /// sigma(x) = elu(x) + 1
 template <class A>

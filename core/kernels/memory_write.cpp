@@ -2,31 +2,12 @@
 
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_tiles.h"
-#include "core/parallel.h"
 
 namespace palimpsest {
 
 using namespace memory_tiles;
 
 namespace {
-
-/// Tiles are as large as the longest segment needs, at most tile_rows.
-std::int64_t tile_for(const SequenceLayout& layout) {
-  std::int64_t longest = 0;
-  for (const Segment& segment : layout.segments) longest = std::max(longest, segment.length - segment.kept);
-  return std::min(tile_rows, padded(longest));
-}
-
-/// Calls function(lane, head) for each in parallel.
-template <class Function>
-void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {
-  FirstError error;
-#pragma omp parallel for schedule(static)
-  for (std::int64_t task = 0; task < layout.lanes * heads; ++task) {
-    error.keep([&] { function(task / heads, task % heads); });
-  }
-  error.rethrow();
-}
 
 /// values (rows, d) <- values - N / D with N = sigma(K) M into `prediction`, D into `denominator`.
 template <class A>

@@ -38,19 +38,19 @@ inline float vector_exp(float x) {
 
 inline double vector_exp(double x) { return std::exp(x); }
 
-/// The largest value, -inf of none. In lanes, which the compiler turns into vectors; a plain maximum it
+/// The largest value, -inf of none. Side by side, which the compiler turns into vectors; a plain maximum it
 /// computes one by one. NaNs are passed over.
 template <class A>
 inline A largest(const A* values, std::int64_t count) {
   constexpr std::int64_t width = 32;
-  A lanes[width];
-  std::fill(lanes, lanes + width, -std::numeric_limits<A>::infinity());
+  A highest[width];
+  std::fill(highest, highest + width, -std::numeric_limits<A>::infinity());
   std::int64_t j = 0;
   for (; j + width <= count; j += width) {
-    for (std::int64_t i = 0; i < width; ++i) lanes[i] = values[j + i] > lanes[i] ? values[j + i] : lanes[i];
+    for (std::int64_t i = 0; i < width; ++i) highest[i] = values[j + i] > highest[i] ? values[j + i] : highest[i];
   }
-  for (; j < count; ++j) lanes[0] = std::max(lanes[0], values[j]);
-  return *std::max_element(lanes, lanes + width);
+  for (; j < count; ++j) highest[0] = std::max(highest[0], values[j]);
+  return *std::max_element(highest, highest + width);
 }
 
 template <class A>

@@ -1,5 +1,5 @@
-// The heart of every matrix product: a tile of sums that stays in registers while the inner dimension passes
-// by. One vector of the right operand is multiplied with one value of each row of the left one.
+// The MR x NR micro-kernel of every matrix product: a tile of sums that stays in registers while the inner dimension
+// passes by. One vector of the right operand is multiplied with one value of each row of the left one.
 #pragma once
 
 #include "core/products/vectors.h"
@@ -12,7 +12,7 @@ namespace palimpsest::products {
 enum class LeftLayout { rows, interleaved };
 
 /// sums[i][j] <- sum over `units` units of left (row i) times right (vector j).
-/// right: vector j of unit p stands at right + p * right_stride + j * lanes * group.
+/// right: vector j of unit p stands at right + p * right_stride + j * vector_lanes * group.
 template <class T, LeftLayout layout, int rows, int vectors>
 [[gnu::always_inline]] inline void multiply(const T* left, std::int64_t left_stride, const T* right,
                                             std::int64_t right_stride, std::int64_t units,
@@ -32,7 +32,7 @@ template <class T, LeftLayout layout, int rows, int vectors>
   for (std::int64_t p = 0; p < units; ++p) {
     Vector<Unit<T>> b[vectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) b[j] = load<Vector<Unit<T>>>(right + j * lanes<T> * step);
+    for (int j = 0; j < vectors; ++j) b[j] = load<Vector<Unit<T>>>(right + j * vector_lanes<T> * step);
     right += right_stride;
 #pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {

@@ -12,6 +12,7 @@
 
 #include <dnnl.hpp>
 
+#include "core/parallel.h"
 #include "core/round_up.h"
 
 namespace palimpsest::products {
@@ -45,18 +46,6 @@ dnnl::memory::data_type dnnl_type(DataType type) {
 dnnl::memory::desc describe(const ConstMatrix& m) {
   return {dnnl::memory::dims{m.rows, m.columns}, dnnl_type(m.type), dnnl::memory::dims{m.row_stride, m.column_stride}};
 }
-
-/// Sets the number of OpenMP threads while it lives.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : previous_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~ThreadCount() { omp_set_num_threads(previous_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int previous_;
-};
 
 /// One primitive with the memory objects it is run on.
 class Product {
@@ -115,7 +104,7 @@ class Product {
 };
 
 /// From this many rows of the left operand on, laying out the right one as oneDNN likes it costs less
-/// than it gains (docs/performance.md).
+/// than it gains (docs/measurements/2026-11-24-speed.md).
 constexpr std::int64_t rows_worth_packing = 1024;
 
 /// Ragged documents make many shapes; past this many the cache starts anew.

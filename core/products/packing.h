@@ -35,7 +35,7 @@ void pack_rows(const T* source, std::int64_t stride, std::int64_t inner, std::in
 template <class T>
 void pack_transposed(const T* source, std::int64_t stride, std::int64_t inner, std::int64_t columns, std::int64_t width,
                      T* target, std::int64_t target_stride) {
-  constexpr std::int64_t n = lanes<T>, square = n * group<T>;
+  constexpr std::int64_t n = vector_lanes<T>, square = n * group<T>;
   const std::int64_t whole_columns = columns / n * n, whole = inner / square * square;
   for (std::int64_t j = 0; j < whole_columns; j += n) {
     for (std::int64_t p = 0; p < whole; p += square) {

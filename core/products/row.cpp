@@ -9,7 +9,7 @@ namespace palimpsest::products {
 namespace {
 
 /// Partial sums of one output: enough vectors to hide the latency of an addition.
-constexpr std::int64_t lanes = 32;
+constexpr std::int64_t partial_sums = 32;
 /// Outputs worked on together, a quarter of the matrix apart: long streams that memory can prefetch side by
 /// side. Neighbouring rows would be streams of a page each, at a third of the speed.
 constexpr std::int64_t streams = 4;
@@ -19,25 +19,25 @@ constexpr std::int64_t streams = 4;
 /// sums[s] <- x times the row at rows[s].
 template <class T>
 void rows_times_vector(const T* x, const T* const (&rows)[streams], std::int64_t inner, float (&sums)[streams]) {
-  float partial[streams][lanes] = {};
+  float partial[streams][partial_sums] = {};
   std::int64_t k = 0;
-  for (; k + lanes <= inner; k += lanes) {
-    float wide[lanes];
+  for (; k + partial_sums <= inner; k += partial_sums) {
+    float wide[partial_sums];
 #pragma omp simd
-    for (std::int64_t lane = 0; lane < lanes; ++lane) wide[lane] = static_cast<float>(x[k + lane]);
+    for (std::int64_t i = 0; i < partial_sums; ++i) wide[i] = static_cast<float>(x[k + i]);
 #pragma GCC unroll 4
     for (std::int64_t s = 0; s < streams; ++s) {
       const T* const row = rows[s] + k;
 #pragma omp simd
-      for (std::int64_t lane = 0; lane < lanes; ++lane) partial[s][lane] += wide[lane] * static_cast<float>(row[lane]);
+      for (std::int64_t i = 0; i < partial_sums; ++i) partial[s][i] += wide[i] * static_cast<float>(row[i]);
     }
   }
   for (std::int64_t s = 0; s < streams; ++s) {
     for (std::int64_t rest = k; rest < inner; ++rest) {
       partial[s][rest - k] += static_cast<float>(x[rest]) * static_cast<float>(rows[s][rest]);
     }
-    for (std::int64_t width = lanes / 2; width > 0; width /= 2) {
-      for (std::int64_t lane = 0; lane < width; ++lane) partial[s][lane] += partial[s][lane + width];
+    for (std::int64_t width = partial_sums / 2; width > 0; width /= 2) {
+      for (std::int64_t i = 0; i < width; ++i) partial[s][i] += partial[s][i + width];
     }
     sums[s] = partial[s][0];
   }

@@ -34,7 +34,7 @@ void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Out
   for (std::int64_t i = 0; i < rows; ++i, sums += unit_columns, target += stride) {
     if (columns >= unit_columns) {
 #pragma GCC unroll 2
-      for (std::int64_t j = 0; j < unit_columns; j += lanes<float>) {
+      for (std::int64_t j = 0; j < unit_columns; j += vector_lanes<float>) {
         const Vector<float> sum = load_sums(sums + j);
         store_sums(target + j, output == Output::accumulate ? sum + load_sums(target + j) : sum);
       }

@@ -59,12 +59,12 @@ struct Destination {
 template <int rows, int vectors>
 [[gnu::always_inline]] inline void finish(Vector<float> (&sums)[rows][vectors], const Destination& to,
                                           std::int64_t columns) {
-  constexpr std::int64_t width = vectors * lanes<float>;
+  constexpr std::int64_t width = vectors * vector_lanes<float>;
   const auto each = [&](auto function) {
 #pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j) function(i, j * lanes<float>, sums[i][j]);
+      for (int j = 0; j < vectors; ++j) function(i, j * vector_lanes<float>, sums[i][j]);
     }
   };
   if (columns >= width) {
@@ -121,7 +121,7 @@ void multiply_panels(const T* left, std::int64_t left_stride, const Right<T>& ri
   for (std::int64_t j = 0, panel = 0; j < columns; j += tile_columns<T>, ++panel) {
     const T* const b = right.data + panel * right.panel;
     const std::int64_t rest = columns - j;
-    if (rest <= lanes<T>) {
+    if (rest <= vector_lanes<T>) {
       multiply_tile<T, layout, rows, 1>(left, left_stride, b, right.stride, units, to.at(0, j), rest);
     } else {
       multiply_tile<T, layout, rows, tile_vectors>(left, left_stride, b, right.stride, units, to.at(0, j), rest);
@@ -168,7 +168,7 @@ class VectorKernel {
   }
 
   bool takes_right_in_place() const {
-    return group<T> == 1 && b_.column_stride == 1 && b_.columns % lanes<T> == 0 &&
+    return group<T> == 1 && b_.column_stride == 1 && b_.columns % vector_lanes<T> == 0 &&
            b_.row_stride * size <= in_place_stride && a_.rows <= 512;
   }
 

@@ -1,5 +1,5 @@
 // Vectors as wide as the build's target has them, and what matrix products step over in the inner dimension:
-// one float or double, or a pair of bfloat16, which share one 32 bit lane and are summed in float.
+// one float or double, or a pair of bfloat16, which share 32 bits and are summed in float.
 //
 // Written in the compiler's vector extensions, so that every target is right; only the products of bfloat16
 // pairs need an intrinsic, where the target has the instruction.
@@ -64,15 +64,15 @@ using Unit = typename UnitOf<T>::type;
 /// Elements of the inner dimension in a unit.
 template <class T>
 inline constexpr std::int64_t group = static_cast<std::int64_t>(sizeof(Unit<T>) / sizeof(T));
-/// Units, and sums, in a vector.
+/// Vector lanes: units, and sums, in a vector. (A lane by itself is one of the sequences of a batch.)
 template <class T>
-inline constexpr std::int64_t lanes = vector_bytes / static_cast<std::int64_t>(sizeof(Unit<T>));
+inline constexpr std::int64_t vector_lanes = vector_bytes / static_cast<std::int64_t>(sizeof(Unit<T>));
 
-/// Rows and vectors of the sums that a product keeps in registers: 24 of 32, or 12 of 16.
+/// The sums that a product keeps in registers, MR rows of NR columns: 24 of 32 vectors, or 12 of 16.
 inline constexpr int tile_rows = vector_bytes == 64 ? 12 : 6;
 inline constexpr int tile_vectors = 2;
 template <class T>
-inline constexpr std::int64_t tile_columns = tile_vectors* lanes<T>;
+inline constexpr std::int64_t tile_columns = tile_vectors* vector_lanes<T>;
 
 /// Loads and stores at any alignment, whatever type the memory has otherwise.
 template <class Value>
@@ -109,7 +109,7 @@ inline void store_sums(bfloat16* target, const Vector<float>& sums) {
 #ifdef __AVX512BF16__
   store(target, _mm512_cvtneps_pbh(reinterpret_cast<__m512>(sums)));
 #else
-  for (std::int64_t i = 0; i < lanes<float>; ++i) target[i] = bfloat16(sums[i]);
+  for (std::int64_t i = 0; i < vector_lanes<float>; ++i) target[i] = bfloat16(sums[i]);
 #endif
 }
 /// Loads elements of T as sums.
@@ -121,7 +121,7 @@ inline Vector<float> load_sums(const bfloat16* source) {
   return reinterpret_cast<Vector<float>>(wide);
 }
 
-/// Transposes a square of lanes x lanes units; strides in units' bytes.
+/// Transposes a square of vector_lanes x vector_lanes units; strides in units' bytes.
 template <class U>
 inline void transpose_square(const void* source, std::int64_t source_stride, void* target, std::int64_t target_stride) {
   constexpr int n = vector_bytes / static_cast<int>(sizeof(U));

@@ -46,7 +46,8 @@ void widened_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
 }
 
 std::int64_t widened_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  const std::int64_t elements = a.rows * a.columns + b.rows * b.columns + c.rows * c.columns;
+  const std::int64_t sums = c.type == DataType::float32 ? 0 : c.rows * c.columns;
+  const std::int64_t elements = a.rows * a.columns + b.rows * b.columns + sums;
   const Matrix wide_c{nullptr, DataType::float32, c.rows, c.columns, c.columns};
   return elements * static_cast<std::int64_t>(sizeof(float)) +
          onednn_product_bytes(dense(a), dense(b), wide_c, threads);

@@ -23,15 +23,16 @@ std::span<const std::uint8_t> bytes_of(std::string_view text) {
 }
 
 fs::path prepare(const fs::path& path, bool overwrite) {
-  std::error_code error;
-  if (fs::is_directory(path, error))
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::error_code error, ignored;
+  if (fs::is_directory(path, ignored))
     throw WriteError(fmt::format("{}: is a folder, expected a file's name", path.string()));
-  if (!overwrite && fs::exists(path, error)) throw WriteError(fmt::format("{}: exists already", path.string()));
-  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
-  if (error) throw WriteError(fmt::format("{}: cannot be created: {}", path.parent_path().string(), error.message()));
-  remove_abandoned_files(path.has_parent_path() ? path.parent_path() : fs::path("."));
+  if (!overwrite && fs::exists(path, ignored)) throw WriteError(fmt::format("{}: exists already", path.string()));
+  fs::create_directories(folder, error);
+  if (error) throw WriteError(fmt::format("{}: cannot be created: {}", folder.string(), error.message()));
+  remove_abandoned_files(folder);
   fs::path temporary = temporary_file_for(path);
-  fs::remove(temporary, error);
+  fs::remove(temporary, ignored);
   return temporary;
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The cost model of docs/parallelism.md: what it says of the measured points, and of a model of a billion parameters on
-clusters that nobody has measured. Prints tables in Markdown and draws scaling.svg beside itself.
+"""The cost model of docs/measurements/2026-11-24-ranks.md: what it says of the measured points, and of a model of a
+billion parameters on clusters that nobody has measured. Prints tables in Markdown and draws scaling.svg beside itself.
 
   docs/plots/scaling.py        needs python3-matplotlib for the picture
 """
@@ -43,7 +43,7 @@ def predict(ranks, compute, size, network, tail, micro_batches=1, messages=0, fi
 
 
 def predict_sequences(ranks, compute, flops, rule, model, tokens, together):
-    """Seconds of a step of one sequence shared by ranks: docs/parallelism.md, "What it costs", with recomputed blocks, so
+    """Seconds of a step of one sequence shared by ranks: docs/communication.md, "What it costs", with recomputed blocks, so
     that forward runs twice."""
     n, segments = tokens / ranks, tokens / ranks / model["segment"]
     d, heads, layers = model["head_size"], model["heads"], model["layers"]

@@ -62,15 +62,15 @@ double measure_stream_bandwidth(MemoryPool& pool) {
     float sum = 0;
 #pragma omp parallel for schedule(static) reduction(+ : sum)
     for (std::int64_t b = 0; b < blocks; ++b) {
-      float lanes[streams][width] = {};
+      float sums[streams][width] = {};
       for (std::int64_t i = 0; i < block; i += width) {
         for (std::int64_t s = 0; s < streams; ++s) {
 #pragma omp simd
-          for (std::int64_t j = 0; j < width; ++j) lanes[s][j] += values[s * quarter + b * block + i + j];
+          for (std::int64_t j = 0; j < width; ++j) sums[s][j] += values[s * quarter + b * block + i + j];
         }
       }
-      for (const auto& stream : lanes) {
-        for (const float lane : stream) sum += lane;
+      for (const auto& stream : sums) {
+        for (const float part : stream) sum += part;
       }
     }
     total += sum;

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "tests/autograd/operator_test.h"
 
 namespace palimpsest {
@@ -166,7 +167,7 @@ TEST_F(CrossEntropyTest, LossDoesNotDependOnTheThreadCount) {
   const Tensor hidden = testing::normal_tensor(pool_, {300, 16}, DataType::float32, 1);
   const Tensor weight = testing::normal_tensor(pool_, {200, 16}, DataType::float32, 2);
   const auto run_with = [&](int threads) {
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     return token_losses(pool_, hidden, weight, Targets(300, 7));
   };
   EXPECT_EQ(run_with(2), run_with(1));

@@ -1,6 +1,6 @@
 // How the memory states of ranks that share a sequence could travel: by an exclusive scan with an operator of our own,
 // an all-gather with local combination, or from rank to rank. Prints the median over repetitions of the slowest rank's
-// time, as rows of the table in docs/parallelism.md. By hand:
+// time, as rows of the table in docs/measurements/2026-11-24-ranks.md. By hand:
 //
 //   mpirun -n 4 build/release/tests/state_exchange_bench
 #include <algorithm>

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "core/data_type.h"
+#include "core/parallel.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -111,7 +112,7 @@ TEST(CrossEntropyKernel, DoesNotDependOnTheThreadCount) {
   const std::vector<std::int32_t> many_targets(90, 3);
   const std::vector<float> ones(90, 1.0f);
   const auto run_with = [&](int threads) {
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     Tensor logits = testing::normal_tensor(pool, {90, 300}, DataType::float32, 1);
     std::vector<double> result(90);
     cross_entropy_forward_backward(logits.data<float>(), 300, {many_targets, ones}, 1.0, result.data(),

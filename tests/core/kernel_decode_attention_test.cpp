@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -86,9 +87,9 @@ TEST(DecodeAttention, IsItsDefinitionForAnyShapeAndTheSameBitsForAnyNumberOfThre
                                         1e-6,
                                         c.reads,
                                         c.gated};
-        const testing::ThreadCount several(3);
+        const ThreadCount several(3);
         decode_attention(pool, inputs, c.position, rotary, {output.data<T>(), c.heads, d});
-        const testing::ThreadCount one(1);
+        const ThreadCount one(1);
         decode_attention(pool, inputs, c.position, rotary, {alone.data<T>(), c.heads, d});
       });
       testing::expect_close(output.to_doubles(),

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -50,7 +51,7 @@ TEST(EmbeddingKernel, DoesNotDependOnTheThreadCount) {
   const auto tokens = random_tokens(2000, 17);
   const Tensor dy = testing::normal_tensor(pool, {2000, 77}, DataType::float32, 2);
   const auto run_with = [&](int threads) {
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     Tensor dweight = Tensor::zeros(pool, {17, 77}, DataType::float32);
     embedding_backward(dy.data<float>(), tokens, 77, dweight.data<float>());
     return dweight.to_doubles();

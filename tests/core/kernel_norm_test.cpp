@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -95,7 +96,7 @@ TEST(RmsNormKernel, AddsToEarlierGradients) {
 TEST(RmsNormKernel, DoesNotDependOnTheThreadCount) {
   MemoryPool pool;
   const auto run_with = [&](int threads) {
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     return NormPass(pool, DataType::float32, 333, 96);
   };
   const NormPass one = run_with(1);

@@ -8,13 +8,12 @@
 
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "core/products/onednn.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
 namespace {
-
-using testing::normal_values;
 
 /// A matrix in a buffer of its own, with room between the rows.
 struct Operand {
@@ -122,6 +121,7 @@ TEST(Matmul, WorksInsideParallelRegions) {
     constexpr int products = 12;
     Operand a(pool, type, 32, 24, 0, 1), b(pool, type, 24, 40, 0, 2);
     std::vector<Operand> results;
+    results.reserve(products);
     for (int i = 0; i < products; ++i) results.emplace_back(pool, type, 32, 40, 0, 4);
 #pragma omp parallel for schedule(static) num_threads(3)
     for (int i = 0; i < products; ++i) {
@@ -136,7 +136,7 @@ TEST(Matmul, WorksInsideParallelRegions) {
 
 TEST(Matmul, FollowsTheThreadCount) {
   for (const int threads : {1, 2, 3}) {
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     check_case(DataType::float32, DataType::float32, {70, 60, 50}, true, false, 0, Output::accumulate);
     check_case(DataType::float64, DataType::float64, {70, 60, 50}, true, false, 0, Output::accumulate);
   }
@@ -203,7 +203,7 @@ TEST(NativeBfloat16, WasCheckedWithEveryProductThatTrainingMayUse) {
         EXPECT_TRUE(std::ranges::count(checked, product_kind(a, b, threads))) << size.rows << " rows " << threads;
       }
     }
-    const testing::ThreadCount scope(threads);
+    const ThreadCount scope(threads);
     EXPECT_EQ(has_native_bfloat16(), products::onednn_has_bfloat16());
   }
 }

@@ -107,6 +107,16 @@ TEST(Pack, KeepsAnExistingFileUnlessAsked) {
   EXPECT_EQ(TokenFile(fixture.output).document_count(), 3);
 }
 
+TEST(Pack, WritesIntoTheWorkingFolder) {
+  Fixture fixture;
+  const fs::path before = fs::current_path();
+  fs::current_path(fixture.directory.path());
+  EXPECT_NO_THROW(pack_folder(fixture.corpus, "new.h5", fixture.tokenizer, {.overwrite = true}));
+  EXPECT_NO_THROW(pack_folder(fixture.corpus, "other.h5", fixture.tokenizer, {}));
+  fs::current_path(before);
+  EXPECT_TRUE(fs::exists(fixture.directory / "new.h5"));
+}
+
 TEST(Pack, GivesTheSameFileAgain) {
   Fixture fixture;
   fixture.pack();

@@ -97,8 +97,8 @@ class Eval(DisturbedEvaluation):
 
 
 class Training(DisturbedEvaluation):
-    def long_config(self, run, every=0):
-        config = self.config(run, checkpoint={"every": 4})
+    def long_config(self, run, every=0, steps=8):
+        config = self.config(run, checkpoint={"every": 4}, train={"steps": steps})
         content = config.read_text().replace(f"{self.folder}/validation.h5", f"{self.folder}/long.h5")
         config.write_text(content + f"\nevaluation:\n  every: {every}\n")
         return config
@@ -128,7 +128,7 @@ class Training(DisturbedEvaluation):
         self.assertEqual(self.evaluations("killed"), self.evaluations("killed-reference"))
 
     def test_stopped_during_an_evaluation_after_a_step_without_checkpoint(self):
-        config = self.long_config("stopped", every=3)
+        config = self.long_config("stopped", every=3, steps=4)
         process, terminal = self.start_evaluation(config)
         process.send_signal(signal.SIGTERM)
         shown = self.read_until(terminal, None)
@@ -137,11 +137,11 @@ class Training(DisturbedEvaluation):
         self.assertEqual(self.manifest("stopped", 3)["step"], 3)
         self.assertEqual(self.evaluations("stopped"), {})
         self.run_program("train", config)
-        self.assertEqual(list(self.evaluations("stopped")), [3, 6, 8])
-        reference = self.long_config("stopped-reference", every=3)
+        self.assertEqual(list(self.evaluations("stopped")), [3, 4])
+        reference = self.long_config("stopped-reference", every=3, steps=4)
         self.run_program("train", reference)
         self.assertEqual(self.evaluations("stopped"), self.evaluations("stopped-reference"))
-        self.assert_same_checkpoint("stopped", "stopped-reference", 8)
+        self.assert_same_checkpoint("stopped", "stopped-reference", 4)
 
     def test_a_checkpoint_under_way_is_published_meanwhile(self):
         config = self.long_config("published", every=4)

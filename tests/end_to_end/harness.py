@@ -7,7 +7,7 @@ import pathlib
 import random
 import re
 import shutil
-import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +19,9 @@ import numpy
 PROGRAM = os.environ["PALIMPSEST"]
 INTERPOSER = os.environ.get("PALIMPSEST_INTERPOSER")
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-TIMEOUT = 120
+TIMEOUT = 240
+HOST = re.escape(socket.gethostname())
+ENDLESS = ("--set", "train.steps=100000")
 
 CONFIG = """\
 model:
@@ -227,3 +229,27 @@ class EndToEndTest(unittest.TestCase):
         self.assertEqual(len(first), len(second))
         for a, b in zip(first, second):
             self.assertLess(abs(a - b), tolerance * abs(a), f"{first}\n{second}")
+
+
+class FaultTest(EndToEndTest):
+    def start_run(self, name, *arguments, ranks=2, step=3, **sections):
+        """A run that would go on for ever, once it has reached `step`."""
+        config = self.config(name, **sections)
+        process = self.start_program("train", config, *ENDLESS, *arguments, ranks=ranks)
+        self.wait_for_step(name, step)
+        return config, process
+
+    def finish(self, process, expect):
+        output, _ = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, expect, output)
+        return output
+
+    def check_resumes(self, name, config, ranks=2, **sections):
+        """The run `name` was stopped with a checkpoint of its last step, from which it goes on bit for bit."""
+        step = self.metrics(name)[-1]["step"]
+        self.assertEqual(self.manifest(name, step)["step"], step)
+        self.run_program("train", config, *ENDLESS, "--stop-after", step + 2, ranks=ranks)
+        reference = self.config(f"{name}-reference", **sections)
+        self.run_program("train", reference, *ENDLESS, "--stop-after", step + 2, ranks=ranks)
+        self.assert_same_checkpoint(name, f"{name}-reference", step + 2)
+        self.assertEqual([line["step"] for line in self.metrics(name)], list(range(1, step + 3)))

@@ -4,7 +4,7 @@ import signal
 import unittest
 import unittest.mock
 
-from harness import EndToEndTest
+from harness import SOURCE, TIMEOUT, EndToEndTest
 
 
 class Resume(EndToEndTest):
@@ -51,6 +51,18 @@ class Resume(EndToEndTest):
         self.assertNotIn(-1, self.losses("torn"))
 
 
+class Metrics(EndToEndTest):
+    def test_every_key_is_documented(self):
+        self.run_program("train", self.config("documented"))
+        pages = (SOURCE / "docs" / "file-formats.md").read_text(encoding="utf-8")
+        documented = pages.partition("## metrics.jsonl\n")[2].partition("\n## ")[0]
+        for kind in "step", "evaluation":
+            lines = self.metrics("documented", kind)
+            self.assertTrue(lines, kind)
+            for key in lines[-1]:
+                self.assertIn(f"`{key}`", documented, kind)
+
+
 class Ranks(EndToEndTest):
     def test_same_losses_on_any_number_of_ranks(self):
         losses = {}
@@ -89,7 +101,7 @@ class Signals(EndToEndTest):
         process = self.start_program("train", config, *self.ENDLESS, ranks=ranks)
         self.wait_for_step(name, 3)
         os.kill(target(process), number)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, 128 + number if expect is None else expect, output)
         step = self.metrics(name)[-1]["step"]
         self.assertEqual(self.manifest(name, step)["step"], step)
@@ -147,7 +159,7 @@ class Refusals(EndToEndTest):
         error = self.run_program("train", config, expect=2).stderr
         self.assertIn(f"process {first.pid} on", error)
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
+        first.communicate(timeout=TIMEOUT)
 
     def test_loss_that_explodes(self):
         config = self.config("explodes", checkpoint={"every": 1}, optimizer={"learning_rate": "1e30", "clip_norm": 0},

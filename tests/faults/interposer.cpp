@@ -2,6 +2,7 @@
 // contains PALIMPSEST_FAULT_PATH, and lets something happen at the one that PALIMPSEST_FAULT_AT says
 // (counted from 1).
 //   PALIMPSEST_FAULT_ACTION=kill     SIGKILL instead of the call
+//   PALIMPSEST_FAULT_ACTION=stop     SIGSTOP before the call
 //   PALIMPSEST_FAULT_ACTION=leave    the process ends instead of the call, with exit code 0
 //   PALIMPSEST_FAULT_ACTION=ENOSPC   from then on, everything that needs room fails as on a full disk
 //   PALIMPSEST_FAULT_ACTION=EIO      from then on, forcing to disk fails
@@ -72,6 +73,10 @@ bool fails(Kind kind, const char* call, const char* path) {
   if (at == nullptr || action == nullptr || number < std::atol(at)) return false;
   if (std::strcmp(action, "kill") == 0 || std::strcmp(action, "noexchange") == 0) {
     if (number == std::atol(at)) raise(SIGKILL);
+    return false;
+  }
+  if (std::strcmp(action, "stop") == 0) {
+    if (number == std::atol(at)) raise(SIGSTOP);
     return false;
   }
   if (std::strcmp(action, "leave") == 0) _exit(0);

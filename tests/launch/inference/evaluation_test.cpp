@@ -236,21 +236,24 @@ TEST(Evaluation, APassStaysWithinItsBudget) {
   model.initialize(7);
   const std::unique_ptr<Communicator> communicator = single_process();
   const std::int64_t whole = forward_bytes(model.config(), 4, 1024, 0, DataType::float32);
+  const std::int64_t a_segment = forward_bytes(model.config(), 4, 64, 0, DataType::float32);
   std::vector<std::int64_t> tokens, peaks;
   std::vector<double> nll;
-  for (const double share : {1.0, 0.5, 0.1}) {
+  for (const std::int64_t budget : {whole, (whole + a_segment) / 2, a_segment}) {
     MemoryPool pool;
-    const auto budget = static_cast<std::int64_t>(share * static_cast<double>(whole));
     Evaluation evaluation(model, file, *communicator,
                           {.batch_size = 4, .tokens_at_once = 1024, .memory_budget = budget}, pool);
     EXPECT_EQ(evaluation.plan().lanes, 4);
     tokens.push_back(evaluation.plan().tokens);
     nll.push_back(evaluation.run().total.nll);
     const double peak = static_cast<double>(pool.statistics().peak_bytes_in_use);
-    EXPECT_LE(peak, static_cast<double>(budget) + 0.3e6 * omp_get_max_threads()) << share;
+    EXPECT_LE(peak, static_cast<double>(budget) + 0.3e6 * omp_get_max_threads()) << budget;
     EXPECT_EQ(pool.statistics().bytes_in_use, pool.statistics().scratch_bytes);  // which stays with the pool
   }
-  EXPECT_EQ(tokens, (std::vector<std::int64_t>{1024, 448, 64}));
+  EXPECT_EQ(tokens[0], 1024);
+  EXPECT_GE(tokens[1], 448);
+  EXPECT_LE(tokens[1], 576);
+  EXPECT_EQ(tokens[2], 64);
   EXPECT_NEAR(nll[1], nll[0], 1e-5 * nll[0]);
   EXPECT_NEAR(nll[2], nll[0], 1e-5 * nll[0]);
 }
