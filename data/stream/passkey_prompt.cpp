@@ -55,10 +55,15 @@ PasskeyPrompt::PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, st
   if (language_->text() != nullptr) offset_ = draws.below(language_->text()->token_count());
 }
 
+std::int64_t PasskeyPrompt::spoken() const {
+  auto tokens = static_cast<std::int64_t>(language_->introduction().size());
+  for (const Statement& statement : statements_) tokens += static_cast<std::int64_t>(statement.tokens.size());
+  return tokens;
+}
+
 std::int64_t PasskeyPrompt::put_question(std::int64_t begin) {
   question_begin_ = begin;
-  std::int64_t taken = static_cast<std::int64_t>(language_->introduction().size());
-  for (const Statement& statement : statements_) taken += static_cast<std::int64_t>(statement.tokens.size());
+  const std::int64_t taken = spoken();
   if (begin < taken) {
     throw ConfigError(
         fmt::format("passkey: a prompt of {} tokens cannot hold {} statements: they take {} tokens in all", length_,
@@ -103,9 +108,9 @@ PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage>
   const std::int64_t keys = spread.keys > 0 ? spread.keys : language->task().keys;
   PasskeyPrompt prompt(std::move(language), length, keys, draws, {});
   const auto question = static_cast<std::int64_t>(prompt.question_.tokens.size());
-  // The last segment may be short; the question lies within it all the same.
+  // The last segment may be short; the question lies within it all the same, behind all that there is to say.
   const std::int64_t last = (length - 1) % spread.segment_length + 1;
-  const std::int64_t play = std::max<std::int64_t>(last - question, 0);
+  const std::int64_t play = std::max<std::int64_t>(std::min(last, length - prompt.spoken()) - question, 0);
   const bool anywhere = draws.uniform() < spread.question_anywhere;
   const std::int64_t back = draws.below(play + 1);
   const std::int64_t room = prompt.put_question(length - question - (anywhere ? back : 0));

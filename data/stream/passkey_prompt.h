@@ -101,6 +101,8 @@ class PasskeyPrompt {
  private:
   PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys, Draws& draws,
                 const std::string& asked_for);
+  /// Tokens of the introduction and all statements.
+  std::int64_t spoken() const;
   /// Puts the question at `begin` and returns how many tokens of filler are left to spread the statements over.
   std::int64_t put_question(std::int64_t begin);
   /// Orders the statements by how many tokens of filler come before each.

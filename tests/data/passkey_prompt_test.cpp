@@ -181,6 +181,23 @@ TEST(PasskeyPrompt, FillerMayBeText) {
                     "was packed with tokenizer bytes"));
 }
 
+TEST(PasskeyPrompt, AQuestionAnywhereInTheOnlySegmentLeavesRoomForTheKey) {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    Draws draws(Random(seed, RandomPurpose::test));
+    const PasskeyPrompt prompt = PasskeyPrompt::for_training(language({}), 80, {80, 0, 0, 1}, draws);
+    EXPECT_GE(prompt.statements()[0].begin, 30);
+    EXPECT_GE(prompt.question_begin(), prompt.statements()[0].end());
+  }
+}
+
+TEST(PasskeyPrompt, TheKeyMayBeChosen) {
+  Draws draws(Random(1, RandomPurpose::test));
+  const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(language({4, 3, 1}), 500, 0.5, draws, "0007");
+  const std::string text = text_of(prompt, *make_tokenizer("passkey"));
+  EXPECT_TRUE(holds(text, "is now 0 0 0 7. Remember it.") || holds(text, "is now 0007. Remember it.")) << text;
+  EXPECT_TRUE(text.ends_with("is 0 0 0 7") || text.ends_with("is 0007")) << text;
+}
+
 TEST(PasskeyPrompt, SaysWhatDoesNotFit) {
   EXPECT_TRUE(holds(message_of<ConfigError>([] { evaluation_prompt({}, 64, 0); }), "they take 65 tokens in all"));
   EXPECT_EQ(evaluation_prompt({}, 65, 0).statements()[0].begin, 30);

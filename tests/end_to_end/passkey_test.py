@@ -24,8 +24,8 @@ data:
   advance_at: 0  # the next stage begins at once
   advance_over: 2
   stages:
-    - {{segments: 1}}
-    - {{segments: 2, virtual_length: 10}}
+    - {{segments: 2}}
+    - {{segments: 3, virtual_length: 10}}
     - {{segments: 4, virtual_length: 1000}}
 
 train:

@@ -35,7 +35,7 @@ TEST(PasskeyReport, AKeyIsFoundWhenAllOfItsDigitsAre) {
 
 TEST(PasskeyReport, TheTableHasARowALength) {
   const std::string table = format_passkey(example());
-  EXPECT_NE(table.find("32 k    100 (34-100)    50 (9-91)    87.5        0.0     6.2"), std::string::npos) << table;
+  EXPECT_NE(table.find("32 k    100 (34-100)  50 (9-91)    87.5        0.0     6.2"), std::string::npos) << table;
   EXPECT_NE(table.find("5000"), std::string::npos) << table;
 }
 
