@@ -70,9 +70,9 @@ def measure(name, run_directory, tokens, sample, lines):
     run("eval", run_directory, "--data", tokens, "--json", run_directory / "sample.json")
     total = json.loads((run_directory / "sample.json").read_text(encoding="utf-8"))["total"]
     loss = total["negative_log_likelihood"] / total["tokens"]
-    words = sum(1 for a, b in zip(text.split(), sample.split()) if a == b)
+    words = next((i for i, (a, b) in enumerate(zip(text.split(), sample.split())) if a != b), 0)
     lines.append(f"{name:36}  {total['tokens']:5}  {loss:.6f}  {loss - NATS_PER_TOKEN:+.1e}  "
-                 f"{'word for word' if text.strip() == sample else f'{words} of {len(sample.split())} words'}")
+                 f"{'word for word' if text.strip() == sample else f'the first {words} of {len(sample.split())} words'}")
     print(lines[-1], flush=True)
 
 

@@ -8,6 +8,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "core/io/json_file.h"
+#include "data/text/sentencepiece_tokenizer.h"
 #include "data/text/word_tokenizer.h"
 #include "launch/exchange/export_model.h"
 #include "launch/exchange/import_model.h"
@@ -304,6 +305,34 @@ TEST_F(Exchange, ShapeAndStoredConfigurationHaveToAgree) {
   EXPECT_TRUE(holds(refused([](auto& json) { json["rope_theta"] = 500000.0; }), "model.rope_theta: 500000 -> 10000"));
   EXPECT_TRUE(holds(refused([](auto& json) { json["palimpsest"].erase("config"); }), "is not as expected"));
   EXPECT_TRUE(holds(refused([](auto& json) { json["palimpsest"]["tokenizer"]["model"] = "0"; }), "hexadecimal"));
+}
+
+TEST_F(Exchange, SentencePieceModelsTravelAsFiles) {
+  overwrite_file(directory_ / "text.txt", tiny_text(5'000, 1));
+  TokenizerTraining training;
+  training.vocab_size = 290;
+  const std::string pieces = train_sentencepiece({directory_ / "text.txt"}, training).model;
+  overwrite_file(folder_ / "tokenizer.model", pieces);
+  nlohmann::json description = tiny_description();
+  description["vocab_size"] = 300;
+  ModelConfig config = tiny_config();
+  config.vocab_size = 300;
+  LanguageModel model(pool_, config, DataType::float32);
+  model.initialize(3);
+  write_model_folder(folder_, description, llama_tensors(model));
+  import(folder_, "run", {}, "");
+  EXPECT_EQ(file_content(directory_ / "run" / "tokenizer.model"), pieces);
+  const SavedModel saved = open("run");
+  EXPECT_EQ(saved.tokenizer->model(), pieces);
+  const fs::path exported = directory_ / "exported";
+  export_model(saved, {.folder = exported});
+  EXPECT_EQ(file_content(exported / "tokenizer.model"), pieces);
+  const nlohmann::json written = parse_json(file_content(exported / "tokenizer_config.json"), "tokenizer_config.json");
+  EXPECT_EQ(written.at("bos_token"), "<s>");
+  EXPECT_EQ(written.at("eos_token"), "</s>");
+  EXPECT_EQ(written.at("unk_token"), "<unk>");
+  import(exported, "again", {}, "");
+  EXPECT_EQ(open("again").tokenizer->identity(), saved.tokenizer->identity());
 }
 
 TEST_F(Exchange, WordListsTravelWithTheModel) {
