@@ -126,6 +126,7 @@ class SchemaVisitor {
 void describe(RunConfig& config, SchemaVisitor& visitor);
 void describe(ModelConfig& model, SchemaVisitor& visitor);
 void describe(AttentionConfig& attention, SchemaVisitor& visitor);
+void describe(RotaryScaling& scaling, SchemaVisitor& visitor);
 void describe(DataConfig& data, SchemaVisitor& visitor);
 void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);

@@ -25,8 +25,9 @@ LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& conf
   norm_parameter_ = factory.count();
   norm_ = factory.create("norm.weight", ParameterRole::norm, {config_.hidden_size});
   head_ = config_.tie_embeddings ? embedding_ : factory.create("lm_head.weight", ParameterRole::matrix, table);
-  rotary_ = std::make_shared<const RotaryTable>(parameter_pool, config_.segment_length, config_.head_size,
-                                                config_.rope_theta, accumulate_type(compute_type));
+  rotary_ =
+      std::make_shared<const RotaryTable>(parameter_pool, config_.segment_length, config_.head_size, config_.rope_theta,
+                                          accumulate_type(compute_type), config_.rope_scaling);
 }
 
 namespace {
@@ -74,7 +75,7 @@ std::shared_ptr<const RotaryTable> LanguageModel::rotary(MemoryPool& pool, std::
   const std::int64_t positions = rotary_positions(before, tokens);
   if (positions <= rotary_->positions()) return rotary_;
   return std::make_shared<const RotaryTable>(pool, positions, config_.head_size, config_.rope_theta,
-                                             accumulate_type(compute_type_));
+                                             accumulate_type(compute_type_), config_.rope_scaling);
 }
 
 ForwardContext LanguageModel::context(Tape& tape, LayoutPointer layout, std::vector<std::int64_t> tokens_before) const {

@@ -32,6 +32,11 @@ ModelConfig ModelConfig::resolved() const {
   require(c.attention.memory_epsilon > 0 && c.norm_epsilon > 0,
           "model.attention.memory_epsilon and model.norm_epsilon must be positive");
   require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
+  const RotaryScaling& scaling = c.rope_scaling;
+  require(scaling.factor > 0, fmt::format("model.rope_scaling.factor {} must be positive", scaling.factor));
+  require(scaling.kind != RotaryScalingKind::llama3 || scaling.high_frequency_factor > scaling.low_frequency_factor,
+          fmt::format("model.rope_scaling.high_frequency_factor {} must be greater than low_frequency_factor {}",
+                      scaling.high_frequency_factor, scaling.low_frequency_factor));
   return c;
 }
 

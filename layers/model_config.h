@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/data_type.h"
+#include "core/kernels/rotary_scaling.h"
 
 namespace palimpsest {
 
@@ -39,6 +40,7 @@ struct ModelConfig {
   AttentionConfig attention;
   double norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
+  RotaryScaling rope_scaling;
   bool tie_embeddings = false;
   double initializer_range = 0.02;
 

@@ -27,6 +27,29 @@ void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
   });
 }
 
+void describe(RotaryScaling& scaling, SchemaVisitor& visitor) {
+  visitor.field(
+      "kind", scaling.kind,
+      Choices{Choice{"none", RotaryScalingKind::none}, Choice{"linear", RotaryScalingKind::linear},
+              Choice{"llama3", RotaryScalingKind::llama3}},
+      "`none`: as `rope_theta` has them; `linear`: all divided by the factor; `llama3`: low frequencies alone, "
+      "as in Llama 3.1.");
+  for (const auto& [name, kind] :
+       {std::pair("linear", RotaryScalingKind::linear), std::pair("llama3", RotaryScalingKind::llama3)}) {
+    visitor.options_of(name, scaling.kind == kind, [&](SchemaVisitor& options) {
+      options.field("factor", scaling.factor, positive(), "How many times longer the context has become.");
+    });
+  }
+  visitor.options_of("llama3", scaling.kind == RotaryScalingKind::llama3, [&](SchemaVisitor& options) {
+    options.field("low_frequency_factor", scaling.low_frequency_factor, positive(),
+                  "Frequencies that turn fewer times within the original context are divided.");
+    options.field("high_frequency_factor", scaling.high_frequency_factor, positive(),
+                  "Frequencies that turn more often are kept; those between are divided in part.");
+    options.field("original_length", scaling.original_length, between<std::int64_t>(1, max_length),
+                  "Tokens of the original context.");
+  });
+}
+
 void describe(ModelConfig& model, SchemaVisitor& visitor) {
   visitor.field("vocab_size", model.vocab_size, between<std::int64_t>(0, max_length),
                 "Rows of the embedding. 0: the vocabulary of the tokenizer the data was packed with.");
@@ -46,6 +69,8 @@ void describe(ModelConfig& model, SchemaVisitor& visitor) {
   visitor.field("norm_epsilon", model.norm_epsilon, positive(), "Added to the mean square in RMSNorm.");
   visitor.field("rope_theta", model.rope_theta, Range<double>{.minimum = 1, .above_minimum = true},
                 "Base of the rotary position wavelengths.");
+  visitor.section("rope_scaling", model.rope_scaling,
+                  "How imported models have had their rotary frequencies changed for a longer context.");
   visitor.field("tie_embeddings", model.tie_embeddings, Boolean{}, "Whether the output head is the embedding matrix.");
   visitor.field("initializer_range", model.initializer_range, at_least(0.0),
                 "Standard deviation of the initial weights.");

@@ -1,13 +1,25 @@
 #include "core/kernels/rope.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include <fmt/format.h>
 
 namespace palimpsest {
 
-RotaryTable::RotaryTable(MemoryPool& pool, std::int64_t positions, std::int64_t head_size, double theta,
-                         DataType type) {
+double RotaryScaling::scaled(double frequency) const {
+  if (kind == RotaryScalingKind::none) return frequency;
+  if (kind == RotaryScalingKind::linear) return frequency / factor;
+  // How often the wave turns within the original context: at least `high` times it is kept, at most `low` stretched.
+  const double turns = static_cast<double>(original_length) * frequency / (2.0 * std::numbers::pi);
+  const double kept =
+      std::clamp((turns - low_frequency_factor) / (high_frequency_factor - low_frequency_factor), 0.0, 1.0);
+  return (1.0 - kept) * frequency / factor + kept * frequency;
+}
+
+RotaryTable::RotaryTable(MemoryPool& pool, std::int64_t positions, std::int64_t head_size, double theta, DataType type,
+                         const RotaryScaling& scaling) {
   if (head_size % 2 != 0) throw ShapeError(fmt::format("RoPE rotates halves: head size {} is odd", head_size));
   const std::int64_t half = head_size / 2;
   cosine_ = Tensor(pool, {positions, half}, type);
@@ -15,7 +27,8 @@ RotaryTable::RotaryTable(MemoryPool& pool, std::int64_t positions, std::int64_t 
   dispatch(type, [&]<class A>() {
     for (std::int64_t position = 0; position < positions; ++position) {
       for (std::int64_t i = 0; i < half; ++i) {
-        const double frequency = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
+        const double frequency =
+            scaling.scaled(std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size)));
         const double angle = static_cast<double>(position) * frequency;
         cosine_.data<A>()[position * half + i] = static_cast<A>(std::cos(angle));
         sine_.data<A>()[position * half + i] = static_cast<A>(std::sin(angle));

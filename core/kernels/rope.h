@@ -1,10 +1,12 @@
 // Rotary position embedding (Su et al. 2021), halves rotated as Hugging Face's Llama does:
 //   y[i]         = x[i] cos - x[i + d/2] sin
 //   y[i + d/2]   = x[i + d/2] cos + x[i] sin,   angle = position * theta^(-2 i / d), i < d/2
+// where a RotaryScaling may change the frequency theta^(-2 i / d).
 #pragma once
 
 #include <cstdint>
 
+#include "core/kernels/rotary_scaling.h"
 #include "core/tensor.h"
 
 namespace palimpsest {
@@ -13,7 +15,8 @@ namespace palimpsest {
 class RotaryTable {
  public:
   /// `type` is the accumulate type of the rows to be rotated. Throws ShapeError on an odd head size.
-  RotaryTable(MemoryPool& pool, std::int64_t positions, std::int64_t head_size, double theta, DataType type);
+  RotaryTable(MemoryPool& pool, std::int64_t positions, std::int64_t head_size, double theta, DataType type,
+              const RotaryScaling& scaling = {});
 
   std::int64_t positions() const { return cosine_.shape()[0]; }
   std::int64_t head_size() const { return 2 * cosine_.shape()[1]; }

@@ -115,6 +115,8 @@ std::string SentencePieceTokenizer::piece(std::int32_t token) const {
   return processor_->IdToPiece(token);
 }
 
+std::int32_t SentencePieceTokenizer::unknown_piece() const { return processor_->unk_id(); }
+
 // The identifiers of a library are ints: what is outside them aborts it.
 void SentencePieceTokenizer::require_token(std::int32_t token) const {
   if (token < 0 || token >= processor_->GetPieceSize()) {

@@ -37,6 +37,8 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   /// The piece as the model spells it ("▁the", "<0x0A>"). Throws DataError on a token outside the vocabulary.
   std::string piece(std::int32_t token) const;
+  /// The model's <unk>, whether text ever needs it or not.
+  std::int32_t unknown_piece() const;
 
  private:
   /// What decoding does to spaces that start the text.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <istream>
 #include <string>
@@ -32,6 +33,8 @@ Command add_pack_command(CLI::App& program);
 Command add_tokenizer_command(CLI::App& program);
 Command add_bench_command(CLI::App& program);
 Command add_passkey_command(CLI::App& program);
+Command add_import_command(CLI::App& program);
+Command add_export_command(CLI::App& program);
 
 /// Accepts whole numbers of at least `minimum`.
 CLI::Validator whole_number_from(std::int64_t minimum);
@@ -39,6 +42,9 @@ CLI::Validator whole_number_from(std::int64_t minimum);
 /// MODEL and --step: which checkpoint a command reads (launch/training/saved_model.h). Both are written when
 /// the command line is parsed; `step` is left alone without the option.
 void add_model_options(CLI::App& command, std::string& model, std::int64_t& step);
+
+/// A path without the slash that names of directories may end with, which would hide the last of its parts.
+std::filesystem::path without_trailing_slash(const std::filesystem::path& path);
 
 /// A text that a command works on, of at most `longest_text` bytes. Throws FileError, which starts with `name`.
 std::string read_input(std::istream& stream, const std::string& name);

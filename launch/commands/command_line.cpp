@@ -80,6 +80,10 @@ CLI::Validator whole_number_from(std::int64_t minimum) {
   return {check, fmt::format(">={}", minimum)};
 }
 
+std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {
+  return path.has_filename() || !path.has_relative_path() ? path : path.parent_path();
+}
+
 std::string read_input(std::istream& stream, const std::string& name) {
   errno = 0;
   std::optional<std::string> text = read_text(stream);

@@ -25,6 +25,12 @@ RunCheckpoints::RunCheckpoints(const Setting& setting, Components components, co
 void RunCheckpoints::resume() {
   std::vector<std::string> differences;
   const auto load = [&](const Checkpoint& found) {
+    if (found.step() == 0) {  // only `palimpsest import` writes such
+      throw ConfigError(
+          fmt::format("{}: holds an imported model, and no state of a training to resume. Choose another "
+                      "train.run_directory",
+                      setting_.config.train.run_directory));
+    }
     differences = check_resumable(parse_saved_config(found.config_yaml(), found.path().string()), setting_.config);
     restore(found, components_, setting_.guard.communicator());
   };

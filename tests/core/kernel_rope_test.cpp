@@ -91,6 +91,49 @@ TEST(Rope, ScoresDependOnDistanceOnly) {
   EXPECT_GT(std::abs(score(7, 3) - score(7, 4)), 1e-3);
 }
 
+TEST(Rope, LinearScalingDividesPositions) {
+  MemoryPool pool;
+  const RotaryTable plain(pool, 8, 16, theta, DataType::float64);
+  const RotaryTable scaled(pool, 29, 16, theta, DataType::float64, {.kind = RotaryScalingKind::linear, .factor = 4});
+  for (std::int64_t position = 0; position < 8; ++position) {
+    testing::expect_close(scaled.sine().rows(4 * position, 4 * position + 1).to_doubles(),
+                          plain.sine().rows(position, position + 1).to_doubles(), 1e-12);
+  }
+}
+
+TEST(Rope, Llama3ScalingIsThatOfWavelengths) {
+  MemoryPool pool;
+  // Llama 3.1's own numbers, and a pair of factors between which most frequencies lie.
+  for (const auto& [low, high] : {std::pair(1.0, 4.0), std::pair(0.25, 1000.0)}) {
+    const RotaryScaling scaling = {.kind = RotaryScalingKind::llama3,
+                                   .factor = 8,
+                                   .low_frequency_factor = low,
+                                   .high_frequency_factor = high,
+                                   .original_length = 8192};
+    const RotaryTable table(pool, 2, 128, 500000.0, DataType::float64, scaling);
+    int kept = 0, between = 0, divided = 0;
+    for (int i = 0; i < 64; ++i) {
+      // As Hugging Face's modeling_rope_utils.py puts it.
+      const double frequency = 1.0 / std::pow(500000.0, 2.0 * i / 128.0), wavelength = 2 * M_PI / frequency;
+      double expected = frequency;
+      if (wavelength > 8192 / low) {
+        expected = frequency / 8;
+        ++divided;
+      } else if (wavelength < 8192 / high) {
+        ++kept;
+      } else {
+        const double smooth = (8192 / wavelength - low) / (high - low);
+        expected = (1 - smooth) * frequency / 8 + smooth * frequency;
+        ++between;
+      }
+      EXPECT_NEAR(table.sine().to_doubles()[static_cast<std::size_t>(64 + i)], std::sin(expected), 1e-15) << i;
+    }
+    EXPECT_GT(kept, 0);
+    EXPECT_GT(between, 4);
+    EXPECT_GT(divided, 10);
+  }
+}
+
 TEST(Rope, RefusesWhatTheTableLacks) {
   MemoryPool pool;
   EXPECT_THROW(RotaryTable(pool, 4, 7, theta, DataType::float32), ShapeError);

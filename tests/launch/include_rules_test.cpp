@@ -47,9 +47,12 @@ const std::map<std::string, std::set<std::string>> allowed_rooms = {
     {"launch/training/",
      {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/"}},
     {"launch/benchmark/", {"launch/output/", "launch/ranks/", "launch/training/", "launch/benchmark/"}},
+    {"launch/exchange/",
+     {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
+      "launch/exchange/"}},
     {"launch/commands/",
      {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
-      "launch/benchmark/", "launch/commands/"}},
+      "launch/benchmark/", "launch/exchange/", "launch/commands/"}},
 };
 
 struct VendorRule {

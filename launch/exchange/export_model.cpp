@@ -1,0 +1,89 @@
+#include "launch/exchange/export_model.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "configs/yaml.h"
+#include "core/error.h"
+#include "core/io/atomic_directory.h"
+#include "core/io/json_file.h"
+#include "core/io/safetensors.h"
+#include "core/printable.h"
+#include "launch/exchange/model_card.h"
+#include "launch/exchange/model_description.h"
+#include "launch/exchange/tensor_names.h"
+#include "launch/exchange/tokenizer_files.h"
+
+namespace palimpsest {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The configuration as strangers may see it: of paths nothing but the files' names.
+RunConfig published(RunConfig config) {
+  for (std::string* path : {&config.data.train, &config.data.validation, &config.data.test}) {
+    *path = fs::path(*path).filename().string();
+  }
+  config.train.run_directory = TrainConfig().run_directory;
+  return config;
+}
+
+bool is_identifier(const std::string& text) {
+  return std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+           c == '_' || c == '+';
+  });
+}
+
+/// Replacing a folder removes what is in it: it has to be an export.
+void require_export(const fs::path& folder) {
+  try {
+    const fs::path path = folder / "config.json";
+    if (parse_json(read_text_file(path), path.string()).contains("palimpsest")) return;
+  } catch (const FileError&) {
+  }
+  throw WriteError(fmt::format("{}: is no export of this program, and not replaced", folder.string()));
+}
+
+StateDictionary tensors_of(const ParameterList& parameters) {
+  StateDictionary tensors;
+  for (const Parameter& parameter : parameters) tensors.add(hugging_face_name(parameter.name), parameter.master);
+  return tensors;
+}
+
+}  // namespace
+
+void export_model(const SavedModel& saved, const ExportOptions& options) {
+  if (!is_identifier(options.licence)) {
+    throw ConfigError(fmt::format("--licence '{}': expected an identifier such as apache-2.0, mit or other",
+                                  printable(options.licence)));
+  }
+  std::error_code error;
+  const bool exists = fs::exists(fs::symlink_status(options.folder, error));
+  if (exists && !options.force) {
+    throw WriteError(fmt::format("{}: exists already; --force replaces an earlier export", options.folder.string()));
+  }
+  if (exists) require_export(options.folder);
+
+  const RunConfig config = published(saved.config);
+  const Tokenizer& tokenizer = *saved.tokenizer;
+  const nlohmann::ordered_json description =
+      describe_model(saved.config, tokenizer.begin_id(), tokenizer.end_id(), std::string(name_of(options.type)),
+                     {{"config", to_yaml(config)}, {"tokenizer", describe_tokenizer(tokenizer)}});
+  AtomicDirectory building(options.folder, AtomicDirectory::Existing::replace);
+  const fs::path& folder = building.temporary();
+  write_safetensors_folder(folder, tensors_of(saved.model->parameters()), options.type, {{"format", "pt"}},
+                           options.shard_bytes);
+  write_tokenizer(folder, tokenizer, description.at("max_position_embeddings").get<std::int64_t>());
+  const auto write = [&](const char* name, const std::string& text) { write_file_atomically(folder / name, text); };
+  const nlohmann::ordered_json generation = {{"bos_token_id", tokenizer.begin_id()},
+                                             {"eos_token_id", tokenizer.end_id()}};
+  write("generation_config.json", generation.dump(2) + '\n');
+  write("README.md", model_card(saved, config, options.folder.filename().string(), options.licence));
+  write("config.json", description.dump(2) + '\n');
+  building.commit();
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,105 @@
+#include "launch/exchange/model_card.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "configs/yaml.h"
+#include "core/error.h"
+#include "core/io/json_file.h"
+#include "core/printable.h"
+#include "launch/exchange/tensor_names.h"
+#include "launch/training/run_directory.h"
+#include "layers/attention/registry.h"
+
+namespace palimpsest {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A row of the table of perplexities; empty for results of other steps and of evaluations that were stopped.
+std::string row_of(const fs::path& path, std::int64_t step) {
+  try {
+    const nlohmann::json json = parse_json(read_text_file(path), path.string());
+    if (json.at("step") != step || json.at("complete") != true) return "";
+    const nlohmann::json& total = json.at("total");
+    return fmt::format("| {} | {} | {:.4f} | {:.2f} | {:.4f} |\n",
+                       printable(fs::path(json.at("data").get<std::string>()).filename().string()),
+                       total.at("tokens").get<std::int64_t>(), total.at("token_perplexity").get<double>(),
+                       total.at("word_perplexity").get<double>(), total.at("bits_per_byte").get<double>());
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(fmt::format("{}: is no result of an evaluation: {}", path.string(), printable(error.what())));
+  }
+}
+
+std::string perplexities(const SavedModel& saved) {
+  const fs::path run = run_directory_of(*saved.checkpoint);
+  std::vector<fs::path> files;
+  std::error_code error;
+  if (!run.empty()) {
+    for (fs::directory_iterator entry(RunDirectory(run).evaluation(), error), end; !error && entry != end;
+         entry.increment(error)) {
+      if (entry->path().extension() == ".json") files.push_back(entry->path());
+    }
+  }
+  std::ranges::sort(files);
+  std::string rows;
+  for (const fs::path& file : files) rows += row_of(file, saved.progress.step);
+  if (rows.empty()) return "None were measured before the export.\n";
+  return "Over whole documents, the memory carried through each:\n\n"
+         "| token file | tokens | per token | per word | bits per byte |\n| --- | --- | --- | --- | --- |\n" +
+         rows;
+}
+
+std::string training(const SavedModel& saved, const RunConfig& config) {
+  const TrainConfig& train = config.train;
+  if (saved.progress.step == 0) return "Imported, and not trained since.\n";
+  std::string data = config.data.kind == DataKind::passkey ? "passkey prompts (training)" : "";
+  for (const auto& [split, file] :
+       {std::pair("training", config.data.train), std::pair("validation", config.data.validation),
+        std::pair("test", config.data.test)}) {
+    if (!file.empty()) data += fmt::format("{}`{}` ({})", data.empty() ? "" : ", ", file, split);
+  }
+  const std::string checksum = saved.cursor.value("data_checksum", "");
+  return fmt::format(
+      "{} steps of {} sequences of {} tokens, {} tokens in all, in {}; {} with a learning rate of {}. Gradients passed "
+      "through {} segments.\n\nData: {}.{}\n",
+      saved.progress.step, train.batch_size, train.sequence_length, saved.progress.tokens,
+      train.precision == Precision::bfloat16 ? "bfloat16" : "float32",
+      config.optimizer.kind == OptimizerKind::adamw ? "AdamW" : "Adafactor", config.optimizer.learning_rate,
+      (train.sequence_length + config.model.segment_length - 1) / config.model.segment_length, data,
+      checksum.empty() ? "" : fmt::format(" The training data's checksum is {}.", printable(checksum)));
+}
+
+}  // namespace
+
+std::string model_card(const SavedModel& saved, const RunConfig& config, const std::string& name,
+                       const std::string& licence) {
+  const ModelConfig& model = config.model;
+  const std::string_view kind = traits_of(model.attention.kind).name;
+  return fmt::format(
+      "---\n{}library_name: transformers\npipeline_tag: text-generation\ntags:\n- palimpsest\n- {}-attention\n---\n\n"
+      "# {}\n\n"
+      "A language model of {} parameters: a Llama with {} layers, width {}, {} query and {} key/value heads of {}, a "
+      "vocabulary of {} and segments of {} tokens. Its attention is of Palimpsest's kind `{}`; `infini` is "
+      "[Infini-attention](https://arxiv.org/abs/2404.07143), which reads all that came before a segment from a memory "
+      "of fixed size.\n{}\n"
+      "## Training\n\n{}\n"
+      "## Perplexity\n\n{}\n"
+      "## Use\n\n"
+      "As it was trained, with its memory, in Palimpsest:\n\n"
+      "```\npalimpsest import {} runs/imported\npalimpsest generate runs/imported --prompt \"...\"\n```\n\n"
+      "With transformers, as a Llama without memory, on {} tokens at a time. It warns that it does not use the tensors "
+      "`{}*`, where there are any.\n\n"
+      "## Configuration\n\n```yaml\n{}```\n",
+      licence.empty() ? "" : fmt::format("license: {}\n", licence), kind, printable(name),
+      saved.model->parameters().elements(), model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads,
+      model.head_size, model.vocab_size, model.segment_length, kind,
+      licence.empty() ? "\nNo licence was stated with the export.\n" : fmt::format("\nLicence: {}.\n", licence),
+      training(saved, config), perplexities(saved), printable(name), model.segment_length, own_prefix, to_yaml(config));
+}
+
+}  // namespace palimpsest

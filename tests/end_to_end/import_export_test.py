@@ -1,0 +1,62 @@
+"""Models that leave as Hugging Face folders and come back, through the program as a user runs it."""
+import json
+import unittest
+
+import harness
+
+
+class ImportExport(harness.EndToEndTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        test = cls("run_program")
+        test.run_program("train", test.config("trained"))
+        test.run_program("eval", cls.folder / "trained", "--data", cls.folder / "test.h5")
+
+    def loss(self, run):
+        result = self.folder / f"{run}.json"
+        self.run_program("eval", self.folder / run, "--data", self.folder / "test.h5", "--json", result)
+        return json.loads(result.read_text(encoding="utf-8"))["total"]["negative_log_likelihood"]
+
+    def greedy(self, run):
+        return self.run_program("generate", self.folder / run, "--prompt", "the memory of", "--temperature", 0,
+                                "--max-tokens", 40).stdout
+
+    def test_what_is_exported_is_imported_bit_for_bit(self):
+        exported = self.folder / "hub" / "model"
+        self.run_program("export", self.folder / "trained", f"{exported}/", "--licence", "mit", "--shard-size", 1e-5)
+        self.assertGreater(len(list(exported.glob("model-*.safetensors"))), 1)
+        self.assertIn("test.h5", (exported / "README.md").read_text(encoding="utf-8"))
+        self.run_program("import", exported, self.folder / "again")
+        self.assertEqual(self.loss("again"), self.loss("trained"))
+        self.assertEqual(self.greedy("again"), self.greedy("trained"))
+        before, after = self.tensors("trained", 8), self.tensors("again", 0)
+        self.assertEqual(after, {name: value for name, value in before.items() if name.startswith("parameters/")})
+        shown = json.loads(self.run_program("inspect", self.folder / "again", "--json").stdout)
+        self.assertEqual(shown["step"], 0)
+        # Neither goes over what is there.
+        self.assertIn("exists already", self.run_program("import", exported, self.folder / "again", expect=4).stderr)
+        self.assertIn("--force", self.run_program("export", self.folder / "trained", exported, expect=4).stderr)
+        self.run_program("export", self.folder / "trained", exported, "--force", "--type", "bfloat16")
+        self.assertEqual([file.name for file in exported.glob("*.safetensors")], ["model.safetensors"])
+        self.assertEqual(json.loads((exported / "config.json").read_text(encoding="utf-8"))["torch_dtype"], "bfloat16")
+
+    def test_an_imported_run_is_not_resumed(self):
+        exported = self.folder / "exported"
+        self.run_program("export", self.folder / "trained", exported)
+        self.run_program("import", exported, self.folder / "imported", "--set", "train.steps=9")
+        error = self.run_program("train", self.config("imported"), expect=2).stderr
+        self.assertIn("holds an imported model", error)
+
+    def test_what_is_no_model_is_named(self):
+        folder = self.folder / "no-model"
+        folder.mkdir()
+        self.assertIn("config.json: no such file", self.run_program("import", folder, folder / "run", expect=3).stderr)
+        (folder / "config.json").write_text('{"model_type": "qwen3"}', encoding="utf-8")
+        error = self.run_program("import", folder, folder / "run", expect=3).stderr
+        self.assertIn("normalises queries and keys", error)
+        self.assertFalse((folder / "run").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
