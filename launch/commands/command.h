@@ -43,6 +43,9 @@ void add_model_options(CLI::App& command, std::string& model, std::int64_t& step
 /// A text that a command works on, of at most `longest_text` bytes. Throws FileError, which starts with `name`.
 std::string read_input(std::istream& stream, const std::string& name);
 
+/// The same of a file, or of standard input where `path` is "-".
+std::string read_text_input(const std::string& path);
+
 /// What --help of a command ends with: its examples (one command line a line) and the exit codes.
 std::string help_footer(const std::string& examples);
 
