@@ -27,6 +27,7 @@ struct Command {
 Command add_train_command(CLI::App& program);
 Command add_eval_command(CLI::App& program);
 Command add_generate_command(CLI::App& program);
+Command add_chat_command(CLI::App& program);
 Command add_inspect_command(CLI::App& program);
 Command add_pack_command(CLI::App& program);
 Command add_tokenizer_command(CLI::App& program);

@@ -110,5 +110,101 @@ class Sampling(TrainedModel):
             self.assertIn(option, self.generate(option, value, expect=2).stderr)
 
 
+class Chat(TrainedModel):
+    OPTIONS = ("--temperature", 0.8, "--seed", 6)
+
+    def chat(self, *arguments, lines, tokens=40, **options):
+        return self.run_program("chat", self.folder / "trained", *self.OPTIONS, "--max-tokens", tokens, *arguments, stdin="".join(f"{line}\n" for line in lines), **options)
+
+    def test_lines_of_standard_input_are_questions_and_commands(self):
+        book, state = self.book(1500), self.folder / "chat.h5"
+        one, two = "written over", "the palimpsest"
+        once = self.chat("--read", book, lines=[one]).stdout
+        other = self.chat("--read", book, lines=[two]).stdout
+        self.assertEqual(self.chat("--read", book, lines=[one, "", two, one]).stdout, once + other + once)
+        # What generate makes of the same text: its prompt is read in one piece, so that some bits may differ.
+        self.generate("--prompt-file", book, "--max-tokens", 0, "--save-state", state)
+        self.assertEqual(self.generate("--state", state, "--prompt", one, "--quiet", "--max-tokens", 40, *self.OPTIONS).stdout, once)
+        self.assertEqual(self.chat("--state", state, lines=[one]).stdout, once)
+        following = self.chat("--state", state, "--follow", lines=[one, two]).stdout
+        self.assertTrue(following.startswith(once))
+        self.assertNotEqual(following, once + other)
+        self.assertEqual(self.chat("--state", state, lines=["/follow", one, two, "/undo", two, "/reset", one, "/afresh", two]).stdout,
+                         following + following[len(once):] + once + other)
+        saved = self.folder / "saved.h5"
+        result = self.chat("--state", state, lines=["/follow", one, f"/save {saved}", "/quit", one])
+        self.assertEqual(result.stdout, once)
+        self.assertIn(f": {saved}", result.stderr)
+        self.assertEqual(self.chat("--state", saved, lines=[two]).stdout, following[len(once):])
+
+    def test_continue_goes_on_with_the_answer(self):
+        whole = self.chat(lines=["the"], tokens=80).stdout
+        parts = self.chat(lines=["the", "/continue"]).stdout
+        self.assertEqual(parts[:-1].replace("\n", ""), whole[:-1].replace("\n", ""))
+
+    def test_text_around_questions_and_questions_with_a_stroke(self):
+        plain = self.chat(lines=["Q: /x A:"]).stdout
+        self.assertEqual(self.chat("--before", "Q: ", "--after", " A:", lines=["//x"]).stdout, plain)
+
+    def test_errors_end_a_script(self):
+        self.assertIn("did you mean /undo?", self.chat(lines=["/udno"], expect=2).stderr)
+        self.assertIn("/no/such", self.chat(lines=["/save /no/such/file"], expect=4).stderr)
+        self.assertIn("name of a file", self.chat(lines=["/save"], expect=2).stderr)
+        self.assertIn("standard input", self.chat("--read", "-", lines=[], expect=2).stderr)
+
+    def start_chat(self, *arguments, tokens=40, temperature=0):
+        process, terminal = self.start_on_terminal("chat", self.folder / "trained", "--temperature", temperature, "--max-tokens", tokens, *arguments)
+        return process, terminal
+
+    def leave(self, process, terminal, key, expect=0):
+        os.write(terminal, key)
+        shown = self.read_until(terminal, None)
+        self.assertEqual(process.wait(TIMEOUT), expect, shown)
+
+    def test_a_terminal_has_line_editing_and_a_history(self):
+        answer = self.run_program("chat", self.folder / "trained", "--temperature", 0, "--max-tokens", 40, stdin="the memory\n").stdout.strip()[:20]
+        process, terminal = self.start_chat()
+        self.read_until(terminal, r"/help lists[\s\S]*> ")
+        os.write(terminal, b"thx memory" + b"\x1b[D" * 7 + b"\x7fe" + b"\r")  # seven to the left, and the x replaced
+        shown = self.read_until(terminal, re.escape("continue goes on") + r"[\s\S]*> ")
+        self.assertIn(answer, shown)
+        os.write(terminal, b"\x1b[A\r")  # the line before
+        self.assertIn(answer, self.read_until(terminal, re.escape("continue goes on") + r"[\s\S]*> "))
+        os.write(terminal, "/save \u00e9\x7f\r".encode())
+        self.read_until(terminal, r"needs the name of a file[\s\S]*> ")
+        self.leave(process, terminal, b"\x04")  # Ctrl-D
+
+    def test_interrupt_stops_an_answer_and_leaves_at_the_prompt(self):
+        state = self.folder / "answer.h5"
+        process, terminal = self.start_chat("--follow", tokens=10_000_000)
+        self.read_until(terminal, r"/help lists[\s\S]*> ")
+        os.write(terminal, b"the memory\r")
+        self.read_until(terminal, r"the memory\s[\s\S]*[a-z]{2,} [a-z]")
+        os.write(terminal, b"\x03")
+        self.read_until(terminal, r"stopped; /continue goes on[\s\S]*> ")
+        os.write(terminal, f"/save {state}\r".encode())
+        self.read_until(terminal, r"State after \d+ tokens[\s\S]*> ")
+        with h5py.File(state) as file:
+            self.assertGreater(file.attrs["draws"], 0)
+        self.leave(process, terminal, b"\x03")
+
+    def test_interrupt_while_reading_loses_nothing(self):
+        book, state = self.book(600_000), self.folder / "half.h5"
+        process, terminal = self.start_chat("--read", book)
+        self.read_until(terminal, r"reading: [1-9]\d* of")
+        os.write(terminal, b"\x03")
+        self.read_until(terminal, r"still to be read[\s\S]*> ")
+        os.write(terminal, f"/save {state}\r".encode())
+        self.read_until(terminal, r"State after \d+ tokens[\s\S]*> ")
+        self.leave(process, terminal, b"\x03")
+        self.assertEqual(self.chat("--state", state, lines=["the"]).stdout, self.chat("--read", book, lines=["the"]).stdout)
+
+    def test_other_signals_end_it(self):
+        process, terminal = self.start_chat()
+        self.read_until(terminal, r"/help lists[\s\S]*> ")
+        process.send_signal(signal.SIGTERM)
+        self.leave(process, terminal, b"", expect=143)
+
+
 if __name__ == "__main__":
     unittest.main()
