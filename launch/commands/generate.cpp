@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "launch/commands/command.h"
+#include "launch/commands/generate_batch.h"
 #include "launch/commands/generation.h"
 #include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
@@ -27,6 +28,7 @@ struct Options {
   std::string prompt;
   std::string prompt_file;
   std::string save_state;
+  BatchOptions batch;
   bool quiet = false;
 };
 
@@ -47,6 +49,7 @@ std::string_view ending(Finish finish) {
 }
 
 int generate_text(const Options& options, Communicator& communicator) {
+  if (!options.batch.prompts.empty()) return generate_many(options.common, options.batch, communicator);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   MemoryPool pool;
   const SavedModel saved = open_for_generation("generate", options.common, communicator, log, pool);
@@ -113,16 +116,23 @@ Command add_generate_command(CLI::App& program) {
       ->add_option("--save-state", options->save_state,
                    "Where all that is remembered goes at the end, or at SIGINT, SIGTERM or SIGUSR1, for --state")
       ->type_name("FILE");
+  CLI::Option* batch = add_batch_options(*command, options->batch);
+  for (const char* other : {"--prompt", "--prompt-file", "--state", "--save-state"}) {
+    batch->excludes(command->get_option(other));
+  }
   command->add_flag("--quiet", options->quiet, "Print only what is generated, not the prompt before it");
   command->footer(
       "The whole prompt, however long, passes through the memory; the text goes to standard output as it comes. The\n"
       "same seed gives the same text. With --state the prompt, if there is one, follows what was read and written\n"
-      "before: going on with the same options is the same, bit for bit, as never having stopped.\n\n" +
+      "before: going on with the same options is the same, bit for bit, as never having stopped.\n"
+      "With --batch every prompt is a document of its own; its result is a line of JSON, in the order of the "
+      "prompts.\n\n" +
       help_footer("palimpsest generate runs/quickstart --prompt \"It is a truth universally acknowledged\"\n"
                   "palimpsest generate runs/quickstart --prompt-file book.txt --temperature 0.8 --top-p 0.95 --seed 7\n"
                   "cat book.txt | palimpsest generate runs/quickstart --prompt-file - --max-tokens 500 --quiet\n"
                   "palimpsest generate runs/quickstart --prompt-file book.txt --max-tokens 0 --save-state book.state\n"
-                  "palimpsest generate runs/quickstart --state book.state --prompt \"Mr. Darcy\""));
+                  "palimpsest generate runs/quickstart --state book.state --prompt \"Mr. Darcy\"\n"
+                  "palimpsest generate runs/quickstart --batch prompts.txt --out results.jsonl --stop . --lanes 16"));
   return {command, [options](Communicator& communicator) { return generate_text(*options, communicator); }};
 }
 

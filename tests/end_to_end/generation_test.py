@@ -96,6 +96,59 @@ class State(TrainedModel):
         self.assertEqual(self.generate(*options, "--state", state).stdout, expected)
 
 
+class Batch(TrainedModel):
+    def prompts(self, name, lines):
+        file = self.folder / name
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return file
+
+    def test_a_prompt_in_a_batch_gives_what_it_gives_alone(self):
+        prompts = ["the memory", "of é written", "palimpsest " * 30, "a", "over again"]
+        options = ("--temperature", 0.8, "--repetition-penalty", 1.1, "--min-p", 0.02)
+        file = self.prompts("prompts.jsonl", [json.dumps({"prompt": prompt, "id": f"p{i}", "seed": i + 1} | ({"max_tokens": 9} if i == 3 else {}))
+                                              for i, prompt in enumerate(prompts)])
+        output = self.generate("--batch", file, "--lanes", 3, "--log-probabilities", "--max-tokens", 60, *options).stdout
+        results = [json.loads(line) for line in output.splitlines()]
+        self.assertEqual([result["id"] for result in results], ["p0", "p1", "p2", "p3", "p4"])
+        for i, (prompt, result) in enumerate(zip(prompts, results)):
+            alone = self.generate("--prompt", prompt, "--seed", i + 1, "--quiet", *options, "--max-tokens", 9 if i == 3 else 60).stdout
+            self.assertEqual(result["text"] + "\n", alone)
+            self.assertEqual(result["prompt"], prompt)
+            self.assertEqual(len(result["log_probabilities"]), result["tokens"])
+            self.assertTrue(all(value <= 0 for value in result["log_probabilities"]))
+            self.assertEqual(result["prompt_tokens"], len(prompt.encode()) + 1)
+
+    def test_text_lines_to_a_file(self):
+        file, out = self.prompts("prompts.txt", ["the", "", "of"]), self.folder / "out.jsonl"
+        self.assertEqual(self.generate("--batch", file, "--out", out, "--max-tokens", 5).stdout, "")
+        results = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        self.assertEqual([(result["id"], result["prompt"]) for result in results], [(1, "the"), (3, "of")])
+        self.assertEqual(self.generate("--batch", self.prompts("none.txt", []), "--max-tokens", 5).stdout, "")
+
+    def test_bad_lines_are_named_and_leave_earlier_results(self):
+        out = self.folder / "earlier.jsonl"
+        out.write_text("earlier", encoding="utf-8")
+        file = self.prompts("bad.jsonl", ['{"prompt": "a"}', '{"promt": "b"}'])
+        self.assertIn("bad.jsonl:2: ", self.generate("--batch", file, "--out", out, expect=3).stderr)
+        self.assertEqual(out.read_text(encoding="utf-8"), "earlier")
+        self.assertIn("--batch", self.generate("--batch", file, "--prompt", "x", expect=2).stderr)
+        self.assertIn("--batch", self.generate("--out", out, "--prompt", "x", expect=2).stderr)
+
+    def test_interrupt_leaves_the_finished_ones_beside_an_earlier_result(self):
+        out = self.folder / "stopped.jsonl"
+        out.write_text("earlier", encoding="utf-8")
+        lines = [json.dumps({"prompt": "the", "max_tokens": 3 if i < 2 else 10_000_000}) for i in range(4)]
+        process, terminal = self.start_on_terminal("generate", self.folder / "trained", "--batch", self.prompts("long.jsonl", lines),
+                                                   "--out", out, "--lanes", 4, "--temperature", 0)
+        self.read_until(terminal, "2 of 4 prompts")
+        os.write(terminal, b"\x03")
+        shown = self.read_until(terminal, None)
+        self.assertEqual(process.wait(TIMEOUT), 130, shown)
+        self.assertEqual(out.read_text(encoding="utf-8"), "earlier")
+        partial = [json.loads(line) for line in out.with_suffix(".partial.jsonl").read_text(encoding="utf-8").splitlines()]
+        self.assertEqual([result["id"] for result in partial], [1, 2])
+
+
 class Sampling(TrainedModel):
     def test_stop_strings_end_the_text_before_them(self):
         options = ("--prompt", "the memory", "--seed", 5, "--max-tokens", 150, "--quiet")
@@ -142,7 +195,7 @@ class Chat(TrainedModel):
         parts = self.chat(lines=["the", "/continue"]).stdout
         self.assertEqual(parts[:-1].replace("\n", ""), whole[:-1].replace("\n", ""))
 
-    def test_text_around_questions_and_questions_with_a_stroke(self):
+    def test_text_around_questions_and_questions_with_a_slash(self):
         plain = self.chat(lines=["Q: /x A:"]).stdout
         self.assertEqual(self.chat("--before", "Q: ", "--after", " A:", lines=["//x"]).stdout, plain)
 
