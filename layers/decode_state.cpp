@@ -1,7 +1,9 @@
 #include "layers/decode_state.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -45,6 +47,84 @@ DecodeState::DecodeState(const LanguageModel& model, MemoryPool& pool, std::int6
   }
   positions_.assign(static_cast<std::size_t>(lanes), 0);
   rotary_ = model.rotary(pool, 0, model.config().segment_length);
+}
+
+namespace {
+
+/// Calls visit(name, tensor) for every tensor of a snapshot, in its order.
+template <class State, class Segments, class Visit>
+void visit_tensors(State& state, Segments& segments, const Visit& visit) {
+  state.for_each([&](const std::string& name, auto& tensor) { visit("state." + name, tensor); });
+  for (std::size_t layer = 0; layer < segments.size(); ++layer) {
+    for (auto& [name, tensor] : segments[layer]) visit(fmt::format("segment.layers.{}.{}", layer, name), tensor);
+  }
+}
+
+/// Whether a tensor may stand for `expected`, that of one lane before any token. One that has no rows there has some
+/// for every token read.
+bool fits(const Tensor& tensor, const Tensor& expected, std::int64_t lanes, std::int64_t longest) {
+  if (tensor.data_type() != expected.data_type() || tensor.shape().rank() != expected.shape().rank()) return false;
+  if (tensor.shape()[0] != lanes) return false;
+  for (int axis = 1; axis < expected.shape().rank(); ++axis) {
+    const std::int64_t found = tensor.shape()[axis], wanted = expected.shape()[axis];
+    const bool grows = axis == 1 && wanted == 0;
+    if (grows ? found < longest : found != wanted) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+DecodeState::DecodeState(const LanguageModel& model, MemoryPool& pool, const DecodeSnapshot& snapshot)
+    : DecodeState(model, pool, 1) {
+  constexpr std::int64_t most_tokens = std::int64_t{1} << 60;
+  const std::int64_t segment = model.config().segment_length, count = snapshot.lanes();
+  if (count < 1 || snapshot.open.size() != snapshot.finished.size()) {
+    throw DataError(fmt::format("a state of {} lanes with {} open segments: expected as many, and at least one", count,
+                                snapshot.open.size()));
+  }
+  for (std::size_t lane = 0; lane < snapshot.finished.size(); ++lane) {
+    const std::int64_t finished = snapshot.finished[lane], open = snapshot.open[lane];
+    if (finished < 0 || finished > most_tokens || finished % segment != 0 || open < 0 || open >= segment) {
+      throw DataError(
+          fmt::format("lane {} has {} tokens in finished segments and {} in an open one: expected whole "
+                      "segments of {} tokens and fewer than one",
+                      lane, finished, open, segment));
+    }
+  }
+  const std::int64_t longest = std::ranges::max(snapshot.finished);
+  std::map<std::string_view, const Tensor*> found;
+  for (const auto& [name, tensor] : snapshot.tensors) found.emplace(name, &tensor);
+  visit_tensors(state_, segments_, [&](const std::string& name, Tensor& tensor) {
+    const auto entry = found.extract(name);
+    if (entry.empty()) throw DataError(fmt::format("a state without {}, which the model needs", name));
+    if (!fits(*entry.mapped(), tensor, count, longest)) {
+      throw DataError(fmt::format("{} is {} of {}: expected {} of {} for each of {} lanes, with rows for {} tokens",
+                                  name, entry.mapped()->shape().to_string(), name_of(entry.mapped()->data_type()),
+                                  tensor.shape().to_string(), name_of(tensor.data_type()), count, longest));
+    }
+    tensor = *entry.mapped();
+  });
+  if (!found.empty()) throw DataError(fmt::format("a state with {}, which the model has not", found.begin()->first));
+  state_.tokens = snapshot.finished;
+  positions_ = snapshot.open;
+  state_.documents.clear();
+  for (const std::int64_t finished : snapshot.finished) state_.documents.push_back(finished > 0 ? 0 : no_document);
+}
+
+DecodeSnapshot DecodeState::snapshot() const {
+  DecodeSnapshot result{{}, state_.tokens, positions_};
+  visit_tensors(state_, segments_, [&](std::string name, const Tensor& tensor) {
+    result.tensors.push_back({std::move(name), tensor});
+  });
+  return result;
+}
+
+void DecodeState::forget(std::int64_t lane) {
+  const auto index = static_cast<std::size_t>(lane);
+  state_.tokens.at(index) = 0;
+  state_.documents.at(index) = no_document;
+  positions_.at(index) = 0;
 }
 
 std::int64_t DecodeState::tokens(std::int64_t lane) const {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "layers/decode_snapshot.h"
 #include "layers/language_model.h"
 
 namespace palimpsest {
@@ -15,6 +16,11 @@ namespace palimpsest {
 class DecodeState {
  public:
   DecodeState(const LanguageModel& model, MemoryPool& pool, std::int64_t lanes = 1);
+  /// Goes on where a snapshot was taken, as if nothing had happened since. Throws DataError, naming the tensor or the
+  /// lane, on one that is not of this model.
+  DecodeState(const LanguageModel& model, MemoryPool& pool, const DecodeSnapshot& snapshot);
+  /// All that is held, sharing the tensors; what is decoded afterwards does not change it.
+  DecodeSnapshot snapshot() const;
 
   /// Passes tokens[i] through the model in lane i, whole segments of all lanes at a time where it can; some lanes may
   /// have none. Returns (lanes, vocab_size): the logits after the last of a lane's tokens, zeros where there were none.
@@ -28,6 +34,8 @@ class DecodeState {
   std::int64_t lanes() const { return state_.lanes(); }
   /// Tokens passed through a lane so far.
   std::int64_t tokens(std::int64_t lane = 0) const;
+  /// The lane's next token begins another text.
+  void forget(std::int64_t lane);
 
  private:
   using Lanes = std::vector<std::int64_t>;

@@ -62,9 +62,9 @@ std::string ByteTokenizer::token_bytes(std::int32_t token, bool& at_start) const
 }
 
 std::string TokenDecoder::append(std::int32_t token) {
-  const std::string bytes = tokenizer_.token_bytes(token, at_start_);
+  const std::string bytes = tokenizer_->token_bytes(token, at_start_);
   // A begin or end token parts the characters before it from those after it.
-  const bool is_marker = token == tokenizer_.begin_id() || token == tokenizer_.end_id();
+  const bool is_marker = token == tokenizer_->begin_id() || token == tokenizer_->end_id();
   return is_marker ? characters_.finish() : characters_.append(bytes);
 }
 

@@ -69,15 +69,25 @@ class ByteTokenizer final : public Tokenizer {
 class TokenDecoder {
  public:
   /// The tokenizer must outlive the decoder.
-  explicit TokenDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit TokenDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  /// Goes on where another decoder had these values.
+  TokenDecoder(const Tokenizer& tokenizer, bool at_start, std::string_view pending)
+      : tokenizer_(&tokenizer), at_start_(at_start) {
+    characters_.append(pending);
+  }
 
   /// The text that is complete with this token; often nothing, when a character takes several.
   std::string append(std::int32_t token);
   /// U+FFFD for what never became a character.
   std::string finish() { return characters_.finish(); }
 
+  /// Whether the text is still at its start, for Tokenizer::token_bytes.
+  bool at_start() const { return at_start_; }
+  /// The bytes of a character that is not complete.
+  std::string_view pending() const { return characters_.pending(); }
+
  private:
-  const Tokenizer& tokenizer_;
+  const Tokenizer* tokenizer_;
   Utf8Stream characters_;
   bool at_start_ = true;
 };

@@ -30,6 +30,8 @@ class Utf8Stream {
   std::string append(std::string_view bytes);
   /// U+FFFD for every byte that still waits.
   std::string finish();
+  /// The bytes that wait: `append` them to another stream, and it goes on from here.
+  std::string_view pending() const { return pending_; }
 
  private:
   std::string pending_;

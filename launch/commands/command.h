@@ -28,6 +28,7 @@ struct Command {
 Command add_train_command(CLI::App& program);
 Command add_eval_command(CLI::App& program);
 Command add_generate_command(CLI::App& program);
+Command add_chat_command(CLI::App& program);
 Command add_inspect_command(CLI::App& program);
 Command add_pack_command(CLI::App& program);
 Command add_tokenizer_command(CLI::App& program);
@@ -48,6 +49,9 @@ std::filesystem::path without_trailing_slash(const std::filesystem::path& path);
 
 /// A text that a command works on, of at most `longest_text` bytes. Throws FileError, which starts with `name`.
 std::string read_input(std::istream& stream, const std::string& name);
+
+/// The same of a file, or of standard input where `path` is "-".
+std::string read_text_input(const std::string& path);
 
 /// What --help of a command ends with: its examples (one command line a line) and the exit codes.
 std::string help_footer(const std::string& examples);

@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -90,6 +93,17 @@ std::string read_input(std::istream& stream, const std::string& name) {
   if (stream.bad()) throw FileError(fmt::format("{}: cannot be read: {}", name, std::strerror(errno)));
   if (!text) throw FileError(fmt::format("{}: has more than {} bytes, too many for a text", name, longest_text));
   return std::move(*text);
+}
+
+std::string read_text_input(const std::string& path) {
+  if (path == "-") return read_input(std::cin, "standard input");
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    throw FileError(fmt::format("{}: is a directory: expected a text file", path));
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw FileError(fmt::format("{}: cannot be read: {}", path, std::strerror(errno)));
+  return read_input(file, path);
 }
 
 std::string help_footer(const std::string& examples) {

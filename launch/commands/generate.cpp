@@ -1,10 +1,10 @@
 // palimpsest generate: continues a prompt with a trained model.
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <unistd.h>
@@ -13,84 +13,97 @@
 
 #include "core/error.h"
 #include "launch/commands/command.h"
-#include "launch/inference/generator.h"
+#include "launch/commands/generate_batch.h"
+#include "launch/commands/generation.h"
+#include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
-#include "launch/output/progress.h"
-#include "launch/ranks/threads.h"
-#include "launch/training/run_log.h"
-#include "launch/training/run_plan.h"
-#include "launch/training/saved_model.h"
+#include "launch/training/stop_request.h"
 
 namespace palimpsest {
 
 namespace {
 
 struct Options {
-  std::string model;
-  std::int64_t step = 0;  // 0: the newest
+  GenerationCommand common;
   std::string prompt;
   std::string prompt_file;
-  GenerationOptions generation;
-  std::int64_t threads = 0;
+  std::string save_state;
+  BatchOptions batch;
   bool quiet = false;
 };
 
 std::string read_prompt(const Options& options) {
   if (options.prompt_file.empty()) return options.prompt;
-  if (options.prompt_file == "-") return read_input(std::cin, "standard input");
-  std::error_code error;
-  if (std::filesystem::is_directory(options.prompt_file, error)) {
-    throw FileError(fmt::format("{}: is a directory: expected a text file", options.prompt_file));
-  }
-  std::ifstream file(options.prompt_file, std::ios::binary);
-  if (!file) throw FileError(fmt::format("{}: cannot be read: {}", options.prompt_file, std::strerror(errno)));
-  return read_input(file, options.prompt_file);
+  return read_text_input(options.prompt_file);
 }
 
-void write_to_stdout(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw WriteError(fmt::format("standard output cannot be written: {}", std::strerror(errno)));
+/// How a generation ended, for the last line.
+std::string_view ending(Finish finish) {
+  switch (finish) {
+    case Finish::end: return ", ended by the model";
+    case Finish::stop: return ", ended by a stop string";
+    case Finish::interrupted:
+    case Finish::length: break;
   }
+  return "";
 }
 
 int generate_text(const Options& options, Communicator& communicator) {
-  if (communicator.size() > 1) throw ConfigError("generate runs in one process: start it without mpirun");
-  check(options.generation.sampling);
+  if (!options.batch.prompts.empty()) return generate_many(options.common, options.batch, communicator);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
-  const ThreadPlan threads = configure_threads(options.threads, communicator);
-  for (const std::string& warning : threads.warnings) log.warn(warning);
-  const std::string prompt = read_prompt(options);
   MemoryPool pool;
-  const SavedModel saved = open_model(options.model, options.step, communicator, pool);
-  if (const auto text = precision_warning(saved.config.train.precision, saved.model->compute_type()); !text.empty()) {
-    log.warn(text);
-  }
+  const SavedModel saved = open_for_generation("generate", options.common, communicator, log, pool);
+  const std::string prompt = read_prompt(options);
+  MemoryPool state_pool;
+  Generator generator = make_generator(options.common, saved, state_pool);
+  // Only what is to be kept has to end in order.
+  std::optional<StopRequest> stop_request;
+  if (!options.save_state.empty()) stop_request.emplace();
+  const auto goes_on = [&] { return !stop_request || stop_request->signal() == 0; };
 
-  if (!options.quiet) write_to_stdout(prompt);
-  const GenerationResult result =
-      generate(*saved.model, *saved.tokenizer, prompt, options.generation, write_to_stdout,
-               [&](std::int64_t done, std::int64_t all) {
-                 log.progress(fmt::format("reading the prompt: {} of {} tokens", done, all), /*lasting=*/false);
-                 if (done == all) log.end_progress();
-               });
+  if (!prompt.empty()) {
+    write_to_stdout(generator.flush());
+    if (!options.quiet) write_to_stdout(prompt);
+    generator.append(prompt);
+  }
+  const std::int64_t prompt_tokens = generator.unread();
+  double prompt_seconds = 0;
+  bool whole = true;
+  {
+    ReadingProgress progress(generator, log);
+    whole = generator.read([&] {
+      progress.show();
+      return goes_on();
+    });
+    prompt_seconds = progress.seconds();
+  }
+  const std::int64_t unread = generator.unread();
+  GenerationResult result{.finish = Finish::interrupted};
+  if (whole) result = generator.generate(options.common.generation, write_to_stdout, goes_on);
+  if (options.save_state.empty()) {
+    write_to_stdout(generator.flush());
+  } else {
+    save_generator(options.save_state, generator);
+  }
   write_to_stdout("\n");
-  const auto rate = [](std::int64_t tokens, double seconds) {
-    return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9));
-  };
-  log.note(fmt::format("{} prompt tokens at {} tokens/s, {} generated at {} tokens/s{}", result.prompt_tokens,
-                       rate(result.prompt_tokens, result.prompt_seconds), result.generated_tokens,
-                       rate(result.generated_tokens, result.generation_seconds),
-                       result.ended ? ", ended by the model" : ""));
-  return ExitCode::ok;
+  log.note(fmt::format("{} prompt tokens at {}, {} generated at {}{}", prompt_tokens - unread,
+                       format_rate(prompt_tokens - unread, prompt_seconds), result.tokens,
+                       format_rate(result.tokens, result.seconds), ending(result.finish)));
+  if (!options.save_state.empty()) {
+    log.note(fmt::format("State after {} tokens{}: {}", generator.tokens() + generator.unread() - unread,
+                         unread > 0 ? fmt::format(", {} of the prompt still to be read", unread) : "",
+                         options.save_state));
+  }
+  if (result.finish != Finish::interrupted) return ExitCode::ok;
+  log.note(fmt::format("Stopped by {}", signal_name(stop_request->signal())));
+  return ExitCode::signal_base + stop_request->signal();
 }
 
 }  // namespace
 
 Command add_generate_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  SamplingOptions& sampling = options->generation.sampling;
   CLI::App* command = program.add_subcommand("generate", "Continue a prompt with a trained model");
-  add_model_options(*command, options->model, options->step);
   CLI::Option* prompt =
       command->add_option("--prompt", options->prompt, "Text to continue (default: start a document)");
   command
@@ -98,21 +111,28 @@ Command add_generate_command(CLI::App& program) {
                    "File with the text to continue, 1 GiB at most; - reads standard input")
       ->type_name("FILE")
       ->excludes(prompt);
-  command->add_option("--max-tokens", options->generation.max_tokens, "Stop after so many tokens (default: 200)")
-      ->check(whole_number_from(0));
-  command->add_option("--temperature", sampling.temperature, "0 always takes the likeliest token (default: 1)");
-  command->add_option("--top-k", sampling.top_k, "Sample among the k likeliest tokens (default: 0, all)");
-  command->add_option("--top-p", sampling.top_p, "Sample among the likeliest tokens that reach p (default: 1, all)");
-  command->add_option("--seed", sampling.seed, "Of the random numbers (default: 1)");
-  command->add_option("--threads", options->threads, "Threads (default: the cores there are)")
-      ->check(whole_number_from(1));
+  add_generation_options(*command, options->common);
+  command
+      ->add_option("--save-state", options->save_state,
+                   "Where all that is remembered goes at the end, or at SIGINT, SIGTERM or SIGUSR1, for --state")
+      ->type_name("FILE");
+  CLI::Option* batch = add_batch_options(*command, options->batch);
+  for (const char* other : {"--prompt", "--prompt-file", "--state", "--save-state"}) {
+    batch->excludes(command->get_option(other));
+  }
   command->add_flag("--quiet", options->quiet, "Print only what is generated, not the prompt before it");
   command->footer(
       "The whole prompt, however long, passes through the memory; the text goes to standard output as it comes. The\n"
-      "same seed gives the same text.\n\n" +
+      "same seed gives the same text. With --state the prompt, if there is one, follows what was read and written\n"
+      "before: going on with the same options is the same, bit for bit, as never having stopped.\n"
+      "With --batch every prompt is a document of its own; its result is a line of JSON, in the order of the "
+      "prompts.\n\n" +
       help_footer("palimpsest generate runs/quickstart --prompt \"It is a truth universally acknowledged\"\n"
                   "palimpsest generate runs/quickstart --prompt-file book.txt --temperature 0.8 --top-p 0.95 --seed 7\n"
-                  "cat book.txt | palimpsest generate runs/quickstart --prompt-file - --max-tokens 500 --quiet"));
+                  "cat book.txt | palimpsest generate runs/quickstart --prompt-file - --max-tokens 500 --quiet\n"
+                  "palimpsest generate runs/quickstart --prompt-file book.txt --max-tokens 0 --save-state book.state\n"
+                  "palimpsest generate runs/quickstart --state book.state --prompt \"Mr. Darcy\"\n"
+                  "palimpsest generate runs/quickstart --batch prompts.txt --out results.jsonl --stop . --lanes 16"));
   return {command, [options](Communicator& communicator) { return generate_text(*options, communicator); }};
 }
 

@@ -4,65 +4,123 @@
 #include <chrono>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
 #include "core/elapsed.h"
 #include "core/error.h"
-#include "layers/decode_state.h"
 
 namespace palimpsest {
 
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-/// Segments of the prompt that pass between two reports of progress.
-constexpr std::size_t segments_at_once = 16;
-
-}  // namespace
-
-GenerationResult generate(const LanguageModel& model, const Tokenizer& tokenizer, std::string_view prompt,
-                          const GenerationOptions& options, const TextSink& write, const PromptProgress& progress) {
+void check(const GenerationOptions& options) {
   check(options.sampling);
+  for (const std::string& stop : options.stop) {
+    if (stop.empty() || find_invalid_utf8(stop)) {
+      throw ConfigError(fmt::format("--stop is {}: expected a text", stop.empty() ? "empty" : "not UTF-8"));
+    }
+  }
+}
+
+void require_vocabulary(const LanguageModel& model, const Tokenizer& tokenizer) {
   if (tokenizer.vocab_size() > model.config().vocab_size) {
     throw DataError(fmt::format("the tokenizer has {} tokens, the model only {}", tokenizer.vocab_size(),
                                 model.config().vocab_size));
   }
-  std::vector<std::int32_t> tokens = {tokenizer.begin_id()};
-  const std::vector<std::int32_t> text = tokenizer.encode(prompt);
-  tokens.insert(tokens.end(), text.begin(), text.end());
+}
 
+std::string_view name_of(Finish finish) {
+  switch (finish) {
+    case Finish::end: return "end";
+    case Finish::stop: return "stop";
+    case Finish::interrupted: return "interrupted";
+    case Finish::length: break;
+  }
+  return "length";
+}
+
+Generator::Generator(const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool)
+    : model_(&model), tokenizer_(&tokenizer), decoder_(model, pool), drawn_(tokenizer), unread_{tokenizer.begin_id()} {
+  require_vocabulary(model, tokenizer);
+}
+
+Generator::Generator(const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
+                     const GeneratorState& state)
+    : Generator(model, tokenizer, pool) {
+  if (state.decoder.lanes() != 1) {
+    throw DataError(fmt::format("a state of {} texts: expected one", state.decoder.lanes()));
+  }
+  decoder_ = DecodeState(model, pool, state.decoder);
+  drawn_ = DrawnText(tokenizer, state.drawn);
+  const std::int64_t vocabulary = model.config().vocab_size;
+  if (static_cast<std::int64_t>(state.logits.size()) != (state.unread.empty() ? vocabulary : 0)) {
+    throw DataError(
+        fmt::format("a state with {} logits and {} unread tokens: expected {} logits where nothing is "
+                    "unread, else none",
+                    state.logits.size(), state.unread.size(), vocabulary));
+  }
+  for (const std::int32_t token : state.unread) {
+    if (token < 0 || token >= vocabulary) {
+      throw DataError(
+          fmt::format("unread token {} is outside the vocabulary of the model, {} tokens", token, vocabulary));
+    }
+  }
+  unread_ = state.unread;
+  if (state.logits.empty()) return;
+  logits_ = Tensor(pool, Shape{vocabulary}, DataType::float32);
+  std::ranges::copy(state.logits, logits_.values<float>().begin());
+}
+
+GeneratorState Generator::state() const {
+  GeneratorState state{decoder_.snapshot(), {}, {unread_.begin() + next_, unread_.end()}, drawn_.state()};
+  if (unread() == 0) state.logits.assign(logits_.values<float>().begin(), logits_.values<float>().end());
+  return state;
+}
+
+void Generator::append(std::string_view text) {
+  const std::vector<std::int32_t> tokens = tokenizer_->encode(text);
+  drawn_.append(tokens);
+  if (tokens.empty()) return;
+  unread_.erase(unread_.begin(), unread_.begin() + std::exchange(next_, 0));
+  unread_.insert(unread_.end(), tokens.begin(), tokens.end());
+}
+
+bool Generator::read(const GoesOn& goes_on) {
+  const std::int64_t at_once = segments_at_once * model_->config().segment_length;
+  while (unread() > 0) {
+    const std::int64_t count = std::min(at_once, unread());
+    logits_ =
+        decoder_.advance(std::span(unread_).subspan(static_cast<std::size_t>(next_), static_cast<std::size_t>(count)));
+    next_ += count;
+    if (goes_on && !goes_on() && unread() > 0) return false;
+  }
+  unread_.clear();
+  next_ = 0;
+  return true;
+}
+
+GenerationResult Generator::generate(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on) {
+  check(options);
   GenerationResult result;
-  result.prompt_tokens = static_cast<std::int64_t>(tokens.size());
-  MemoryPool pool;
-  DecodeState decoder(model, pool);
-  TokenDecoder characters(tokenizer);
-  const auto start = Clock::now();
-  Tensor logits;
-  const std::size_t at_once = segments_at_once * static_cast<std::size_t>(model.config().segment_length);
-  for (std::size_t begin = 0; begin < tokens.size(); begin += at_once) {
-    logits = decoder.advance(std::span(tokens).subspan(begin, std::min(at_once, tokens.size() - begin)));
-    if (progress) progress(decoder.tokens(), result.prompt_tokens);
+  const auto start = std::chrono::steady_clock::now();
+  const auto finished = [&](Finish finish) {
+    result.finish = finish;
+    result.seconds = seconds_since(start);
+    return result;
+  };
+  drawn_.stop_at(options.stop);
+  while (result.tokens < options.max_tokens) {
+    if (drawn_.ended()) return finished(Finish::end);
+    if ((goes_on && !goes_on()) || !read(goes_on)) return finished(Finish::interrupted);
+    const DrawnText::Draw draw =
+        drawn_.draw(std::as_const(logits_).values<float>().first(static_cast<std::size_t>(tokenizer_->vocab_size())),
+                    options.sampling);
+    if (drawn_.ended()) return finished(Finish::end);
+    ++result.tokens;
+    unread_.push_back(draw.token);
+    write(draw.text);
+    if (drawn_.stopped()) return finished(Finish::stop);
   }
-  for (const std::int32_t token : text) characters.append(token);  // the prompt is the caller's already
-  result.prompt_seconds = seconds_since(start);
-
-  const auto generation_start = Clock::now();
-  for (std::int64_t i = 0; i < options.max_tokens; ++i) {
-    const std::span<const float> choices =
-        std::as_const(logits).values<float>().first(static_cast<std::size_t>(tokenizer.vocab_size()));
-    const std::int32_t token = sample_token(choices, options.sampling, static_cast<std::uint64_t>(i));
-    result.ended = token == tokenizer.end_id();
-    if (result.ended) break;
-    ++result.generated_tokens;
-    write(characters.append(token));
-    if (i + 1 < options.max_tokens) logits = decoder.advance(token);
-  }
-  write(characters.finish());
-  result.generation_seconds = seconds_since(generation_start);
-  return result;
+  return finished(Finish::length);
 }
 
 }  // namespace palimpsest

@@ -19,13 +19,40 @@ void check(const SamplingOptions& options) {
   if (!(options.top_p > 0 && options.top_p <= 1)) {
     throw ConfigError(fmt::format("--top-p is {}: expected more than 0 and at most 1", options.top_p));
   }
+  if (!(options.min_p >= 0 && options.min_p <= 1)) {
+    throw ConfigError(fmt::format("--min-p is {}: expected 0 (all) to 1", options.min_p));
+  }
+  if (!(options.repetition_penalty >= 0.001 && options.repetition_penalty <= 1000)) {
+    throw ConfigError(
+        fmt::format("--repetition-penalty is {}: expected 0.001 to 1000, 1 for none", options.repetition_penalty));
+  }
 }
 
-std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, std::uint64_t index) {
+namespace {
+
+std::vector<float> penalized(std::span<const float> logits, double penalty, std::span<const std::uint8_t> seen) {
+  std::vector<float> result(logits.begin(), logits.end());
+  for (std::size_t token = 0; token < std::min(result.size(), seen.size()); ++token) {
+    if (seen[token] == 0) continue;
+    const double logit = result[token];
+    result[token] = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, std::uint64_t index,
+                          std::span<const std::uint8_t> seen) {
   for (std::size_t token = 0; token < logits.size(); ++token) {
     if (!std::isfinite(logits[token])) {
       throw NumericalError(fmt::format("the logit of token {} is not finite after {} generated tokens", token, index));
     }
+  }
+  std::vector<float> changed;
+  if (options.repetition_penalty != 1) {
+    changed = penalized(logits, options.repetition_penalty, seen);
+    logits = changed;
   }
   const auto likeliest = std::ranges::max_element(logits);
   if (options.temperature == 0) return static_cast<std::int32_t>(likeliest - logits.begin());
@@ -50,12 +77,26 @@ std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& 
     weights.resize(kept);
     total = reached;
   }
+  if (options.min_p > 0) {  // the likeliest weighs 1
+    const auto kept = static_cast<std::size_t>(
+        std::ranges::find_if(weights, [&](double weight) { return weight < options.min_p; }) - weights.begin());
+    candidates.resize(kept);
+    weights.resize(kept);
+    total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  }
   double remaining = Random(options.seed, RandomPurpose::sampling).uniform(index) * total;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     remaining -= weights[i];
     if (remaining < 0) return candidates[i];
   }
   return candidates.back();
+}
+
+double log_probability(std::span<const float> logits, std::int32_t token) {
+  const double likeliest = std::ranges::max(logits);
+  double total = 0;
+  for (const float logit : logits) total += std::exp(logit - likeliest);
+  return logits[static_cast<std::size_t>(token)] - likeliest - std::log(total);
 }
 
 }  // namespace palimpsest

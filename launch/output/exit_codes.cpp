@@ -25,7 +25,8 @@ std::string describe_exit_codes() {
   6    communication between ranks failed
   7    train: a rank gave no sign of life (start again: it resumes)
   8    train: stopped by train.time_limit, checkpoint saved (start again: it resumes)
-  130  stopped by SIGINT; train: checkpoint saved, eval: complete documents measured
+  130  stopped by SIGINT; train: checkpoint saved, eval: complete documents measured,
+       generate: state saved
   138  stopped by SIGUSR1, likewise
   143  stopped by SIGTERM, likewise)";
 }

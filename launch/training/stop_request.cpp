@@ -34,6 +34,8 @@ StopRequest::~StopRequest() {
 
 int StopRequest::signal() const { return received_signal; }
 
+void StopRequest::forget() { received_signal = 0; }
+
 const char* signal_name(int signal) {
   switch (signal) {
     case SIGINT: return "SIGINT";

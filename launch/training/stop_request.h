@@ -22,6 +22,8 @@ class StopRequest {
 
   /// The number of the first signal that this process received, 0 if there was none.
   int signal() const;
+  /// As if there had been none: what it asked for has been done, and the process goes on.
+  void forget();
 
  private:
   std::array<struct sigaction, signals.size()> earlier_{};

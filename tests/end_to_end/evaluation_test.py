@@ -1,13 +1,11 @@
 """Evaluations that are disturbed: of `eval`, and inside a training run."""
 import json
-import os
-import re
 import signal
 import subprocess
 import time
 import unittest
 
-from harness import PROGRAM, TIMEOUT, EndToEndTest, command, environment, text
+from harness import PROGRAM, TIMEOUT, EndToEndTest, text
 
 
 class DisturbedEvaluation(EndToEndTest):
@@ -21,28 +19,6 @@ class DisturbedEvaluation(EndToEndTest):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text(150, f"long{index}") * (length // 150), encoding="utf-8")
         subprocess.run([PROGRAM, "pack", cls.folder / "corpus" / "long", cls.folder / "long.h5"], check=True, capture_output=True, timeout=TIMEOUT)
-
-    def start_on_terminal(self, *arguments):
-        """The process, and what reads its terminal: there the progress of every batch is to be seen."""
-        controller, terminal = os.openpty()
-        process = subprocess.Popen(command(arguments, 1), stdout=terminal, stderr=terminal, env=environment())
-        os.close(terminal)
-        self.addCleanup(lambda: (process.kill(), process.wait(), os.close(controller)))
-        return process, controller
-
-    def read_until(self, controller, pattern, read=""):
-        """What the terminal shows up to `pattern`, or to the end when it is None."""
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            if pattern and re.search(pattern, read):
-                return read
-            try:
-                read += os.read(controller, 4096).decode()
-            except OSError:  # the end of a terminal
-                break
-        if pattern:
-            self.fail(f"no {pattern} in: {read}")
-        return read
 
 
 class Eval(DisturbedEvaluation):

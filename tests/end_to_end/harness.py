@@ -1,6 +1,7 @@
 """Runs the real program for the tests of this folder: a tiny corpus, jobs of one or several ranks,
 and what they leave behind."""
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -151,6 +153,30 @@ class EndToEndTest(unittest.TestCase):
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
         self.addCleanup(lambda: (process.kill(), process.wait(), process.stdout.close()))
         return process
+
+    def start_on_terminal(self, *arguments):
+        """The process, and what reads and types at its terminal, where progress is shown and keys are signals."""
+        controller, terminal = os.openpty()
+        process = subprocess.Popen(command(arguments, 1), stdin=terminal, stdout=terminal, stderr=terminal,
+                                   env=environment() | {"TERM": "xterm", "LC_ALL": "C.UTF-8"}, start_new_session=True,
+                                   preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(terminal)
+        self.addCleanup(lambda: (process.kill(), process.wait(), os.close(controller)))
+        return process, controller
+
+    def read_until(self, controller, pattern, read=""):
+        """What the terminal shows up to `pattern`, or to the end when it is None."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            if pattern and re.search(pattern, read):
+                return read
+            try:
+                read += os.read(controller, 4096).decode(errors="replace")
+            except OSError:  # the end of a terminal
+                break
+        if pattern:
+            self.fail(f"no {pattern} in: {read}")
+        return read
 
     def metrics(self, run, kind="step"):
         path = self.folder / run / "metrics.jsonl"

@@ -68,6 +68,7 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("yaml-cpp/.*"), {"configs/"}},
     {std::regex("sentencepiece.*"), {"data/", "tests/data/", "tests/fuzz/"}},
     {std::regex("CLI/.*"), {"launch/commands/", "launch/main.cpp"}},
+    {std::regex("histedit\\.h"), {"launch/output/line_reader.cpp"}},
 };
 
 std::string first_folder(const std::string& path) { return path.substr(0, path.find('/')); }

@@ -46,6 +46,36 @@ TEST(Sampler, TopPLeavesTheFewestThatReachIt) {
   expect_frequencies({.top_p = 0.76}, {0, 0.5 / 0.9, 0.15 / 0.9, 0.25 / 0.9});
 }
 
+TEST(Sampler, MinPLeavesThoseNextToTheLikeliest) {
+  expect_frequencies({.min_p = 0.45}, {0, 0.5 / 0.75, 0, 0.25 / 0.75});
+  expect_frequencies({.min_p = 1}, {0, 1, 0, 0});
+  // After the temperature: 0.25^2 / 0.5^2 is a fourth.
+  expect_frequencies({.temperature = 0.5, .min_p = 0.24}, {0, 0.8, 0, 0.2});
+}
+
+TEST(Sampler, RepetitionPenaltyDividesWhatIsPositiveAndMultipliesWhatIsNegative) {
+  const std::vector<float> both = {2.0f, 1.5f, -1.0f, -1.5f};
+  const auto likeliest = [&](const std::vector<std::uint8_t>& seen, double penalty) {
+    return sample_token(both, {.temperature = 0, .repetition_penalty = penalty}, 0, seen);
+  };
+  EXPECT_EQ(likeliest({1, 0, 0, 0}, 1.2), 0);  // 1.67 against 1.5
+  EXPECT_EQ(likeliest({1, 0, 0, 0}, 1.5), 1);
+  EXPECT_EQ(likeliest({0, 1, 1, 1}, 1.5), 0);
+  const std::vector<float> negative = {-1.0f, -1.5f};
+  EXPECT_EQ(sample_token(negative, {.temperature = 0, .repetition_penalty = 1.6}, 0, std::vector<std::uint8_t>{1, 0}),
+            1);
+  EXPECT_EQ(likeliest({1, 1, 1, 1}, 1), 0);
+  EXPECT_EQ(likeliest({}, 100), 0);
+}
+
+TEST(Sampler, LogProbabilitiesAreThoseOfTheModel) {
+  const std::vector<float> shifted = {std::log(0.1f) + 80, std::log(0.5f) + 80, std::log(0.15f) + 80,
+                                      std::log(0.25f) + 80};
+  for (std::int32_t token = 0; token < 4; ++token) {
+    EXPECT_NEAR(log_probability(shifted, token), logits[static_cast<std::size_t>(token)], 1e-5);
+  }
+}
+
 TEST(Sampler, GreedyTakesTheFirstOfTheLikeliest) {
   EXPECT_EQ(sample_token(logits, {.temperature = 0}, 5), 1);
   EXPECT_EQ(sample_token(std::vector<float>{1, 3, 3}, {.temperature = 0}, 0), 1);
@@ -66,6 +96,9 @@ TEST(Sampler, RefusesOptionsOutOfRangeAndBadLogits) {
   EXPECT_THROW(check(SamplingOptions{.top_k = -1}), ConfigError);
   EXPECT_THROW(check(SamplingOptions{.top_p = 0}), ConfigError);
   EXPECT_THROW(check(SamplingOptions{.top_p = 1.5}), ConfigError);
+  EXPECT_THROW(check(SamplingOptions{.min_p = -0.1}), ConfigError);
+  EXPECT_THROW(check(SamplingOptions{.min_p = 1.1}), ConfigError);
+  EXPECT_THROW(check(SamplingOptions{.repetition_penalty = 0}), ConfigError);
   const std::vector<float> bad = {0, std::numeric_limits<float>::quiet_NaN()};
   EXPECT_THROW(sample_token(bad, {}, 0), NumericalError);
 }

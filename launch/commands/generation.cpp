@@ -1,0 +1,99 @@
+#include "launch/commands/generation.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "core/elapsed.h"
+#include "core/error.h"
+#include "launch/commands/command.h"
+#include "launch/inference/generator_file.h"
+#include "launch/ranks/threads.h"
+#include "launch/training/run_plan.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Where there is no terminal whose line could renew itself.
+constexpr double seconds_between_lines = 30;
+
+}  // namespace
+
+void add_generation_options(CLI::App& command, GenerationCommand& options) {
+  SamplingOptions& sampling = options.generation.sampling;
+  add_model_options(command, options.model, options.step);
+  command.add_option("--max-tokens", options.generation.max_tokens, "Stop after so many tokens (default: 200)")
+      ->check(whole_number_from(0));
+  command
+      .add_option("--stop", options.generation.stop,
+                  "Stop where this text comes, which is not printed; may be given several times")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_option("--temperature", sampling.temperature, "0 always takes the likeliest token (default: 1)");
+  command.add_option("--top-k", sampling.top_k, "Sample among the k likeliest tokens (default: 0, all)");
+  command.add_option("--top-p", sampling.top_p, "Sample among the likeliest tokens that reach p (default: 1, all)");
+  command.add_option("--min-p", sampling.min_p,
+                     "Sample among the tokens at least p times as likely as the likeliest (default: 0, all)");
+  command.add_option("--repetition-penalty", sampling.repetition_penalty,
+                     "More than 1 makes tokens that the text has already less likely (default: 1)");
+  command.add_option("--seed", sampling.seed, "Of the random numbers (default: 1)");
+  command.add_option("--state", options.state, "Go on from what --save-state or chat's /save wrote")->type_name("FILE");
+  command.add_option("--threads", options.threads, "Threads (default: the cores there are)")
+      ->check(whole_number_from(1));
+}
+
+SavedModel open_for_generation(std::string_view command, const GenerationCommand& options, Communicator& communicator,
+                               RunLog& log, MemoryPool& pool) {
+  if (communicator.size() > 1) {
+    throw ConfigError(fmt::format("{} runs in one process: start it without mpirun", command));
+  }
+  check(options.generation);
+  const ThreadPlan threads = configure_threads(options.threads, communicator);
+  for (const std::string& warning : threads.warnings) log.warn(warning);
+  SavedModel saved = open_model(options.model, options.step, communicator, pool);
+  if (const auto text = precision_warning(saved.config.train.precision, saved.model->compute_type()); !text.empty()) {
+    log.warn(text);
+  }
+  return saved;
+}
+
+Generator make_generator(const GenerationCommand& options, const SavedModel& saved, MemoryPool& pool) {
+  if (options.state.empty()) return {*saved.model, *saved.tokenizer, pool};
+  return open_generator(options.state, *saved.model, *saved.tokenizer, pool);
+}
+
+ReadingProgress::ReadingProgress(const Generator& generator, RunLog& log)
+    : generator_(generator),
+      log_(log),
+      begin_(generator.tokens()),
+      all_(generator.unread()),
+      next_line_(seconds_between_lines) {}
+
+double ReadingProgress::seconds() const { return seconds_since(start_); }
+
+void ReadingProgress::show() {
+  const double taken = seconds();
+  const double left =
+      taken / static_cast<double>(std::max<std::int64_t>(done(), 1)) * static_cast<double>(all_ - done());
+  log_.progress(fmt::format("reading: {} of {} tokens  {}  ETA {}", done(), all_, format_rate(done(), taken),
+                            format_duration(left)),
+                /*lasting=*/taken >= next_line_);
+  if (taken >= next_line_) next_line_ += seconds_between_lines;
+}
+
+std::string format_rate(std::int64_t tokens, double seconds) {
+  return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9)) + " tokens/s";
+}
+
+void write_to_stdout(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw WriteError(fmt::format("standard output cannot be written: {}", std::strerror(errno)));
+  }
+}
+
+}  // namespace palimpsest
