@@ -25,8 +25,8 @@ LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& conf
   norm_parameter_ = factory.count();
   norm_ = factory.create("norm.weight", ParameterRole::norm, {config_.hidden_size});
   head_ = config_.tie_embeddings ? embedding_ : factory.create("lm_head.weight", ParameterRole::matrix, table);
-  rotary_ = std::make_shared<const RotaryTable>(parameter_pool, config_.segment_length, config_.head_size,
-                                                config_.rope_theta, accumulate_type(compute_type));
+  rotary_ = std::make_shared<const RotaryTable>(parameter_pool, rotary_positions(0, config_.segment_length),
+                                                config_.head_size, config_.rope_theta, accumulate_type(compute_type));
 }
 
 namespace {

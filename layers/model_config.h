@@ -12,8 +12,9 @@ enum class MemoryUpdate { linear, delta };
 /// What a token attends with while its document has nothing in memory.
 enum class EmptyMemory { local, gated };
 
-/// Infini-attention, attention within segments alone, or causal attention over the whole sequence.
-enum class AttentionKind { infini, local, full };
+/// Infini-attention, attention within segments alone, causal attention over the whole sequence, and what
+/// Infini-attention is compared with: Transformer-XL.
+enum class AttentionKind { infini, local, full, transformer_xl };
 
 /// The attention of every block: its kind and the options of that kind.
 struct AttentionConfig {
@@ -23,6 +24,9 @@ struct AttentionConfig {
   EmptyMemory empty_memory = EmptyMemory::local;
   double memory_epsilon = 1e-6;
   double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local
+  // Of kind transformer_xl.
+  std::int64_t cache_length = 0;  // tokens; 0: segment_length
+  bool cache_gradient = false;
 
   bool operator==(const AttentionConfig&) const = default;
 };

@@ -22,10 +22,9 @@ double inference_flops_per_token(const ModelConfig& config, std::int64_t sequenc
 // Here, where the kinds of attention are known: configurations are read without them.
 std::int64_t ModelConfig::parameters() const {
   const ModelConfig c = resolved();
-  const std::int64_t attention =
-      c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads) + traits_of(c.attention.kind).parameters(c);
+  const std::int64_t attention = c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads);
   const std::int64_t layer = attention + 3 * c.hidden_size * c.ffn_size + 2 * c.hidden_size;
-  return c.num_layers * layer + c.hidden_size + c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
+  return c.num_layers * layer + traits_of(c.attention.kind).parameters(c) + c.hidden_size + c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
 }
 
 }  // namespace palimpsest

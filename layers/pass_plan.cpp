@@ -20,7 +20,8 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
   const bool by_segments = recompute == Recompute::segment, by_blocks = recompute == Recompute::block;
   const bool sequential = schedule == Schedule::sequential || by_segments;
-  const AttentionBytes of_attention = traits_of(c.attention.kind).bytes(c, {lanes, tokens, segments, element});
+  const AttentionTraits& traits = traits_of(c.attention.kind);
+  const AttentionBytes of_attention = traits.bytes(c, {lanes, tokens, segments, element});
   // Rows that go through the layers together, and rows whose values are kept.
   const std::int64_t moving_rows = lanes * std::min(tokens, sequential ? c.segment_length : tokens);
   const std::int64_t kept_rows = by_segments ? moving_rows : lanes * tokens;
@@ -49,8 +50,9 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
 
   // The state before each segment and after the last, of all layers or of the one at work; gradients of one layer's,
   // or of all layers' around a segment.
-  std::int64_t states = layers * (segments + 1) + (sequential ? 3 * layers : segments);
-  if (by_blocks && !sequential) states = 2 * layers + 2 * segments;
+  const std::int64_t made = sequential || traits.state_before_segments ? segments : 1;
+  std::int64_t states = layers * (made + 1) + (sequential ? 3 * layers : made);
+  if (by_blocks && !sequential) states = 2 * layers + 2 * made;
   return kept + moving + states * of_attention.state + product_scratch_bytes(c, moving_rows, type);
 }
 
@@ -91,7 +93,8 @@ std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_
       std::max(rows * std::max(in_attention, in_feed_forward), rows * element * hidden + logits);
 
   // The states before and after the pass, and of the layer at work those before each segment, or a state that grows.
-  const std::int64_t states = 2 * c.num_layers + (attention.constant_state ? segments : 1);
+  const std::int64_t states =
+      2 * c.num_layers + (attention.constant_state && attention.state_before_segments ? segments : 1);
   return moving + states * bytes.state + product_scratch_bytes(c, rows, type);
 }
 

@@ -8,9 +8,9 @@ using namespace schema;
 void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
   visitor.field("kind", attention.kind,
                 Choices{Choice{"infini", AttentionKind::infini}, Choice{"local", AttentionKind::local},
-                        Choice{"full", AttentionKind::full}},
+                        Choice{"full", AttentionKind::full}, Choice{"transformer_xl", AttentionKind::transformer_xl}},
                 "`infini`: within segments, joined by the memory; `local`: within segments alone; `full`: over the "
-                "whole sequence.");
+                "whole sequence; `transformer_xl`: also over the cached keys and values before the segment.");
   visitor.options_of("infini", attention.kind == AttentionKind::infini, [&](SchemaVisitor& options) {
     options.field(
         "memory_update", attention.memory_update,
@@ -24,6 +24,12 @@ void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
     options.field("memory_epsilon", attention.memory_epsilon, positive(), "Added to the denominator of a memory read.");
     options.field("initial_gate", attention.initial_gate, between(-20.0, 20.0),
                   "Initial memory gate β of every head; sigmoid(β) is the share of the memory, so 0 means one half.");
+  });
+  visitor.options_of("transformer_xl", attention.kind == AttentionKind::transformer_xl, [&](SchemaVisitor& options) {
+    options.field("cache_length", attention.cache_length, between<std::int64_t>(0, max_length),
+                  "Tokens before a segment whose keys and values its tokens see. 0: `segment_length`.");
+    options.field("cache_gradient", attention.cache_gradient, Boolean{},
+                  "Whether gradients flow into cached keys and values, as far as the training sequence reaches.");
   });
 }
 

@@ -1,11 +1,14 @@
 #include "layers/attention/registry.h"
 
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "layers/attention/full_attention.h"
 #include "layers/attention/infini_attention.h"
 #include "layers/attention/local_attention.h"
+#include "layers/attention/transformer_xl_attention.h"
 
 namespace palimpsest {
 
@@ -13,9 +16,17 @@ const AttentionTraits& traits_of(AttentionKind kind) {
   switch (kind) {
     case AttentionKind::local: return local_attention_traits;
     case AttentionKind::full: return full_attention_traits;
+    case AttentionKind::transformer_xl: return transformer_xl_attention_traits;
     case AttentionKind::infini: break;
   }
   return infini_attention_traits;
+}
+
+std::string describe_kept_numbers(const ModelConfig& config) {
+  const AttentionTraits& traits = traits_of(config.attention.kind);
+  if (!traits.constant_state) return fmt::format("{} numbers a token", traits.kept_numbers(config, 1));
+  const std::int64_t most = traits.kept_numbers(config, std::numeric_limits<std::int64_t>::max());
+  return most == 0 ? "nothing" : fmt::format("{} numbers a sequence", most);
 }
 
 void require_carriable(AttentionKind kind, bool carry_memory) {

@@ -25,7 +25,7 @@ struct AttentionBytes {
   std::int64_t kept = 0;     // for backward, of a token
   std::int64_t cheap = 0;    // of these, what can be computed again at little cost
   std::int64_t working = 0;  // on top while backward is in the layer, of a token
-  std::int64_t state = 0;    // of one state, all lanes: there is one before each segment
+  std::int64_t state = 0;    // of one state, all lanes, mean over the layers
 };
 
 struct AttentionTraits {
@@ -36,16 +36,25 @@ struct AttentionTraits {
   bool shares_sequences;
   /// Whether what it carries has a fixed size: else a run cannot carry it from step to step.
   bool constant_state;
-  /// Parameters beside the four projections, of one layer.
+  /// Whether a pass over several segments at once makes the state before each of them: else those before and after it.
+  bool state_before_segments = true;
+  /// Parameters beside the four projections of each layer, of all layers together.
   std::int64_t (*parameters)(const ModelConfig& config);
   /// Positions of RoPE that a pass over `tokens` tokens needs when a lane has read `before` of their document.
   std::int64_t (*rotary_positions)(const ModelConfig& config, std::int64_t before, std::int64_t tokens);
-  /// FLOPs of a layer per token in forward, the projections' not counted, mean over a document of `tokens` tokens.
+  /// FLOPs of a layer per token in forward, the projections' not counted, mean over a document of `tokens` tokens and
+  /// over the layers.
   double (*flops)(const ModelConfig& config, std::int64_t tokens);
   AttentionBytes (*bytes)(const ModelConfig& config, const PassSize& size);
+  /// Numbers that all layers keep of a sequence, after so many tokens of its document, for what comes next: its memory,
+  /// as Munkhdalai et al. 2024 count it (table 2).
+  std::int64_t (*kept_numbers)(const ModelConfig& config, std::int64_t tokens);
 };
 
 const AttentionTraits& traits_of(AttentionKind kind);
+
+/// What `kept_numbers` says of long documents, in words: "1584 numbers a sequence", "768 numbers a token" or "nothing".
+std::string describe_kept_numbers(const ModelConfig& config);
 
 /// Throws ConfigError when steps are to carry a state that grows.
 void require_carriable(AttentionKind kind, bool carry_memory);
