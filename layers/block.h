@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "layers/attention/attention.h"
+#include "layers/attention/registry.h"
 #include "layers/feed_forward.h"
 
 namespace palimpsest {

@@ -13,8 +13,8 @@ enum class MemoryUpdate { linear, delta };
 enum class EmptyMemory { local, gated };
 
 /// Infini-attention, attention within segments alone, causal attention over the whole sequence, and what
-/// Infini-attention is compared with: Transformer-XL.
-enum class AttentionKind { infini, local, full, transformer_xl };
+/// Infini-attention is compared with: Transformer-XL and the Recurrent Memory Transformer.
+enum class AttentionKind { infini, local, full, transformer_xl, recurrent_memory };
 
 /// The attention of every block: its kind and the options of that kind.
 struct AttentionConfig {
@@ -27,6 +27,8 @@ struct AttentionConfig {
   // Of kind transformer_xl.
   std::int64_t cache_length = 0;  // tokens; 0: segment_length
   bool cache_gradient = false;
+  // Of kind recurrent_memory.
+  std::int64_t memory_tokens = 32;
 
   bool operator==(const AttentionConfig&) const = default;
 };

@@ -8,9 +8,11 @@ using namespace schema;
 void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
   visitor.field("kind", attention.kind,
                 Choices{Choice{"infini", AttentionKind::infini}, Choice{"local", AttentionKind::local},
-                        Choice{"full", AttentionKind::full}, Choice{"transformer_xl", AttentionKind::transformer_xl}},
+                        Choice{"full", AttentionKind::full}, Choice{"transformer_xl", AttentionKind::transformer_xl},
+                        Choice{"recurrent_memory", AttentionKind::recurrent_memory}},
                 "`infini`: within segments, joined by the memory; `local`: within segments alone; `full`: over the "
-                "whole sequence; `transformer_xl`: also over the cached keys and values before the segment.");
+                "whole sequence; `transformer_xl`: also over the cached keys and values before the segment; "
+                "`recurrent_memory`: within segments, between memory tokens that go on to the next.");
   visitor.options_of("infini", attention.kind == AttentionKind::infini, [&](SchemaVisitor& options) {
     options.field(
         "memory_update", attention.memory_update,
@@ -31,6 +33,11 @@ void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
     options.field("cache_gradient", attention.cache_gradient, Boolean{},
                   "Whether gradients flow into cached keys and values, as far as the training sequence reaches.");
   });
+  visitor.options_of("recurrent_memory", attention.kind == AttentionKind::recurrent_memory,
+                     [&](SchemaVisitor& options) {
+                       options.field("memory_tokens", attention.memory_tokens, between<std::int64_t>(1, max_width),
+                                     "Memory tokens before and after a segment.");
+                     });
 }
 
 void describe(ModelConfig& model, SchemaVisitor& visitor) {

@@ -9,6 +9,7 @@ KINDS = {
     "{kind: local}": "nothing",
     "{kind: transformer_xl, cache_length: 20}": f"{2 * 20 * 2 * 2 * 8} numbers a sequence",
     "{kind: transformer_xl, cache_gradient: true}": f"{2 * 16 * 2 * 2 * 8} numbers a sequence",
+    "{kind: recurrent_memory, memory_tokens: 3}": f"{3 * 32} numbers a sequence",
 }
 
 
@@ -50,6 +51,8 @@ class AttentionKinds(EndToEndTest):
 
         for attention in list(KINDS)[1:]:
             refused(attention, {"sequence_ranks": 2}, "ranks cannot share sequences of model.attention.kind")
+        refused("{kind: recurrent_memory}", {"schedule": "parallel"}, "the segments of model.attention.kind: recurrent_memory "
+                "follow each other; set it to sequential or automatic")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ std::vector<EstimatedPass> estimated_passes() {
   narrow_feed_forward.config.ffn_size = 64;
   std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
   for (const AttentionKind kind :
-       {AttentionKind::transformer_xl}) {
+       {AttentionKind::transformer_xl, AttentionKind::recurrent_memory}) {
     EstimatedPass pass{std::string(traits_of(kind).name), config_of(128, 4, 128), 1, 512};
     pass.config.attention.kind = kind;
     pass.config = pass.config.resolved();
@@ -118,6 +118,7 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
            {std::pair{Schedule::parallel, Recompute::none}, std::pair{Schedule::parallel, Recompute::cheap},
             std::pair{Schedule::parallel, Recompute::block}, std::pair{Schedule::sequential, Recompute::none},
             std::pair{Schedule::sequential, Recompute::block}, std::pair{Schedule::sequential, Recompute::segment}}) {
+        if (schedule == Schedule::parallel && !traits_of(config.attention.kind).parallel_segments) continue;
         MemoryPool pool;
         SequenceState memory = model.empty_state(pool, lanes);
         accumulate_gradients(model, pool, batch, memory, {schedule, recompute, 1.0});
