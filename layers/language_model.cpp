@@ -24,9 +24,7 @@ LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& conf
   const AttentionTraits& traits = traits_of(config_.attention.kind);
   if (traits.make_model_memory) memory_ = traits.make_model_memory(config_, factory);
   first_layer_parameter_ = factory.count();
-  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    blocks_.emplace_back(config_, fmt::format("layers.{}.", layer), factory);
-  }
+  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) blocks_.emplace_back(config_, layer, factory);
   norm_parameter_ = factory.count();
   norm_ = factory.create("norm.weight", ParameterRole::norm, {config_.hidden_size});
   head_ = config_.tie_embeddings ? embedding_ : factory.create("lm_head.weight", ParameterRole::matrix, table);

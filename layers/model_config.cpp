@@ -35,6 +35,12 @@ ModelConfig ModelConfig::resolved() const {
   if (attention.kind == AttentionKind::transformer_xl && attention.cache_length == 0) {
     attention.cache_length = c.segment_length;
   }
+  if (attention.kind == AttentionKind::memorizing) {
+    if (attention.memory_layer < 0) attention.memory_layer = (3 * c.num_layers + 3) / 4 - 1;
+    require(attention.memory_layer < c.num_layers,
+            fmt::format("model.attention.memory_layer {} is not one of the layers 0 to {}", attention.memory_layer,
+                        c.num_layers - 1));
+  }
   require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
   return c;
 }

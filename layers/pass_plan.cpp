@@ -55,7 +55,7 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t made = sequential || traits.state_before_segments ? segments : 1;
   std::int64_t states = layers * (made + 1) + (sequential ? 3 * layers : made);
   if (by_blocks && !sequential) states = 2 * layers + 2 * made;
-  return kept + moving + states * of_attention.state + product_scratch_bytes(c, moving_rows, type);
+  return kept + moving + states * of_attention.state + of_attention.once + product_scratch_bytes(c, moving_rows, type);
 }
 
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,

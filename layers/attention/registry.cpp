@@ -8,6 +8,7 @@
 #include "layers/attention/full_attention.h"
 #include "layers/attention/infini_attention.h"
 #include "layers/attention/local_attention.h"
+#include "layers/attention/memorizing_attention.h"
 #include "layers/attention/recurrent_memory_attention.h"
 #include "layers/attention/transformer_xl_attention.h"
 
@@ -19,9 +20,16 @@ const AttentionTraits& traits_of(AttentionKind kind) {
     case AttentionKind::full: return full_attention_traits;
     case AttentionKind::transformer_xl: return transformer_xl_attention_traits;
     case AttentionKind::recurrent_memory: return recurrent_memory_attention_traits;
+    case AttentionKind::memorizing: return memorizing_attention_traits;
     case AttentionKind::infini: break;
   }
   return infini_attention_traits;
+}
+
+AttentionKind kind_of_layer(const ModelConfig& config, std::int64_t layer) {
+  const AttentionConfig& attention = config.attention;
+  const bool apart = attention.kind == AttentionKind::memorizing && layer != attention.memory_layer;
+  return apart ? AttentionKind::local : attention.kind;
 }
 
 std::string describe_kept_numbers(const ModelConfig& config) {

@@ -27,6 +27,7 @@ struct AttentionBytes {
   std::int64_t cheap = 0;    // of these, what can be computed again at little cost
   std::int64_t working = 0;  // on top while backward is in the layer, of a token
   std::int64_t state = 0;    // of one state, all lanes, mean over the layers
+  std::int64_t once = 0;     // in one layer alone, beside what the means say
 };
 
 struct AttentionTraits {
@@ -60,6 +61,9 @@ struct AttentionTraits {
 };
 
 const AttentionTraits& traits_of(AttentionKind kind);
+
+/// The attention of a layer where not all of a model's are alike.
+AttentionKind kind_of_layer(const ModelConfig& config, std::int64_t layer);
 
 /// What `kept_numbers` says of long documents, in words: "1584 numbers a sequence", "768 numbers a token" or "nothing".
 std::string describe_kept_numbers(const ModelConfig& config);

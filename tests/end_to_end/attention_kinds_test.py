@@ -10,6 +10,7 @@ KINDS = {
     "{kind: transformer_xl, cache_length: 20}": f"{2 * 20 * 2 * 2 * 8} numbers a sequence",
     "{kind: transformer_xl, cache_gradient: true}": f"{2 * 16 * 2 * 2 * 8} numbers a sequence",
     "{kind: recurrent_memory, memory_tokens: 3}": f"{3 * 32} numbers a sequence",
+    "{kind: memorizing, top_k: 4, store_size: 40}": f"{40 * 2 * 2 * 8} numbers a sequence",
 }
 
 
@@ -53,6 +54,7 @@ class AttentionKinds(EndToEndTest):
             refused(attention, {"sequence_ranks": 2}, "ranks cannot share sequences of model.attention.kind")
         refused("{kind: recurrent_memory}", {"schedule": "parallel"}, "the segments of model.attention.kind: recurrent_memory "
                 "follow each other; set it to sequential or automatic")
+        refused("{kind: memorizing, memory_layer: 2}", {}, "model.attention.memory_layer 2 is not one of the layers 0 to 1")
 
 
 if __name__ == "__main__":

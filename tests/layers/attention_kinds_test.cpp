@@ -171,7 +171,8 @@ TEST_P(AttentionKinds, ACopyOfADecodingGoesOnByItself) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, AttentionKinds,
                          ::testing::Values(AttentionKind::infini, AttentionKind::local, AttentionKind::full,
-                                           AttentionKind::transformer_xl, AttentionKind::recurrent_memory),
+                                           AttentionKind::transformer_xl, AttentionKind::recurrent_memory,
+                                           AttentionKind::memorizing),
                          [](const auto& info) { return std::string(traits_of(info.param).name); });
 
 /// Where no segment ends, there is no memory to read, and all kinds are the same function of their parameters.
@@ -179,8 +180,8 @@ TEST(AttentionKind, AgreeWithinOneSegment) {
   MemoryPool pool;
   const TokenBatch batch = random_batch(2, 12, 23, {5});
   std::vector<std::vector<double>> losses;
-  for (const AttentionKind kind :
-       {AttentionKind::infini, AttentionKind::local, AttentionKind::full, AttentionKind::transformer_xl}) {
+  for (const AttentionKind kind : {AttentionKind::infini, AttentionKind::local, AttentionKind::full,
+                                   AttentionKind::transformer_xl, AttentionKind::memorizing}) {
     ModelConfig config = testing::small_config(MemoryUpdate::linear, 12);
     config.attention.kind = kind;
     LanguageModel model(pool, config, DataType::float64);
@@ -252,7 +253,7 @@ TEST(AttentionKind, DecodingOutsideASegmentIsRefused) {
   MemoryPool pool;
   for (const AttentionKind kind :
        {AttentionKind::infini, AttentionKind::local, AttentionKind::full, AttentionKind::transformer_xl,
-        AttentionKind::recurrent_memory}) {
+        AttentionKind::recurrent_memory, AttentionKind::memorizing}) {
     ModelConfig config = testing::small_config(MemoryUpdate::linear);
     config.attention.kind = kind;
     LanguageModel model(pool, config, DataType::float64);

@@ -69,9 +69,10 @@ std::vector<EstimatedPass> estimated_passes() {
   narrow_feed_forward.config.ffn_size = 64;
   std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
   for (const AttentionKind kind :
-       {AttentionKind::transformer_xl, AttentionKind::recurrent_memory}) {
+       {AttentionKind::transformer_xl, AttentionKind::recurrent_memory, AttentionKind::memorizing}) {
     EstimatedPass pass{std::string(traits_of(kind).name), config_of(128, 4, 128), 1, 512};
     pass.config.attention.kind = kind;
+    pass.config.attention.store_size = 1000;
     pass.config = pass.config.resolved();
     passes.push_back(pass);
   }
