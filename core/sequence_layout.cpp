@@ -83,4 +83,25 @@ SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<co
   return layout;
 }
 
+SequenceLayout segment_layout(const SequenceLayout& layout, std::int64_t index) {
+  SequenceLayout only;
+  only.lanes = layout.lanes;
+  only.tokens = layout.segment(0, index).length;
+  only.segments_per_lane = 1;
+  only.last_document = layout.last_document;
+  auto span = layout.spans.begin();
+  for (std::int64_t lane = 0; lane < layout.lanes; ++lane) {
+    Segment segment = layout.segment(lane, index);
+    const std::int64_t begin = segment.begin, end = begin + segment.length;
+    segment.begin = lane * only.tokens;
+    only.segments.push_back(segment);
+    while (span != layout.spans.end() && span->begin < begin) ++span;
+    for (; span != layout.spans.end() && span->begin < end; ++span) {
+      only.spans.push_back(*span);
+      only.spans.back().begin += segment.begin - begin;
+    }
+  }
+  return only;
+}
+
 }  // namespace palimpsest

@@ -55,4 +55,7 @@ inline constexpr std::int64_t no_document = -1;
 SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
                            std::int64_t segment_length, std::span<const float> write_weights = {});
 
+/// Segment `index` of every lane by itself, without write weights. All lanes' are equally long.
+SequenceLayout segment_layout(const SequenceLayout& layout, std::int64_t index);
+
 }  // namespace palimpsest

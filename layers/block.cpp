@@ -1,15 +1,20 @@
 #include "layers/block.h"
 
+#include <fmt/format.h>
+
 #include "autograd/ops/norm.h"
-#include "layers/attention/registry.h"
 
 namespace palimpsest {
 
-Block::Block(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
+Block::Block(const ModelConfig& config, std::int64_t layer, ParameterFactory& factory)
+    : Block(config, traits_of(kind_of_layer(config, layer)), fmt::format("layers.{}.", layer), factory) {}
+
+Block::Block(const ModelConfig& config, const AttentionTraits& attention, const std::string& prefix,
+             ParameterFactory& factory)
     : norm_epsilon_(config.norm_epsilon),
       first_parameter_(factory.count()),
       attention_norm_(factory.create(prefix + "input_layernorm.weight", ParameterRole::norm, {config.hidden_size})),
-      attention_(traits_of(config.attention.kind).make(config, prefix + "self_attn.", factory)),
+      attention_(attention.make(config, prefix + "self_attn.", factory)),
       first_feed_forward_parameter_(factory.count()),
       feed_forward_norm_(
           factory.create(prefix + "post_attention_layernorm.weight", ParameterRole::norm, {config.hidden_size})),

@@ -1,18 +1,19 @@
 // One layer of the decoder: RMSNorm -> attention -> add, RMSNorm -> feed-forward -> add.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
-#include "layers/attention/attention.h"
+#include "layers/attention/registry.h"
 #include "layers/feed_forward.h"
 
 namespace palimpsest {
 
 class Block {
  public:
-  /// Parameters are named `prefix` + "input_layernorm.weight" and so on.
-  Block(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory);
+  /// Parameters are named "layers.3.input_layernorm.weight" and so on.
+  Block(const ModelConfig& config, std::int64_t layer, ParameterFactory& factory);
 
   const Attention& attention() const { return *attention_; }
 
@@ -23,6 +24,9 @@ class Block {
   Variable decode(const DecodeContext& context, const Variable& x, const LayerState& state, LayerState& segment) const;
 
  private:
+  Block(const ModelConfig& config, const AttentionTraits& attention, const std::string& prefix,
+        ParameterFactory& factory);
+
   double norm_epsilon_;
   std::size_t first_parameter_;
   Variable attention_norm_;

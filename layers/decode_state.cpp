@@ -225,14 +225,17 @@ void DecodeState::pass(Pending& pending, const Lanes& lanes, std::int64_t count)
     }
   }
   if (!whole) return;
-  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
-    LayerState after = before.layers[layer];
-    for (std::size_t i = 0; i < after.size(); ++i) after[i].tensor = result.state.layers[layer][i].value();
+  const auto replace = [&](LayerState& state, LayerState after, const LayerVariables& values) {
+    for (std::size_t i = 0; i < after.size(); ++i) after[i].tensor = values[i].value();
     if (all) {
-      state_.layers[layer] = std::move(after);
+      state = std::move(after);
     } else {
-      replace_lanes(*pool_, state_.layers[layer], lanes, after);
+      replace_lanes(*pool_, state, lanes, after);
     }
+  };
+  replace(state_.model, before.model, result.state.model);
+  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
+    replace(state_.layers[layer], before.layers[layer], result.state.layers[layer]);
   }
 }
 
@@ -258,9 +261,8 @@ void DecodeState::step(Pending& pending, const Lanes& lanes) {
 
 void DecodeState::finish_segments(const Lanes& lanes) {
   const std::vector<std::int64_t> read = of(lanes, state_.tokens);
-  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
-    model_->attention(layer).finish_segment(*pool_, lanes, read, segments_[layer], state_.layers[layer]);
-  }
+  Tape tape(*pool_, Tape::Mode::inference);
+  model_->finish_segments({&tape, lanes, {}, read, rotary_.get()}, state_, segments_);
   for (const std::int64_t lane : lanes) {
     const auto index = static_cast<std::size_t>(lane);
     state_.tokens[index] += model_->config().segment_length;

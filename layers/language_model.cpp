@@ -7,7 +7,9 @@
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/norm.h"
+#include "autograd/ops/rows.h"
 #include "autograd/recompute.h"
+#include "core/error.h"
 #include "core/matmul.h"
 #include "core/random.h"
 #include "layers/attention/registry.h"
@@ -19,15 +21,16 @@ LanguageModel::LanguageModel(MemoryPool& parameter_pool, const ModelConfig& conf
   ParameterFactory factory(parameter_pool, parameters_, compute_type);
   const Shape table{config_.vocab_size, config_.hidden_size};
   embedding_ = factory.create("embed_tokens.weight", ParameterRole::embedding, table);
-  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    blocks_.emplace_back(config_, fmt::format("layers.{}.", layer), factory);
-  }
+  const AttentionTraits& traits = traits_of(config_.attention.kind);
+  if (traits.make_model_memory) memory_ = traits.make_model_memory(config_, factory);
+  first_layer_parameter_ = factory.count();
+  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) blocks_.emplace_back(config_, layer, factory);
   norm_parameter_ = factory.count();
   norm_ = factory.create("norm.weight", ParameterRole::norm, {config_.hidden_size});
   head_ = config_.tie_embeddings ? embedding_ : factory.create("lm_head.weight", ParameterRole::matrix, table);
-  rotary_ =
-      std::make_shared<const RotaryTable>(parameter_pool, config_.segment_length, config_.head_size, config_.rope_theta,
-                                          accumulate_type(compute_type), config_.rope_scaling);
+  rotary_ = std::make_shared<const RotaryTable>(parameter_pool, rotary_positions(0, config_.segment_length),
+                                                config_.head_size, config_.rope_theta, accumulate_type(compute_type),
+                                                config_.rope_scaling);
 }
 
 namespace {
@@ -61,6 +64,7 @@ void LanguageModel::initialize(std::uint64_t seed) {
 SequenceState LanguageModel::empty_state(MemoryPool& pool, std::int64_t lanes) const {
   SequenceState state;
   for (const Block& block : blocks_) state.layers.push_back(block.attention().empty_state(pool, lanes));
+  if (memory_) state.model = memory_->empty_state(pool, lanes);
   state.documents.assign(static_cast<std::size_t>(lanes), no_document);
   state.tokens.assign(static_cast<std::size_t>(lanes), 0);
   return state;
@@ -125,10 +129,46 @@ Attention::Result recomputed(const Block& block, const ForwardContext& context, 
 
 LanguageModel::Result LanguageModel::forward(const ForwardContext& context, std::span<const std::int32_t> tokens,
                                              const StateVariables& state) const {
-  const ForwardContext first = first_block(context);
+  const SequenceLayout& layout = *context.layout;
+  if (traits_of(config_.attention.kind).parallel_segments || layout.segments_per_lane == 1) {
+    return forward_at_once(context, tokens, state);
+  }
+  Result result{{}, state, {}};
+  std::vector<Variable> hidden;
+  std::vector<RowPick> picks(static_cast<std::size_t>(layout.rows()));
+  ForwardContext of_segment = context;
+  for (std::int64_t index = 0; index < layout.segments_per_lane; ++index) {
+    of_segment.layout = std::make_shared<const SequenceLayout>(segment_layout(layout, index));
+    std::vector<std::int32_t> of_lanes;
+    for (std::int64_t lane = 0; lane < layout.lanes; ++lane) {
+      const Segment& segment = layout.segment(lane, index);
+      for (std::int64_t row = segment.begin; row < segment.begin + segment.length; ++row) {
+        picks[static_cast<std::size_t>(row)] = {index, static_cast<std::int64_t>(of_lanes.size())};
+        of_lanes.push_back(tokens[static_cast<std::size_t>(row)]);
+      }
+    }
+    result = forward_at_once(of_segment, of_lanes, result.state);
+    hidden.push_back(std::move(result.hidden));
+  }
+  result.hidden = take_rows(*context.tape, hidden, picks, layout.lanes);
+  return result;
+}
+
+LanguageModel::Result LanguageModel::forward_at_once(const ForwardContext& of_tokens,
+                                                     std::span<const std::int32_t> tokens,
+                                                     const StateVariables& state) const {
   Result result;
-  context.announce(0, 1);  // the embedding
+  ForwardContext context = of_tokens, first = first_block(of_tokens);
+  context.announce(0, first_layer_parameter_);  // the embedding
   Variable x = embedding(*context.tape, embedding_, tokens, context.layout->lanes, context.layout->tokens);
+  if (memory_) {
+    ModelMemory::Framed framed = memory_->enter(context, x, state.model);
+    x = std::move(framed.x);
+    for (ForwardContext* of_layers : {&context, &first}) {
+      of_layers->layout = framed.context.layout;
+      of_layers->rotary = framed.context.rotary;
+    }
+  }
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const ForwardContext& of_block = i == 0 ? first : context;
     Attention::Result block = context.recompute == Recompute::block
@@ -139,6 +179,11 @@ LanguageModel::Result LanguageModel::forward(const ForwardContext& context, std:
     if (context.keeps_open) result.open.push_back(std::move(block.open));
   }
   result.state.model = state.model;
+  if (memory_) {
+    ModelMemory::Left left = memory_->leave(of_tokens, x);
+    x = std::move(left.x);
+    result.state.model = std::move(left.state);
+  }
   context.announce(norm_parameter_, norm_parameter_ + 1);
   result.hidden = rms_norm(*context.tape, x, norm_, config_.norm_epsilon);
   return result;
@@ -165,11 +210,71 @@ Tensor LanguageModel::head(MemoryPool& pool, const Tensor& hidden) const {
 Variable LanguageModel::decode(const DecodeContext& context, std::span<const std::int32_t> tokens,
                                const SequenceState& state, std::vector<LayerState>& segments) const {
   const auto rows = static_cast<std::int64_t>(tokens.size());
-  Variable x = embedding(*context.tape, embedding_, tokens, rows, 1);
+  const Variable x = embedding(*context.tape, embedding_, tokens, rows, 1);
+  if (!memory_) {
+    return rms_norm(*context.tape, decode_layers(context, x, state, segments), norm_, config_.norm_epsilon);
+  }
+  std::vector<std::int64_t> begin, read, positions;
+  for (std::size_t row = 0; row < context.lanes.size(); ++row) {
+    if (context.positions[row] < 0 || context.positions[row] >= config_.segment_length) {
+      throw ShapeError(fmt::format("decode: position {} of lane {} is outside its segment of {} tokens",
+                                   context.positions[row], context.lanes[row], config_.segment_length));
+    }
+    positions.push_back(context.positions[row] + memory_->rows_in_front());
+    if (context.positions[row] > 0) continue;
+    begin.push_back(context.lanes[row]);
+    read.push_back(context.read[row]);
+  }
+  if (!begin.empty()) {
+    DecodeContext beginning = context;
+    beginning.lanes = begin;
+    beginning.read = read;
+    decode_rows(beginning, memory_->rows_of(context.tape->pool(), begin, read, state.model), 0, state, segments);
+  }
+  DecodeContext behind = context;
+  behind.positions = positions;
+  return rms_norm(*context.tape, decode_layers(behind, x, state, segments), norm_, config_.norm_epsilon);
+}
+
+Variable LanguageModel::decode_layers(const DecodeContext& context, Variable x, const SequenceState& state,
+                                      std::vector<LayerState>& segments) const {
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     x = blocks_[i].decode(context, x, state.layers[i], segments[i]);
   }
-  return rms_norm(*context.tape, x, norm_, config_.norm_epsilon);
+  return x;
+}
+
+Tensor LanguageModel::decode_rows(const DecodeContext& context, const Tensor& rows, std::int64_t first,
+                                  const SequenceState& state, std::vector<LayerState>& segments) const {
+  const std::int64_t lanes = rows.shape()[0], count = rows.shape()[1];
+  std::vector<Variable> outputs;
+  std::vector<RowPick> back(static_cast<std::size_t>(lanes * count));
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::vector<RowPick> picks;
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+      picks.push_back({0, lane * count + i});
+      back[static_cast<std::size_t>(lane * count + i)] = {i, lane};
+    }
+    const std::vector<std::int64_t> positions(static_cast<std::size_t>(lanes), first + i);
+    DecodeContext here = context;
+    here.positions = positions;
+    const Variable x = take_rows(*context.tape, {Variable(rows)}, picks, lanes);
+    outputs.push_back(decode_layers(here, x, state, segments));
+  }
+  return take_rows(*context.tape, outputs, back, lanes).value();
+}
+
+void LanguageModel::finish_segments(const DecodeContext& context, SequenceState& state,
+                                    std::vector<LayerState>& segments) const {
+  MemoryPool& pool = context.tape->pool();
+  if (memory_) {
+    const Tensor rows = memory_->rows_of(pool, context.lanes, context.read, state.model);
+    const std::int64_t first = memory_->rows_in_front() + config_.segment_length;
+    memory_->finish_segment(pool, context.lanes, decode_rows(context, rows, first, state, segments), state.model);
+  }
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    blocks_[i].attention().finish_segment(pool, context.lanes, context.read, segments[i], state.layers[i]);
+  }
 }
 
 }  // namespace palimpsest

@@ -58,16 +58,30 @@ class LanguageModel {
   /// Attention::decode. -> (rows, 1, hidden_size) after the final norm
   Variable decode(const DecodeContext& context, std::span<const std::int32_t> tokens, const SequenceState& state,
                   std::vector<LayerState>& segments) const;
+  /// The full segments of these lanes become part of their state; see Attention::finish_segment.
+  void finish_segments(const DecodeContext& context, SequenceState& state, std::vector<LayerState>& segments) const;
   /// The positions of RoPE that a pass over `tokens` tokens needs, when at most `before` tokens of their document were
   /// read, and a table of at least as many.
   std::int64_t rotary_positions(std::int64_t before, std::int64_t tokens) const;
   std::shared_ptr<const RotaryTable> rotary(MemoryPool& pool, std::int64_t before, std::int64_t tokens) const;
 
  private:
+  /// Of one segment of every lane, or of all at once where the kind of attention allows it.
+  Result forward_at_once(const ForwardContext& context, std::span<const std::int32_t> tokens,
+                         const StateVariables& state) const;
+  /// Rows of some lanes, (lanes, rows, hidden), through all layers one after the other, from position `first` on of
+  /// their segments. -> the same shape
+  Tensor decode_rows(const DecodeContext& context, const Tensor& rows, std::int64_t first, const SequenceState& state,
+                     std::vector<LayerState>& segments) const;
+  Variable decode_layers(const DecodeContext& context, Variable x, const SequenceState& state,
+                         std::vector<LayerState>& segments) const;
+
   ModelConfig config_;
   DataType compute_type_;
   ParameterList parameters_;
   Variable embedding_;
+  std::unique_ptr<ModelMemory> memory_;  // null where layers carry what they carry by themselves
+  std::size_t first_layer_parameter_;
   std::vector<Block> blocks_;
   Variable norm_;
   std::size_t norm_parameter_;

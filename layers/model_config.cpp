@@ -31,6 +31,16 @@ ModelConfig ModelConfig::resolved() const {
   require(c.head_size % 2 == 0, fmt::format("model.head_size {} must be even: RoPE rotates pairs", c.head_size));
   require(c.attention.memory_epsilon > 0 && c.norm_epsilon > 0,
           "model.attention.memory_epsilon and model.norm_epsilon must be positive");
+  AttentionConfig& attention = c.attention;
+  if (attention.kind == AttentionKind::transformer_xl && attention.cache_length == 0) {
+    attention.cache_length = c.segment_length;
+  }
+  if (attention.kind == AttentionKind::memorizing) {
+    if (attention.memory_layer < 0) attention.memory_layer = (3 * c.num_layers + 3) / 4 - 1;
+    require(attention.memory_layer < c.num_layers,
+            fmt::format("model.attention.memory_layer {} is not one of the layers 0 to {}", attention.memory_layer,
+                        c.num_layers - 1));
+  }
   require(c.rope_theta > 1, fmt::format("model.rope_theta {} must be greater than 1", c.rope_theta));
   const RotaryScaling& scaling = c.rope_scaling;
   require(scaling.factor > 0, fmt::format("model.rope_scaling.factor {} must be positive", scaling.factor));

@@ -13,8 +13,9 @@ enum class MemoryUpdate { linear, delta };
 /// What a token attends with while its document has nothing in memory.
 enum class EmptyMemory { local, gated };
 
-/// Infini-attention, attention within segments alone, or causal attention over the whole sequence.
-enum class AttentionKind { infini, local, full };
+/// Infini-attention, attention within segments alone, causal attention over the whole sequence, and what
+/// Infini-attention is compared with: Transformer-XL, the Recurrent Memory Transformer and the Memorizing Transformer.
+enum class AttentionKind { infini, local, full, transformer_xl, recurrent_memory, memorizing };
 
 /// The attention of every block: its kind and the options of that kind.
 struct AttentionConfig {
@@ -23,7 +24,16 @@ struct AttentionConfig {
   MemoryUpdate memory_update = MemoryUpdate::linear;
   EmptyMemory empty_memory = EmptyMemory::local;
   double memory_epsilon = 1e-6;
-  double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local
+  double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local; of memorizing, too
+  // Of kind transformer_xl.
+  std::int64_t cache_length = 0;  // tokens; 0: segment_length
+  bool cache_gradient = false;
+  // Of kind recurrent_memory.
+  std::int64_t memory_tokens = 32;
+  // Of kind memorizing.
+  std::int64_t memory_layer = -1;  // -1: three quarters up
+  std::int64_t top_k = 32;
+  std::int64_t store_size = 8192;  // tokens
 
   bool operator==(const AttentionConfig&) const = default;
 };

@@ -5,14 +5,15 @@
 namespace palimpsest {
 
 double training_flops_per_token(const ModelConfig& c, std::int64_t sequence_length) {
-  const auto layers = static_cast<double>(c.num_layers), heads = static_cast<double>(c.num_heads);
-  const auto d = static_cast<double>(c.head_size);
-  const double layer_matrices =
-      static_cast<double>(c.hidden_size) *
-      (d * 2.0 * (heads + static_cast<double>(c.num_kv_heads)) + 3.0 * static_cast<double>(c.ffn_size));
+  const auto layers = static_cast<double>(c.num_layers);
+  const auto layer_matrices = static_cast<double>(layer_matrix_parameters(c));
   const double head = static_cast<double>(c.vocab_size) * static_cast<double>(c.hidden_size);
   const double attention = traits_of(c.attention.kind).flops(c, sequence_length);
   return 6.0 * (layers * layer_matrices + head) + 3.0 * layers * attention;
+}
+
+std::int64_t layer_matrix_parameters(const ModelConfig& c) {
+  return c.hidden_size * (2 * c.head_size * (c.num_heads + c.num_kv_heads) + 3 * c.ffn_size);
 }
 
 double inference_flops_per_token(const ModelConfig& config, std::int64_t sequence_length) {
@@ -22,10 +23,9 @@ double inference_flops_per_token(const ModelConfig& config, std::int64_t sequenc
 // Here, where the kinds of attention are known: configurations are read without them.
 std::int64_t ModelConfig::parameters() const {
   const ModelConfig c = resolved();
-  const std::int64_t attention =
-      c.hidden_size * c.head_size * (2 * c.num_heads + 2 * c.num_kv_heads) + traits_of(c.attention.kind).parameters(c);
-  const std::int64_t layer = attention + 3 * c.hidden_size * c.ffn_size + 2 * c.hidden_size;
-  return c.num_layers * layer + c.hidden_size + c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
+  const std::int64_t layer = layer_matrix_parameters(c) + 2 * c.hidden_size;
+  return c.num_layers * layer + traits_of(c.attention.kind).parameters(c) + c.hidden_size +
+         c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
 }
 
 }  // namespace palimpsest

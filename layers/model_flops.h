@@ -16,6 +16,9 @@ namespace palimpsest {
 /// Recomputation does not count.
 double training_flops_per_token(const ModelConfig& config, std::int64_t sequence_length);
 
+/// Elements of the matrices of a layer.
+std::int64_t layer_matrix_parameters(const ModelConfig& config);
+
 /// The forward pass alone: a third of it.
 double inference_flops_per_token(const ModelConfig& config, std::int64_t sequence_length);
 

@@ -20,10 +20,13 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
   const bool by_segments = recompute == Recompute::segment, by_blocks = recompute == Recompute::block;
   const bool sequential = schedule == Schedule::sequential || by_segments;
-  const AttentionBytes of_attention = traits_of(c.attention.kind).bytes(c, {lanes, tokens, segments, element});
+  const AttentionTraits& traits = traits_of(c.attention.kind);
+  const AttentionBytes of_attention = traits.bytes(c, {lanes, tokens, segments, element});
   // Rows that go through the layers together, and rows whose values are kept.
-  const std::int64_t moving_rows = lanes * std::min(tokens, sequential ? c.segment_length : tokens);
-  const std::int64_t kept_rows = by_segments ? moving_rows : lanes * tokens;
+  const std::int64_t beside = traits.rows_beside_segment ? traits.rows_beside_segment(c) : 0;
+  const std::int64_t moving_rows =
+      lanes * (sequential ? std::min(tokens, c.segment_length) + beside : tokens + segments * beside);
+  const std::int64_t kept_rows = by_segments ? moving_rows : lanes * (tokens + segments * beside);
 
   // Of a token in a layer: what is cheap to compute again (norms, what attention says, product of the feed-forward's
   // gate) and the rest.
@@ -49,9 +52,10 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
 
   // The state before each segment and after the last, of all layers or of the one at work; gradients of one layer's,
   // or of all layers' around a segment.
-  std::int64_t states = layers * (segments + 1) + (sequential ? 3 * layers : segments);
-  if (by_blocks && !sequential) states = 2 * layers + 2 * segments;
-  return kept + moving + states * of_attention.state +
+  const std::int64_t made = sequential || traits.state_before_segments ? segments : 1;
+  std::int64_t states = layers * (made + 1) + (sequential ? 3 * layers : made);
+  if (by_blocks && !sequential) states = 2 * layers + 2 * made;
+  return kept + moving + states * of_attention.state + of_attention.once +
          product_scratch_bytes(c, moving_rows, type, Products::forward_and_backward);
 }
 
@@ -61,6 +65,8 @@ PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t t
                                                                       {Schedule::parallel, Recompute::block},
                                                                       {Schedule::sequential, Recompute::segment}}};
   PassPlan plan{};
+  require_schedule(config.attention.kind, schedule);
+  if (!traits_of(config.attention.kind).parallel_segments) schedule = Schedule::sequential;
   for (const auto& [by_schedule, by_recompute] : choices) {
     plan.schedule = schedule == Schedule::automatic ? by_schedule : schedule;
     plan.recompute = recompute == Recompute::automatic ? by_recompute : recompute;
@@ -77,22 +83,28 @@ PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t t
 std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t tokens, std::int64_t read,
                            DataType type) {
   const std::int64_t element = static_cast<std::int64_t>(size_of(type));
-  const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size, rows = lanes * tokens;
+  const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size;
   const std::int64_t keys = c.num_kv_heads * c.head_size;
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
   const AttentionTraits& attention = traits_of(c.attention.kind);
+  const std::int64_t beside = attention.rows_beside_segment ? attention.rows_beside_segment(c) : 0;
+  const bool at_once = attention.parallel_segments;
+  const std::int64_t all_rows = lanes * tokens, outputs = all_rows * element * hidden;
+  // Those that go through the layers together.
+  const std::int64_t rows = at_once ? all_rows : lanes * (std::min(tokens, c.segment_length) + beside);
   const AttentionBytes bytes = attention.bytes(c, {lanes, read + tokens, segments, element});
 
   // The stream before and after attention and the norm's output; key and value last as long as the layer.
   const std::int64_t in_attention = element * 3 * hidden + bytes.kept;
   const std::int64_t in_feed_forward = element * (4 * hidden + 2 * keys + std::max(3 * ffn, ffn + hidden));
-  const std::int64_t logits = std::min(rows, head_block_rows(c.vocab_size)) * c.vocab_size *
+  const std::int64_t logits = std::min(all_rows, head_block_rows(c.vocab_size)) * c.vocab_size *
                               static_cast<std::int64_t>(size_of(accumulate_type(type)));
   const std::int64_t moving =
-      std::max(rows * std::max(in_attention, in_feed_forward), rows * element * hidden + logits);
+      std::max(rows * std::max(in_attention, in_feed_forward) + (at_once ? 0 : outputs), outputs + logits);
 
   // The states before and after the pass, and of the layer at work those before each segment, or a state that grows.
-  const std::int64_t states = 2 * c.num_layers + (attention.constant_state ? segments : 1);
+  const std::int64_t states =
+      2 * c.num_layers + (attention.constant_state && attention.state_before_segments && at_once ? segments : 1);
   return moving + states * bytes.state + product_scratch_bytes(c, rows, type, Products::forward);
 }
 

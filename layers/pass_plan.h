@@ -22,7 +22,8 @@ struct PassPlan {
 
 /// Fills in what is automatic: the first of parallel with cheap values recomputed, parallel with
 /// blocks recomputed, sequential with segments recomputed whose estimate is within `budget` bytes; the
-/// last if none is. What is asked for stays as asked; recomputing segments is sequential in any case.
+/// last if none is. What is asked for stays as asked; recomputing segments is sequential in any case, and so is an
+/// attention whose segments follow each other. Throws ConfigError when it is asked to be parallel.
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType compute_type,
                    Schedule schedule, Recompute recompute, std::int64_t budget);
 

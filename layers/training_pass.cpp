@@ -108,6 +108,7 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     throw ConfigError("a pass takes its schedule and what it recomputes from plan_pass: neither can be automatic");
   }
   const bool recomputing = options.recompute == Recompute::segment;
+  if (!recomputing) require_schedule(config.attention.kind, options.schedule);
   SequenceGroup sequence = share(config, batch, state, options.sequence_ranks);
   sequence.overlaps = options.overlap_memory;
   if (sequence && recomputing) throw ConfigError("ranks that share a sequence cannot recompute it segment by segment");

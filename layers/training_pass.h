@@ -14,9 +14,9 @@ namespace palimpsest {
 /// last to the first: those of loss_scale * sum(loss_weights * nll) are added to the parameters'. `state` is replaced
 /// by the one after the batch, detached. Returns the unscaled sum. With options.sequence_ranks loss and gradients are
 /// those of this rank's segments, which add up to the batch's, and the state is the same on all ranks. Throws
-/// ShapeError on a batch or a state whose sizes do not fit, ConfigError when schedule or recomputation is automatic, or
-/// when ranks share a sequence in a way they cannot: recomputing it segment by segment, or with an attention that looks
-/// back at all of it.
+/// ShapeError on a batch or a state whose sizes do not fit, ConfigError when schedule or recomputation is automatic,
+/// when segments that follow each other are to be computed at once, or when ranks share a sequence in a way they
+/// cannot: recomputing it segment by segment, or with an attention that looks back at all of it.
 double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state,
                             const PassOptions& options);
 

@@ -31,7 +31,7 @@ void check_spans(const SequenceLayout& layout, std::int64_t keys_in_front, const
 
 Variable local_attention(Tape& tape, const Variable& query, const Variable& key, const Variable& value,
                          const LayoutPointer& layout, const HeadCounts& counts,
-                         const std::shared_ptr<const RotaryTable>& table) {
+                         const std::shared_ptr<const RotaryTable>& table, bool own_keys_only) {
   const OperatorScope scope(tape, "local attention");
   const DataType type = query.data_type();
   require_tensor("local_attention", "query", query.value(),
@@ -62,7 +62,7 @@ Variable local_attention(Tape& tape, const Variable& query, const Variable& key,
   const Variable result = Variable::result(output, records);
   if (!records) return result;
 
-  tape.record({result}, [&pool = tape.pool(), inputs, query, key, value, counts, log_sum_exp, result] {
+  tape.record({result}, [&pool = tape.pool(), inputs, query, key, value, counts, log_sum_exp, result, own_keys_only] {
     dispatch(query.data_type(), [&]<class T>() {
       auto d_query = query.wanted_gradient(pool), d_key = key.wanted_gradient(pool);
       auto d_value = value.wanted_gradient(pool);
@@ -72,7 +72,8 @@ Variable local_attention(Tape& tape, const Variable& query, const Variable& key,
                                    .d_output = head_rows<T>(result.gradient(), counts.heads, counts.head_size),
                                    .d_query = head_gradient<T>(d_query, counts.heads, counts.head_size),
                                    .d_key = head_gradient<T>(d_key, counts.kv_heads, counts.head_size),
-                                   .d_value = head_gradient<T>(d_value, counts.kv_heads, counts.head_size)});
+                                   .d_value = head_gradient<T>(d_value, counts.kv_heads, counts.head_size),
+                                   .own_keys_only = own_keys_only});
     });
   });
   return result;

@@ -1,5 +1,8 @@
 #include "autograd/ops/rows.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -23,11 +26,11 @@ void copy_rows(const Tensor& source, std::int64_t source_begin, std::int64_t cou
 }
 
 /// The input's gradient gains rows [begin, begin + rows of the input) of `gradient`.
-void add_rows_to(MemoryPool& pool, const Variable& input, const Tensor& gradient, std::int64_t begin) {
-  if (!input.requires_gradient() || input.shape().elements() == 0) return;
+void add_rows_to(MemoryPool& pool, const GradientSlot& input, const Tensor& gradient, std::int64_t begin) {
+  if (input.shape().elements() == 0) return;
   Tensor part(pool, input.shape(), gradient.data_type());
   copy_rows(gradient, begin, input.shape()[1], part, 0);
-  input.add_gradient(pool, part);
+  input.add(pool, part);
 }
 
 }  // namespace
@@ -47,9 +50,11 @@ Variable append_rows(Tape& tape, const Variable& first, const Variable& second) 
   const bool records = tape.records({first, second});
   Variable y = Variable::result(std::move(all), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), first, second, before, dy = y.gradient_slot()] {
-      add_rows_to(pool, first, dy.tensor(), 0);
-      add_rows_to(pool, second, dy.tensor(), before);
+    std::vector<std::pair<GradientSlot, std::int64_t>> parts;
+    if (first.requires_gradient()) parts.emplace_back(first.gradient_slot(), 0);
+    if (second.requires_gradient()) parts.emplace_back(second.gradient_slot(), before);
+    tape.record({y}, [&pool = tape.pool(), parts = std::move(parts), dy = y.gradient_slot()] {
+      for (const auto& [part, begin] : parts) add_rows_to(pool, part, dy.tensor(), begin);
     });
   }
   return y;
@@ -67,12 +72,93 @@ Variable last_rows(Tape& tape, const Variable& x, std::int64_t count) {
   const bool records = tape.records({x});
   Variable y = Variable::result(std::move(rows), records);
   if (records) {
-    tape.record({y}, [&pool = tape.pool(), x, begin, count, dy = y.gradient_slot()] {
-      Tensor whole = Tensor::zeros(pool, x.shape(), dy.type());
+    tape.record({y}, [&pool = tape.pool(), dx = x.gradient_slot(), begin, count, dy = y.gradient_slot()] {
+      Tensor whole = Tensor::zeros(pool, dx.shape(), dy.type());
       copy_rows(dy.tensor(), 0, count, whole, begin);
-      x.add_gradient(pool, whole);
+      dx.add(pool, whole);
     });
   }
+  return y;
+}
+
+namespace {
+
+void check_picks(const std::vector<Variable>& sources, const std::vector<RowPick>& picks, std::int64_t lanes) {
+  for (const Variable& source : sources) {
+    const Shape &shape = source.shape(), &first = sources.front().shape();
+    if (shape[shape.rank() - 1] != first[first.rank() - 1] || source.data_type() != sources.front().data_type()) {
+      throw ShapeError(fmt::format("take_rows: {} {} beside {} {}", name_of(source.data_type()), shape.to_string(),
+                                   name_of(sources.front().data_type()), first.to_string()));
+    }
+  }
+  const auto count = static_cast<std::int64_t>(picks.size());
+  if (sources.empty() || lanes <= 0 || count == 0 || count % lanes != 0) {
+    throw ShapeError(fmt::format("take_rows: {} rows of {} sources for {} lanes", count, sources.size(), lanes));
+  }
+  for (const RowPick& pick : picks) {
+    if (pick.source < 0) continue;
+    const auto source = static_cast<std::size_t>(pick.source);
+    if (source >= sources.size() || pick.row < 0 || pick.row >= sources[source].shape().rows()) {
+      throw ShapeError(fmt::format("take_rows: row {} of source {} is not there", pick.row, pick.source));
+    }
+  }
+}
+
+/// The gradients of the rows of source `index` gain those of where they were picked to.
+template <class T, class G>
+void add_picked(const T* dy, const std::vector<RowPick>& picks, std::int64_t index, std::int64_t width, G* target) {
+  for (std::size_t i = 0; i < picks.size(); ++i) {
+    if (picks[i].source != index) continue;
+    const T* const from = dy + static_cast<std::int64_t>(i) * width;
+    G* const to = target + picks[i].row * width;
+#pragma omp simd
+    for (std::int64_t j = 0; j < width; ++j) {
+      to[j] = static_cast<G>(static_cast<accumulate_t<T>>(to[j]) + static_cast<accumulate_t<T>>(from[j]));
+    }
+  }
+}
+
+}  // namespace
+
+Variable take_rows(Tape& tape, std::vector<Variable> sources, std::vector<RowPick> picks, std::int64_t lanes) {
+  const OperatorScope scope(tape, "rows");
+  check_picks(sources, picks, lanes);
+  const Shape& first = sources.front().shape();
+  const std::int64_t width = first[first.rank() - 1], rows = static_cast<std::int64_t>(picks.size()) / lanes;
+  Tensor taken(tape.pool(), Shape{lanes, rows, width}, sources.front().data_type());
+  dispatch(taken.data_type(), [&]<class T>() {
+    T* to = taken.data<T>();
+    for (const RowPick& pick : picks) {
+      if (pick.source < 0) {
+        std::fill_n(to, width, T(0));
+      } else {
+        const Variable& source = sources[static_cast<std::size_t>(pick.source)];
+        std::copy_n(source.value().data<T>() + pick.row * width, width, to);
+      }
+      to += width;
+    }
+  });
+  std::vector<std::pair<GradientSlot, std::int64_t>> wanted;
+  bool records = false;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    if (!tape.records({sources[i]})) continue;
+    records = true;
+    wanted.emplace_back(sources[i].gradient_slot(), static_cast<std::int64_t>(i));
+  }
+  const Variable y = Variable::result(std::move(taken), records);
+  if (!records) return y;
+  tape.record(
+      {y}, [&pool = tape.pool(), wanted = std::move(wanted), picks = std::move(picks), width, dy = y.gradient_slot()] {
+        for (const auto& [slot, index] : wanted) {
+          auto target = slot.target(pool);
+          if (!target.accumulate) fill(target.view, 0.0);
+          dispatch(dy.type(), [&]<class T>() {
+            dispatch(slot.type(), [&]<class G>() {
+              add_picked(dy.tensor().data<T>(), picks, index, width, target.view.template data<G>());
+            });
+          });
+        }
+      });
   return y;
 }
 

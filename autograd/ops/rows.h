@@ -1,7 +1,9 @@
-// Differentiable concatenation and cutting of rows, lane by lane.
+// Differentiable concatenation, cutting and choice of rows.
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "autograd/tape.h"
 
@@ -14,5 +16,15 @@ Variable append_rows(Tape& tape, const Variable& first, const Variable& second);
 /// The last `count` rows of every lane: (lanes, rows, width) -> (lanes, count, width). Throws ShapeError when there are
 /// not so many.
 Variable last_rows(Tape& tape, const Variable& x, std::int64_t count);
+
+/// A row of one of several sources, their rows counted over all their axes but the last; -1: a row of zeros.
+struct RowPick {
+  std::int64_t source = -1;
+  std::int64_t row = 0;
+};
+
+/// The picked rows, of sources (..., width) -> (lanes, picks / lanes, width). A row may be picked more than once.
+/// Throws ShapeError on sources that do not fit together, and on picks that are not there or do not fall into lanes.
+Variable take_rows(Tape& tape, std::vector<Variable> sources, std::vector<RowPick> picks, std::int64_t lanes);
 
 }  // namespace palimpsest

@@ -8,9 +8,13 @@ using namespace schema;
 void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
   visitor.field("kind", attention.kind,
                 Choices{Choice{"infini", AttentionKind::infini}, Choice{"local", AttentionKind::local},
-                        Choice{"full", AttentionKind::full}},
+                        Choice{"full", AttentionKind::full}, Choice{"transformer_xl", AttentionKind::transformer_xl},
+                        Choice{"recurrent_memory", AttentionKind::recurrent_memory},
+                        Choice{"memorizing", AttentionKind::memorizing}},
                 "`infini`: within segments, joined by the memory; `local`: within segments alone; `full`: over the "
-                "whole sequence.");
+                "whole sequence; `transformer_xl`: also over the cached keys and values before the segment; "
+                "`recurrent_memory`: within segments, between memory tokens that go on to the next; `memorizing`: "
+                "within segments, one layer also looks up the nearest keys in a store.");
   visitor.options_of("infini", attention.kind == AttentionKind::infini, [&](SchemaVisitor& options) {
     options.field(
         "memory_update", attention.memory_update,
@@ -24,6 +28,27 @@ void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
     options.field("memory_epsilon", attention.memory_epsilon, positive(), "Added to the denominator of a memory read.");
     options.field("initial_gate", attention.initial_gate, between(-20.0, 20.0),
                   "Initial memory gate β of every head; sigmoid(β) is the share of the memory, so 0 means one half.");
+  });
+  visitor.options_of("transformer_xl", attention.kind == AttentionKind::transformer_xl, [&](SchemaVisitor& options) {
+    options.field("cache_length", attention.cache_length, between<std::int64_t>(0, max_length),
+                  "Tokens before a segment whose keys and values its tokens see. 0: `segment_length`.");
+    options.field("cache_gradient", attention.cache_gradient, Boolean{},
+                  "Whether gradients flow into cached keys and values, as far as the training sequence reaches.");
+  });
+  visitor.options_of("recurrent_memory", attention.kind == AttentionKind::recurrent_memory,
+                     [&](SchemaVisitor& options) {
+                       options.field("memory_tokens", attention.memory_tokens, between<std::int64_t>(1, max_width),
+                                     "Memory tokens before and after a segment.");
+                     });
+  visitor.options_of("memorizing", attention.kind == AttentionKind::memorizing, [&](SchemaVisitor& options) {
+    options.field("memory_layer", attention.memory_layer, between<std::int64_t>(-1, 9'999),
+                  "The layer that has a store, counted from 0. -1: three quarters of the way up.");
+    options.field("top_k", attention.top_k, between<std::int64_t>(1, max_width),
+                  "Stored tokens that a head of a token looks up.");
+    options.field("store_size", attention.store_size, between<std::int64_t>(1, max_length),
+                  "Tokens of the document whose keys and values are stored: the last ones.");
+    options.field("initial_gate", attention.initial_gate, between(-20.0, 20.0),
+                  "Initial gate β of every head; sigmoid(β) is the share of what was looked up.");
   });
 }
 

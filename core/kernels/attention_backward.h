@@ -30,6 +30,7 @@ class SpanBackward {
         gradients_(gradients),
         span_(span),
         seen_(seen_keys(in.layout, span, in.keys_in_front)),
+        constant_keys_(gradients.own_keys_only ? seen_.before : 0),
         d_(in.query.head_size),
         stride_(row_stride<T>(d_)),
         columns_(padded_columns<T>(d_)),
@@ -93,6 +94,7 @@ class SpanBackward {
   /// dV += P^T dO and dK += dS^T Q: (keys, queries) as they lie, from the first query on that sees a key.
   void add_to_key_gradients(std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; i += tile_rows) {
+      if (i + tile_rows <= constant_keys_) continue;
       const std::int64_t seen_from = std::max<std::int64_t>(0, -diagonal(i)) / group<T> * group<T>;
       const std::int64_t units = (rows_ - seen_from + group<T> - 1) / group<T>;
       if (units <= 0) break;
@@ -125,11 +127,13 @@ class SpanBackward {
   }
 
   void store_key_gradients(std::int64_t kv_head) {
+    const std::int64_t first = constant_keys_, count = seen_.count - first;
+    A *const dk = dk_ + first * columns_, *const dv = dv_ + first * columns_;
     if (gradients_.d_key.wanted()) {
-      rotate(dk_, columns_, dk_, columns_, seen_.count, seen_.position, in_.rotary, true);
-      store(dk_, seen_.count, gradients_.d_key, seen_.row, kv_head);
+      rotate(dk, columns_, dk, columns_, count, seen_.position + first, in_.rotary, true);
+      store(dk, count, gradients_.d_key, seen_.row + first, kv_head);
     }
-    if (gradients_.d_value.wanted()) store(dv_, seen_.count, gradients_.d_value, seen_.row, kv_head);
+    if (gradients_.d_value.wanted()) store(dv, count, gradients_.d_value, seen_.row + first, kv_head);
   }
 
  private:
@@ -173,6 +177,7 @@ class SpanBackward {
   const LocalAttentionGradients<T>& gradients_;
   const Span& span_;
   SeenKeys seen_;
+  std::int64_t constant_keys_;  // of the seen ones, those in front that get no gradient
   std::int64_t d_, stride_, columns_, padded_;
   A scale_;
   // The span's keys and values, keys (key, d) as a right operand as well, and the sums of both gradients.

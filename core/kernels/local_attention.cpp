@@ -35,9 +35,8 @@ bool by_matrix_units(const LocalAttentionInputs<T>& in) {
   return std::is_same_v<T, bfloat16> && matmul_uses_matrix_units() && !spans_share_keys(in.layout);
 }
 
-/// The spans one by one or, where they share keys, those of a lane together: no two runs touch the same key.
-std::vector<Spans> independent_runs(const SequenceLayout& layout) {
-  const bool together = spans_share_keys(layout);
+/// The spans one by one or those of a lane together.
+std::vector<Spans> runs_of(const SequenceLayout& layout, bool together) {
   std::vector<Spans> runs;
   for (auto first = layout.spans.begin(); first != layout.spans.end();) {
     const std::int64_t lane = first->begin / layout.tokens;
@@ -86,7 +85,9 @@ template <class Pass, class T>
 void backward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const LocalAttentionGradients<T>& gradients) {
   const std::int64_t kv_heads = in.key.heads, group_heads = in.query.heads / kv_heads;
   Scratch scratch(pool, Pass::scratch_bytes(most_keys(in.layout), in.query.head_size));
-  for_each_span_head(independent_runs(in.layout), kv_heads, [&](const Span& span, std::int64_t kv_head) {
+  // No two runs give gradients to the same key.
+  const bool together = spans_share_keys(in.layout) && !gradients.own_keys_only;
+  for_each_span_head(runs_of(in.layout, together), kv_heads, [&](const Span& span, std::int64_t kv_head) {
     Pass pass(Scratch::Taker(scratch), in, span, gradients);
     pass.load_keys(kv_head);
     for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {

@@ -40,6 +40,7 @@ struct LocalAttentionGradients {
   const accumulate_t<T>* log_sum_exp = nullptr;
   HeadRows<const T> d_output{};
   Gradient<HeadRows<T>> d_query{}, d_key{}, d_value{};
+  bool own_keys_only = false;  // a span's queries give nothing to the keys in front of its own
 };
 
 /// Every thread takes memory for the keys and values of one span and head.

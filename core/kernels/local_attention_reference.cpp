@@ -11,6 +11,7 @@ namespace {
 struct Query {
   std::int64_t row, head, position;
   std::int64_t first_key, first_position, keys, kv_head;
+  std::int64_t keys_before;  // of the keys, those in front of the span
 };
 
 template <class Function>
@@ -21,7 +22,7 @@ void for_each_query(const LocalAttentionInputs<double>& in, Function function) {
       for (std::int64_t i = 0; i < span.length; ++i) {
         function(Query{span.begin + i, head, span.position + i, own_keys - span.keys_before,
                        span.position - span.keys_before, span.keys_before + i + 1,
-                       head / (in.query.heads / in.key.heads)});
+                       head / (in.query.heads / in.key.heads), span.keys_before});
       }
     }
   }
@@ -94,6 +95,7 @@ void local_attention_backward_reference(const LocalAttentionInputs<double>& in,
       const double weight = p[static_cast<std::size_t>(j)];
       const double d_score = weight * (dot(d_output, value(j), d) - along) / std::sqrt(static_cast<double>(d));
       add(dq.data(), d_score, rotated_key(in, query, j).data(), d);
+      if (gradients.own_keys_only && j < query.keys_before) continue;
       std::vector<double> dk(q.size());
       add(dk.data(), d_score, q.data(), d);
       dk = rotated(dk.data(), query.first_position + j, in.rotary, true);

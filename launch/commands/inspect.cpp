@@ -13,6 +13,7 @@
 #include "launch/training/metrics.h"
 #include "launch/training/saved_model.h"
 #include "launch/training/state_fields.h"
+#include "layers/attention/registry.h"
 
 namespace palimpsest {
 
@@ -41,14 +42,27 @@ std::string name_of(ParameterRole role) {
   return "unknown";
 }
 
-/// A row per layer and a column per head of sigmoid(beta): 0 local attention only, 1 memory only.
-std::string format_gates(const std::vector<std::vector<double>>& gates) {
+/// The layer of each gate, by its name: "layers.3.self_attn.memory_gate".
+std::vector<std::string> layers_of_gates(const ParameterList& parameters) {
+  std::vector<std::string> layers;
+  for (const Parameter& parameter : parameters) {
+    if (parameter.role != ParameterRole::memory_gate) continue;
+    const std::size_t begin = parameter.name.find('.') + 1;
+    layers.push_back(parameter.name.substr(begin, parameter.name.find('.', begin) - begin));
+  }
+  return layers;
+}
+
+/// A row per layer that has a gate and a column per head of sigmoid(beta): 0 local attention only, 1 memory only.
+std::string format_gates(const ParameterList& parameters) {
+  const std::vector<std::vector<double>> gates = gate_values(parameters);
+  const std::vector<std::string> layers = layers_of_gates(parameters);
   std::vector<std::vector<std::string>> rows(1, {"layer"});
   for (std::size_t head = 0; !gates.empty() && head < gates.front().size(); ++head) {
     rows.front().push_back(fmt::format("head {}", head));
   }
   for (std::size_t layer = 0; layer < gates.size(); ++layer) {
-    rows.push_back({fmt::format("{}", layer)});
+    rows.push_back({layers[layer]});
     for (const double gate : gates[layer]) rows.back().push_back(fmt::format("{:.3f}", gate));
   }
   return format_table(rows);
@@ -86,6 +100,7 @@ nlohmann::ordered_json describe_as_json(const Checkpoint& checkpoint, const Save
   return {{"checkpoint", saved.path().string()},
           {"step", saved.progress.step},
           {"parameters", saved.model->parameters().elements()},
+          {"keeps", describe_kept_numbers(saved.model->config())},
           {"state", state},
           {"gates", gate_values(saved.model->parameters())},
           {"parameter_list", to_json(saved.model->parameters())},
@@ -111,17 +126,19 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
       "step        {} of {}: {} updates, {} skipped, {} tokens\n"
       "data        {}\n"
       "tokenizer   {}\n"
+      "attention   {}, keeps {}\n"
       "memory      {}\n"
       "written by  {} with {} each, {}\n"
       "files       {} with {}B, sizes and hashes verified\n",
       saved.path().string(), progress.step, saved.config.train.steps, saved.updates, progress.skipped_steps,
       progress.tokens, describe_position(saved.cursor), saved.tokenizer->identity(),
+      traits_of(saved.config.model.attention.kind).name, describe_kept_numbers(saved.model->config()),
       saved.carried_lanes == 0 ? "not carried" : fmt::format("of {} lanes", saved.carried_lanes),
       format_plural(saved.origin.ranks, "rank"), format_plural(saved.origin.threads, "thread"),
       saved.origin.instruction_set, checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
   text += "\n" + format_parameters(saved.model->parameters());
   text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";
-  text += format_gates(gate_values(saved.model->parameters()));
+  text += format_gates(saved.model->parameters());
   return text + "\nConfiguration\n" + to_yaml(saved.config);
 }
 

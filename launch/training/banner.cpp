@@ -10,6 +10,7 @@
 #include "core/sequence_share.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/placement.h"
+#include "layers/attention/registry.h"
 
 namespace palimpsest {
 
@@ -38,6 +39,8 @@ void print_banner(const Banner& banner, RunLog& log) {
   log.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
                        format_count(static_cast<double>(model.parameters().elements())), config.model.num_layers,
                        config.model.num_heads, config.model.head_size, config.model.segment_length));
+  log.note(fmt::format("  attention      {}, keeps {}", traits_of(config.model.attention.kind).name,
+                       describe_kept_numbers(model.config())));
   log.note(fmt::format("  data           {}, vocabulary {}", source.description(), source.vocab_size()));
   const auto epoch = source.epoch_tokens();
   log.note(fmt::format(

@@ -54,13 +54,14 @@ Stateful::Tensors CarriedComponent::tensors() {
   std::int64_t lanes = 0;
   for (const SequenceState& memory : state_.memories) lanes += memory.lanes();
   state_.memories.front().for_each([&](const std::string& name, const Tensor& first) {
-    joined_.add(name, Tensor(setting_.pool, with_lanes(first.shape(), lanes), first.data_type()));
+    // A checkpoint of bfloat16 activations is read where there is no bfloat16, too.
+    joined_.add(name, Tensor(setting_.pool, with_lanes(first.shape(), lanes), accumulate_type(first.data_type())));
   });
   std::int64_t lane = 0;
   for (const SequenceState& memory : state_.memories) {
     memory.for_each([&](const std::string& name, const Tensor& part) {
       Tensor target = Tensor(joined_.at(name)).rows(lane, lane + memory.lanes());
-      std::memcpy(target.raw().data(), part.raw().data(), part.bytes());
+      copy(part, target);
     });
     lane += memory.lanes();
   }
@@ -101,7 +102,10 @@ void CarriedComponent::restore(const nlohmann::json& state) {
   std::int64_t lane = 0;
   for (SequenceState& memory : state_.memories) {
     const std::int64_t end = lane + memory.lanes();
-    memory.for_each([&](const std::string& name, Tensor& part) { part = Tensor(joined_.at(name)).rows(lane, end); });
+    memory.for_each([&](const std::string& name, Tensor& part) {
+      const Tensor rows = Tensor(joined_.at(name)).rows(lane, end);
+      part = part.data_type() == rows.data_type() ? rows : converted(setting_.pool, rows, part.data_type());
+    });
     const auto first = documents.begin() + state_.first_lane + lane;
     const auto first_tokens = tokens.begin() + state_.first_lane + lane;
     memory.tokens.assign(first_tokens, first_tokens + memory.lanes());

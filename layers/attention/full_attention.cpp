@@ -1,12 +1,12 @@
 #include "layers/attention/full_attention.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "autograd/ops/attention.h"
-#include "autograd/ops/head_views.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/rows.h"
-#include "core/kernels/decode_attention.h"
+#include "layers/attention/document_rows.h"
 #include "layers/attention/open_segment.h"
 
 namespace palimpsest {
@@ -75,46 +75,10 @@ LayerState FullAttention::empty_segment(MemoryPool& pool, std::int64_t lanes) co
   return open_segment::empty(pool, projections_, lanes, segment_length_);
 }
 
-namespace {
-
-/// The last `count` rows of a lane's state, then the first `open` rows of its open segment.
-Tensor rows_so_far(MemoryPool& pool, const StateTensor& state, std::int64_t count, const StateTensor& segment,
-                   std::int64_t open, std::int64_t lane) {
-  const std::int64_t stored = state.tensor.shape()[1], width = segment.tensor.shape()[2];
-  Tensor rows(pool, Shape{count + open, width}, segment.tensor.data_type());
-  Tensor first = rows.rows(0, count), second = rows.rows(count, count + open);
-  if (count > 0) copy(open_segment::lane_of(state, lane).rows(stored - count, stored), first);
-  copy(open_segment::lane_of(segment, lane).rows(0, open), second);
-  return rows;
-}
-
-}  // namespace
-
 Variable FullAttention::decode(const DecodeContext& context, const Variable& x, const Variable& residual,
                                const LayerState& state, LayerState& segment) const {
-  Tape& tape = *context.tape;
-  const Projections& p = projections_;
-  const Variable query = linear(tape, x, p.query), key = linear(tape, x, p.key), value = linear(tape, x, p.value);
-  open_segment::append(context, p, key.value(), value.value(), segment);
-  Tensor attended(tape.pool(), query.shape(), p.type);
-  dispatch(p.type, [&]<class T>() {
-    for (std::size_t row = 0; row < context.lanes.size(); ++row) {
-      const auto at = static_cast<std::int64_t>(row);
-      const std::int64_t lane = context.lanes[row], read = context.read[row], open = context.positions[row] + 1;
-      Tensor keys = rows_so_far(tape.pool(), state[0], read, open_segment::key(segment), open, lane);
-      const Tensor values = rows_so_far(tape.pool(), state[1], read, open_segment::value(segment), open, lane);
-      open_segment::rotate_rows(p, keys, 0, *context.rotary, keys);
-      Tensor output = attended.rows(at, at + 1);
-      const DecodeAttention<T> attention{
-          .query = head_rows<T>(query.value().rows(at, at + 1), p.counts.heads, p.counts.head_size),
-          .rotated_keys = head_rows<T>(std::as_const(keys), p.counts.kv_heads, p.counts.head_size),
-          .values = head_rows<T>(values, p.counts.kv_heads, p.counts.head_size),
-          .memory = {}};
-      decode_attention(tape.pool(), attention, read + open - 1, *context.rotary,
-                       head_rows<T>(output, p.counts.heads, p.counts.head_size));
-    }
-  });
-  return linear_add(tape, Variable(attended), p.output, residual);
+  constexpr std::int64_t all = std::numeric_limits<std::int64_t>::max();
+  return document_rows::decode(context, projections_, x, residual, state, all, segment);
 }
 
 void FullAttention::open_segment(MemoryPool& pool, const LayerVariables& open, std::int64_t row, std::int64_t tokens,
@@ -136,7 +100,7 @@ void FullAttention::finish_segment(MemoryPool& pool, std::span<const std::int64_
       const std::int64_t count = read[lane] + segment_length_;
       Tensor last = rows.rows(row, row + 1).reshaped(Shape{rows.shape()[1], width});
       last = last.rows(rows.shape()[1] - count, rows.shape()[1]);
-      copy(rows_so_far(pool, state[i], read[lane], added, segment_length_, lanes[lane]), last);
+      copy(document_rows::so_far(pool, state[i], read[lane], added, segment_length_, lanes[lane]), last);
     }
     after[i].tensor = rows;
   }
@@ -157,6 +121,8 @@ const AttentionTraits full_attention_traits = {
       return {.kept = size.element * (2 * queries + 2 * keys),
               .working = size.element * (2 * queries + 2 * keys),
               .state = size.lanes * size.tokens * 2 * keys * size.element};
-    }};
+    },
+    .kept_numbers = [](const ModelConfig& c,
+                       std::int64_t tokens) { return c.num_layers * tokens * 2 * c.num_kv_heads * c.head_size; }};
 
 }  // namespace palimpsest

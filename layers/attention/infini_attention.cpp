@@ -123,7 +123,7 @@ const AttentionTraits infini_attention_traits = {
         -> std::unique_ptr<Attention> { return std::make_unique<InfiniAttention>(config, prefix, factory); },
     .shares_sequences = true,
     .constant_state = true,
-    .parameters = [](const ModelConfig& c) { return c.num_heads; },
+    .parameters = [](const ModelConfig& c) { return c.num_layers * c.num_heads; },
     .rotary_positions = [](const ModelConfig& c, std::int64_t, std::int64_t) { return c.segment_length; },
     .flops =
         [](const ModelConfig& c, std::int64_t tokens) {
@@ -137,6 +137,10 @@ const AttentionTraits infini_attention_traits = {
               .cheap = size.element * queries,
               .working = size.element * std::max(3 * queries, 2 * queries + 2 * keys),
               .state = size.lanes * keys * (c.head_size + 1) * static_cast<std::int64_t>(sizeof(float))};
-    }};
+    },
+    .kept_numbers =
+        [](const ModelConfig& c, std::int64_t) {
+          return c.num_layers * c.num_kv_heads * (c.head_size * c.head_size + c.head_size);
+        }};
 
 }  // namespace palimpsest

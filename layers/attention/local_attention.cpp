@@ -1,9 +1,7 @@
 #include "layers/attention/local_attention.h"
 
 #include "autograd/ops/attention.h"
-#include "autograd/ops/head_views.h"
 #include "autograd/ops/linear.h"
-#include "core/kernels/decode_attention.h"
 #include "layers/attention/open_segment.h"
 
 namespace palimpsest {
@@ -32,25 +30,8 @@ Variable LocalAttention::decode(const DecodeContext& context, const Variable& x,
                                 const LayerState&, LayerState& segment) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
-  const Variable query = linear(tape, x, p.query), key = linear(tape, x, p.key), value = linear(tape, x, p.value);
-  open_segment::append(context, p, key.value(), value.value(), segment);
-  Tensor attended(tape.pool(), query.shape(), p.type);
-  dispatch(p.type, [&]<class T>() {
-    for (std::size_t row = 0; row < context.lanes.size(); ++row) {
-      const auto at = static_cast<std::int64_t>(row);
-      const Tensor keys = open_segment::lane_of(open_segment::rotated_key(segment), context.lanes[row]);
-      const Tensor values = open_segment::lane_of(open_segment::value(segment), context.lanes[row]);
-      Tensor output = attended.rows(at, at + 1);
-      const DecodeAttention<T> attention{
-          .query = head_rows<T>(query.value().rows(at, at + 1), p.counts.heads, p.counts.head_size),
-          .rotated_keys = head_rows<T>(keys, p.counts.kv_heads, p.counts.head_size),
-          .values = head_rows<T>(values, p.counts.kv_heads, p.counts.head_size),
-          .memory = {}};
-      decode_attention(tape.pool(), attention, context.positions[row], *context.rotary,
-                       head_rows<T>(output, p.counts.heads, p.counts.head_size));
-    }
-  });
-  return linear_add(tape, Variable(attended), p.output, residual);
+  const Variable attended = open_segment::decode_local(context, p, x, linear(tape, x, p.query), segment);
+  return linear_add(tape, attended, p.output, residual);
 }
 
 void LocalAttention::open_segment(MemoryPool& pool, const LayerVariables& open, std::int64_t row, std::int64_t tokens,
@@ -74,6 +55,7 @@ const AttentionTraits local_attention_traits = {
     .bytes = [](const ModelConfig& c, const PassSize& size) -> AttentionBytes {
       const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
       return {.kept = size.element * (2 * queries + 2 * keys), .working = size.element * (2 * queries + 2 * keys)};
-    }};
+    },
+    .kept_numbers = [](const ModelConfig&, std::int64_t) -> std::int64_t { return 0; }};
 
 }  // namespace palimpsest

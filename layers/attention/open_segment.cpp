@@ -4,7 +4,10 @@
 
 #include <fmt/format.h>
 
+#include "autograd/ops/head_views.h"
+#include "autograd/ops/linear.h"
 #include "core/error.h"
+#include "core/kernels/decode_attention.h"
 
 namespace palimpsest::open_segment {
 
@@ -72,6 +75,30 @@ void assign(MemoryPool& pool, const Projections& projections, const LayerVariabl
     return all.value().rows(row, row + 1).reshaped(Shape{shape[1], shape[2]}).rows(0, tokens);
   };
   put_all(projections, rows(keys_and_values[0]), rows(keys_and_values[1]), 0, rotary, lane, segment);
+}
+
+Variable decode_local(const DecodeContext& context, const Projections& p, const Variable& x, const Variable& query,
+                      LayerState& segment) {
+  Tape& tape = *context.tape;
+  const Variable key_of_x = linear(tape, x, p.key);
+  append(context, p, key_of_x.value(), linear(tape, x, p.value).value(), segment);
+  Tensor attended(tape.pool(), query.shape(), p.type);
+  dispatch(p.type, [&]<class T>() {
+    for (std::size_t row = 0; row < context.lanes.size(); ++row) {
+      const auto at = static_cast<std::int64_t>(row);
+      const Tensor keys = lane_of(rotated_key(segment), context.lanes[row]);
+      const Tensor values = lane_of(value(segment), context.lanes[row]);
+      Tensor output = attended.rows(at, at + 1);
+      const DecodeAttention<T> attention{
+          .query = head_rows<T>(query.value().rows(at, at + 1), p.counts.heads, p.counts.head_size),
+          .rotated_keys = head_rows<T>(keys, p.counts.kv_heads, p.counts.head_size),
+          .values = head_rows<T>(values, p.counts.kv_heads, p.counts.head_size),
+          .memory = {}};
+      decode_attention(tape.pool(), attention, context.positions[row], *context.rotary,
+                       head_rows<T>(output, p.counts.heads, p.counts.head_size));
+    }
+  });
+  return Variable(attended);
 }
 
 }  // namespace palimpsest::open_segment

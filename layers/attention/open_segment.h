@@ -25,6 +25,11 @@ void assign(MemoryPool& pool, const Projections& projections, const LayerVariabl
 void rotate_rows(const Projections& projections, const Tensor& keys, std::int64_t first, const RotaryTable& rotary,
                  Tensor& rotated);
 
+/// Attention of one token of some lanes inside their open segments, which take its key and value in: (rows, 1, heads *
+/// head_size), before the output projection. x and its query (rows, 1, ...).
+Variable decode_local(const DecodeContext& context, const Projections& projections, const Variable& x,
+                      const Variable& query, LayerState& segment);
+
 /// Of a lane, (segment_length, kv_heads * head_size).
 Tensor lane_of(const StateTensor& entry, std::int64_t lane);
 

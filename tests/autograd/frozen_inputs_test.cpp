@@ -13,6 +13,7 @@
 #include "autograd/ops/linear.h"
 #include "autograd/ops/memory.h"
 #include "autograd/ops/norm.h"
+#include "autograd/ops/rows.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -55,6 +56,12 @@ std::vector<OperatorOfInputs> operators() {
                    const auto table =
                        std::make_shared<const RotaryTable>(tape.pool(), segment, 4, 100.0, DataType::float64);
                    return std::vector{local_attention(tape, in[0], in[1], in[2], layout(), counts, table)};
+                 }});
+  all.push_back({"take_rows", {rows, {3, width}}, [](Tape& tape, const auto& in) {
+                   return std::vector{take_rows(tape, {in[0], in[1]}, {{0, 3}, {1, 2}, {0, 3}, {-1, 0}}, 2)};
+                 }});
+  all.push_back({"append_rows", {rows, rows}, [](Tape& tape, const auto& in) {
+                   return std::vector{last_rows(tape, append_rows(tape, in[0], in[1]), tokens + 2)};
                  }});
   all.push_back({"gate", {{2}, rows, rows}, [](Tape& tape, const auto& in) {
                    const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout(), true));

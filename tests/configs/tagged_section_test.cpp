@@ -54,7 +54,8 @@ TEST(TaggedSection, UnknownNamesAndDuplicates) {
             "run.yaml:2:15: model.attention.zzz is not a key; expected kind, memory_update, empty_memory, "
             "memory_epsilon or initial_gate");
   EXPECT_EQ(refusal("model:\n  attention: {kind: infiny}\n"),
-            "run.yaml:2:15: model.attention.kind must be infini, local or full, found `infiny`; did you mean infini?");
+            "run.yaml:2:15: model.attention.kind must be infini, local, full, transformer_xl, recurrent_memory or "
+            "memorizing, found `infiny`; did you mean infini?");
   EXPECT_EQ(refusal("model:\n  attention: {kind: infini, kind: infini}\n"),
             "run.yaml:2:29: model.attention.kind is already set in line 2");
   EXPECT_EQ(refusal("model:\n  attention: infini\n"),

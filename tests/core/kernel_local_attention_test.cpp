@@ -102,7 +102,8 @@ struct AttentionPass {
                                  .d_output = rows(d_output, heads.query, heads.size),
                                  .d_query = gradients[0],
                                  .d_key = gradients[1],
-                                 .d_value = gradients[2]});
+                                 .d_value = gradients[2],
+                                 .own_keys_only = own_keys_only});
     std::vector<std::vector<double>> results(3);
     for (std::size_t i = 0; i < 3; ++i) {
       if (wanted[i]) results[i] = tensors[i].to_doubles();
@@ -129,7 +130,8 @@ struct AttentionPass {
     local_attention_backward_reference(in, {.d_output = rows<double>(d_output64, heads.query, heads.size),
                                             .d_query = {of(dq, heads.query), true},
                                             .d_key = {of(dk, heads.kv), true},
-                                            .d_value = {of(dv, heads.kv), true}});
+                                            .d_value = {of(dv, heads.kv), true},
+                                            .own_keys_only = own_keys_only});
     return {out.to_doubles(), dq.to_doubles(), dk.to_doubles(), dv.to_doubles()};
   }
 
@@ -139,13 +141,16 @@ struct AttentionPass {
   std::int64_t keys_in_front;
   RotaryTable table;
   Tensor q, k, v, d_output, output, statistics;
+  bool own_keys_only = false;
 };
 
 template <class T>
-void check(const SequenceLayout& layout, const Heads& heads, std::int64_t keys_in_front = 0) {
+void check(const SequenceLayout& layout, const Heads& heads, std::int64_t keys_in_front = 0,
+           bool own_keys_only = false) {
   SCOPED_TRACE(::testing::Message() << name_of(data_type_of<T>) << ", heads " << heads.query << "/" << heads.kv
                                     << " of " << heads.size << ", " << keys_in_front << " keys in front");
   AttentionPass<T> run(layout, heads, keys_in_front);
+  run.own_keys_only = own_keys_only;
   run.forward();
   const auto gradients = run.backward({true, true, true});
   const auto expected = run.reference();
@@ -154,10 +159,11 @@ void check(const SequenceLayout& layout, const Heads& heads, std::int64_t keys_i
   for (std::size_t i = 0; i < 3; ++i) testing::expect_close(gradients[i], expected[i + 1], tolerance);
 }
 
-void check_all(const SequenceLayout& layout, const Heads& heads, std::int64_t keys_in_front = 0) {
-  check<float>(layout, heads, keys_in_front);
-  check<bfloat16>(layout, heads, keys_in_front);
-  check<double>(layout, heads, keys_in_front);
+void check_all(const SequenceLayout& layout, const Heads& heads, std::int64_t keys_in_front = 0,
+               bool own_keys_only = false) {
+  check<float>(layout, heads, keys_in_front, own_keys_only);
+  check<bfloat16>(layout, heads, keys_in_front, own_keys_only);
+  check<double>(layout, heads, keys_in_front, own_keys_only);
 }
 
 TEST(LocalAttention, AgreesWithFloat64AroundTheEdgesOfTilesAndBlocks) {
@@ -188,6 +194,14 @@ TEST(LocalAttention, AgreesWithFloat64WhereSegmentsSeeThoseBeforeThem) {
   for (const std::int64_t window : {1, 7, 40, 64}) check_all(overlapping_segments(2, 130, 32, window, 0), {2, 2, 24});
   check_all(overlapping_segments(1, 250, 100, 130, 0), {2, 1, 16});
   check_all(overlapping_segments(2, 70, 32, 20, 20), {4, 2, 16}, 20);
+}
+
+TEST(LocalAttention, KeysInFrontOfASpanAreConstantsWhereAsked) {
+  for (const std::int64_t window : {1, 7, 40, 64}) {
+    check_all(overlapping_segments(2, 130, 32, window, 0), {2, 2, 24}, 0, true);
+  }
+  check_all(overlapping_segments(2, 70, 32, 20, 20), {4, 2, 16}, 20, true);
+  check_all(overlapping_segments(1, 250, 100, 130, 0), {2, 1, 16}, 0, true);
 }
 
 TEST(LocalAttention, KeysThatNobodySeesGetGradientsOfZero) {

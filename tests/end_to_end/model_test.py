@@ -105,10 +105,13 @@ class SentencePiece(EndToEndTest):
 class Inspect(TrainedModel):
     def test_text_and_json(self):
         text = self.run_program("inspect", self.folder / "trained").stdout
-        for expected in ("step        8 of 8", "layers.1.self_attn.memory_gate", "head 3", "hidden_size: 32", "verified"):
+        # layers x kv_heads x (d^2 + d) with d = 32 / 4
+        for expected in ("step        8 of 8", "attention   infini, keeps 288 numbers a sequence",
+                         "layers.1.self_attn.memory_gate", "head 3", "hidden_size: 32", "verified"):
             self.assertIn(expected, text)
         shown = json.loads(self.run_program("inspect", self.folder / "trained", "--json").stdout)
         self.assertEqual(shown["step"], 8)
+        self.assertEqual(shown["keeps"], "288 numbers a sequence")
         self.assertEqual([len(heads) for heads in shown["gates"]], [4, 4])
         self.assertEqual(shown["state"]["tokenizer"], "bytes")
 

@@ -9,6 +9,7 @@
 
 #include "core/matmul.h"
 #include "core/random.h"
+#include "layers/attention/registry.h"
 #include "layers/model_flops.h"
 #include "layers/product_scratch.h"
 #include "layers/training_pass.h"
@@ -66,7 +67,16 @@ std::vector<EstimatedPass> estimated_passes() {
   grouped_heads.config.num_kv_heads = 2;
   EstimatedPass narrow_feed_forward{"narrow_feed_forward", config_of(128, 4, 256), 1, 1024};
   narrow_feed_forward.config.ffn_size = 64;
-  return {many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
+  std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
+  for (const AttentionKind kind :
+       {AttentionKind::transformer_xl, AttentionKind::recurrent_memory, AttentionKind::memorizing}) {
+    EstimatedPass pass{std::string(traits_of(kind).name), config_of(128, 4, 128), 1, 512};
+    pass.config.attention.kind = kind;
+    pass.config.attention.store_size = 1000;
+    pass.config = pass.config.resolved();
+    passes.push_back(pass);
+  }
+  return passes;
 }
 
 TEST(PassPlan, CountsTheScratchMemoryOfProducts) {
@@ -110,6 +120,7 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
            {std::pair{Schedule::parallel, Recompute::none}, std::pair{Schedule::parallel, Recompute::cheap},
             std::pair{Schedule::parallel, Recompute::block}, std::pair{Schedule::sequential, Recompute::none},
             std::pair{Schedule::sequential, Recompute::block}, std::pair{Schedule::sequential, Recompute::segment}}) {
+        if (schedule == Schedule::parallel && !traits_of(config.attention.kind).parallel_segments) continue;
         MemoryPool pool;
         SequenceState memory = model.empty_state(pool, lanes);
         accumulate_gradients(model, pool, batch, memory, {schedule, recompute, 1.0});
@@ -118,7 +129,9 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
         const std::string which = std::string(name) + " " + std::string(name_of(type)) + " " +
                                   std::string(name_of(schedule)) + " " + std::string(name_of(recompute));
         EXPECT_LT(used, 1.1 * estimate + scratch) << which;
-        EXPECT_GT(used, 0.9 * estimate - scratch) << which;
+        // Not all of what the states of these could take has a gradient.
+        const double least = config.attention.kind == AttentionKind::infini ? 0.9 : 0.75;
+        EXPECT_GT(used, least * estimate - scratch) << which;
       }
     }
   }

@@ -1,0 +1,75 @@
+// Concatenation, cutting and choice of rows.
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "autograd/ops/rows.h"
+#include "core/error.h"
+#include "tests/autograd/operator_test.h"
+
+namespace palimpsest {
+namespace {
+
+TEST(Rows, AreAppendedAndCutLaneByLane) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Variable first(Tensor::from_values(pool, {2, 1, 2}, DataType::float64, std::vector<double>{1, 2, 3, 4}));
+  const Variable second(
+      Tensor::from_values(pool, {2, 2, 2}, DataType::float64, std::vector<double>{5, 6, 7, 8, 9, 10, 11, 12}));
+  const Variable all = append_rows(tape, first, second);
+  EXPECT_EQ(all.value().to_doubles(), (std::vector<double>{1, 2, 5, 6, 7, 8, 3, 4, 9, 10, 11, 12}));
+  EXPECT_EQ(last_rows(tape, all, 1).value().to_doubles(), (std::vector<double>{7, 8, 11, 12}));
+  EXPECT_THROW(append_rows(tape, first, Variable(Tensor::zeros(pool, {2, 2, 3}, DataType::float64))), ShapeError);
+  EXPECT_THROW(last_rows(tape, all, 4), ShapeError);
+}
+
+TEST(Rows, GradientsGoBackToWhereRowsCameFrom) {
+  MemoryPool pool;
+  testing::check_operator(
+      {.function = [](Tape& tape, auto in) { return append_rows(tape, in[0], in[1]); },
+       .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 1), testing::exact_tensor(pool, {2, 4, 5}, 2)}});
+  testing::check_operator({.function = [](Tape& tape, auto in) { return last_rows(tape, in[0], 2); },
+                           .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 3)}});
+}
+
+const std::vector<RowPick> picks{{1, 2}, {0, 0}, {-1, 0}, {1, 0}, {0, 3}, {1, 2}};
+
+TEST(Rows, ArePickedFromSeveralSources) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Variable first(
+      Tensor::from_values(pool, {2, 2, 2}, DataType::float64, std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8}));
+  const Variable second(
+      Tensor::from_values(pool, {3, 2}, DataType::float64, std::vector<double>{9, 10, 11, 12, 13, 14}));
+  const Variable taken = take_rows(tape, {first, second}, picks, 2);
+  EXPECT_EQ(taken.shape(), (Shape{2, 3, 2}));
+  EXPECT_EQ(taken.value().to_doubles(), (std::vector<double>{13, 14, 1, 2, 0, 0, 9, 10, 7, 8, 13, 14}));
+}
+
+TEST(Rows, PickedMoreThanOnceGetTheSumOfTheirGradients) {
+  MemoryPool pool;
+  testing::check_operator(
+      {.function =
+           [](Tape& tape, auto in) {
+             return take_rows(tape, {in[0], in[1]}, picks, 2);
+           },
+       .inputs = {testing::exact_tensor(pool, {2, 2, 5}, 4), testing::exact_tensor(pool, {3, 5}, 5)},
+       .is_parameter = [](std::size_t i) { return i == 1; }});
+}
+
+TEST(Rows, ThatAreNotThereAreRefused) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Variable rows(Tensor::zeros(pool, {1, 3, 2}, DataType::float64));
+  const Variable wide(Tensor::zeros(pool, {1, 3, 4}, DataType::float64));
+  const Variable narrow(Tensor::zeros(pool, {1, 3, 2}, DataType::float32));
+  EXPECT_THROW(take_rows(tape, {rows}, {{0, 3}}, 1), ShapeError);
+  EXPECT_THROW(take_rows(tape, {rows}, {{1, 0}}, 1), ShapeError);
+  EXPECT_THROW(take_rows(tape, {rows, wide}, {{0, 0}}, 1), ShapeError);
+  EXPECT_THROW(take_rows(tape, {rows, narrow}, {{0, 0}}, 1), ShapeError);
+  EXPECT_THROW(take_rows(tape, {rows}, {{0, 0}, {0, 1}, {0, 2}}, 2), ShapeError);
+  EXPECT_THROW(take_rows(tape, {}, {{-1, 0}}, 1), ShapeError);
+}
+
+}  // namespace
+}  // namespace palimpsest
