@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "core/kernels/nearest_attention.h"
+#include "core/parallel.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -154,7 +155,7 @@ TEST(NearestAttention, SearchesLargeStoresSomeQueriesAtATime) {
 TEST(NearestAttention, RepeatsItsBitsAndOtherThreadsRoundOtherwiseAtMost) {
   std::vector<std::vector<double>> outputs;
   for (const int threads : {1, 4, 4}) {
-    const testing::ThreadCount count(threads);
+    const ThreadCount count(threads);
     NearestPass<float> pass({40, 300, 4, 2, 16, 8}, {{0, 40, 0, 300}});
     pass.run();
     outputs.push_back(pass.output.to_doubles());
