@@ -13,8 +13,8 @@ namespace {
 double share_of_peak(const OptimizerConfig& config, std::int64_t step, std::int64_t total_steps) {
   const std::int64_t number = step + 1;
   if (number <= config.warmup_steps) return static_cast<double>(number) / static_cast<double>(config.warmup_steps);
-  const std::int64_t start = std::max(
-      config.warmup_steps, static_cast<std::int64_t>(config.decay_start * static_cast<double>(total_steps)));
+  const std::int64_t start =
+      std::max(config.warmup_steps, static_cast<std::int64_t>(config.decay_start * static_cast<double>(total_steps)));
   if (number <= start) return 1;
   const std::int64_t decay_steps = std::max<std::int64_t>(total_steps - start, 1);
   const double progress = std::min(1.0, static_cast<double>(number - start) / static_cast<double>(decay_steps));

@@ -28,7 +28,9 @@ void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<cons
 template <class A, class G>
 std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, const CrossEntropyRows& in,
                                             double upstream, double* nll, G* gradient) {
-  const auto& [targets, weights, answers] = in;
+  const auto targets = in.targets;
+  const auto weights = in.weights;
+  const auto answers = in.answers;
   const auto rows = static_cast<std::int64_t>(targets.size());
   assert(weights.size() == targets.size() && (answers.empty() || answers.size() == targets.size()));
   std::int64_t right = 0;

@@ -123,8 +123,7 @@ TEST_F(CrossEntropyTest, BlocksOfRowsAddUp) {
 TEST_F(CrossEntropyTest, NothingToLearnGivesZeroGradients) {
   for (const auto& [hidden, targets, weights] :
        {std::tuple{hidden_, targets_, Weights(8, 0.0f)}, {hidden_.rows(0, 0), Targets(), Weights()}}) {
-    const auto result =
-        testing::run_operator(loss_case({hidden, weight_}, targets, weights), DataType::bfloat16);
+    const auto result = testing::run_operator(loss_case({hidden, weight_}, targets, weights), DataType::bfloat16);
     EXPECT_EQ(result.value, std::vector<double>{0.0});
     EXPECT_EQ(result.gradients[0], std::vector<double>(static_cast<std::size_t>(hidden.elements()), 0.0));
     EXPECT_EQ(result.gradients[1], std::vector<double>(66, 0.0));

@@ -4,7 +4,7 @@ import signal
 import time
 import unittest
 
-from harness import TIMEOUT, EndToEndTest
+from harness import SOURCE, TIMEOUT, EndToEndTest
 
 
 class Passkey(EndToEndTest):
@@ -107,6 +107,12 @@ checkpoint:
         shown = self.run_program("passkey", config, "--hide", "314159", "--lengths", "3k", "--depths", "0.5").stdout
         self.assertRegex(shown, r"A text of 3072 tokens. Token 1\d\d\d is followed by: The pass key is 3 ?1 ?4 ?1 ?5 ?9\.")
         self.assertRegex(shown, r"(?m)^What is the pass key\? The pass key is \S")
+
+    def test_the_model_that_comes_with_the_program_finds_its_key(self):
+        run = self.folder / "shipped"
+        self.run_program("import", SOURCE / "launch" / "models" / "passkey", run)
+        shown = self.run_program("passkey", run, "--hide", "2718", "--lengths", "64k", "--depths", "0").stdout
+        self.assertIn("What is the pass key? The pass key is 2 7 1 8\n", shown)
 
     def test_names_what_is_wrong(self):
         config = self.passkey_config("wrong")
