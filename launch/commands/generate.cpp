@@ -50,10 +50,10 @@ std::string_view ending(Finish finish) {
 
 int generate_text(const Options& options, Communicator& communicator) {
   if (!options.batch.prompts.empty()) return generate_many(options.common, options.batch, communicator);
+  const std::string prompt = read_prompt(options);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   MemoryPool pool;
   const SavedModel saved = open_for_generation("generate", options.common, communicator, log, pool);
-  const std::string prompt = read_prompt(options);
   MemoryPool state_pool;
   Generator generator = make_generator(options.common, saved, state_pool);
   // Only what is to be kept has to end in order.
