@@ -11,7 +11,12 @@
 namespace palimpsest {
 
 /// What a parameter is, by which the optimiser groups it.
-enum class ParameterRole { matrix, embedding, norm, memory_gate };
+enum class ParameterRole { matrix, embedding, norm, memory_gate, memory_gain, memory_decay };
+
+/// Gates and decays of the memory: logits, which have to move by units where weights move by hundredths.
+constexpr bool is_memory_logit(ParameterRole role) {
+  return role == ParameterRole::memory_gate || role == ParameterRole::memory_decay;
+}
 
 struct Parameter {
   std::string name;

@@ -54,6 +54,8 @@ SequenceShare share_sequence(std::span<const std::int64_t> documents, std::span<
   for (int holder = 0; holder < ranks; ++holder) {
     const std::int64_t begin = run_begin(whole.tokens, segment_length, holder, ranks);
     const std::int64_t end = run_begin(whole.tokens, segment_length, holder + 1, ranks);
+    share.tokens.push_back(end - begin);
+    share.segments.push_back((end - begin + segment_length - 1) / segment_length);
     for (std::int64_t lane = 0; lane < whole.lanes; ++lane) {
       bool passes = true;
       for (std::int64_t at = begin; at < end; at += segment_length) {

@@ -21,6 +21,8 @@ struct SequenceShare {
   SequenceLayout layout;
   std::vector<std::uint8_t> passes;         // (ranks, lanes): whether all segments of the rank keep the memory
   std::vector<std::int64_t> last_document;  // per lane: in memory after the whole sequence
+  std::vector<std::int64_t> tokens;         // (ranks): of each lane that a rank holds
+  std::vector<std::int64_t> segments;       // (ranks): the same in segments
 
   bool idle() const { return begin == end; }
   bool lets_pass(int of_rank, std::int64_t lane) const {

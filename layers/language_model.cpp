@@ -1,6 +1,7 @@
 #include "layers/language_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
@@ -43,6 +44,17 @@ void fill_normal(Tensor& target, const Random& random, float scale) {
   std::ranges::copy(values, target.values<double>().begin());
 }
 
+/// Logits of the shares 1 - 2^-x, x from 1 to 7 over the heads: half-lives of one segment to some ninety.
+void fill_decay(Tensor& logits) {
+  const std::int64_t heads = logits.elements();
+  dispatch(logits.data_type(), [&]<class T>() {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      const double x = heads == 1 ? 1 : 1 + 6 * static_cast<double>(head) / static_cast<double>(heads - 1);
+      logits.data<T>()[head] = static_cast<T>(std::log(std::exp2(x) - 1));  // of 1 - 2^-x
+    }
+  });
+}
+
 }  // namespace
 
 void LanguageModel::initialize(std::uint64_t seed) {
@@ -52,6 +64,8 @@ void LanguageModel::initialize(std::uint64_t seed) {
     switch (parameter.role) {
       case ParameterRole::norm: fill(parameter.master, 1.0); break;
       case ParameterRole::memory_gate: fill(parameter.master, config_.attention.initial_gate); break;
+      case ParameterRole::memory_gain: fill(parameter.master, 0.5); break;
+      case ParameterRole::memory_decay: fill_decay(parameter.master); break;
       case ParameterRole::matrix:
       case ParameterRole::embedding:
         fill_normal(parameter.master, random, static_cast<float>(config_.initializer_range));

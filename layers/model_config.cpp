@@ -31,6 +31,9 @@ ModelConfig ModelConfig::resolved() const {
   require(c.head_size % 2 == 0, fmt::format("model.head_size {} must be even: RoPE rotates pairs", c.head_size));
   require(c.attention.memory_epsilon > 0 && c.norm_epsilon > 0,
           "model.attention.memory_epsilon and model.norm_epsilon must be positive");
+  require(c.attention.overlap >= 0 && c.attention.overlap <= c.segment_length,
+          fmt::format("model.attention.overlap {} must not exceed model.segment_length {}", c.attention.overlap,
+                      c.segment_length));
   AttentionConfig& attention = c.attention;
   if (attention.kind == AttentionKind::transformer_xl && attention.cache_length == 0) {
     attention.cache_length = c.segment_length;

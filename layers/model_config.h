@@ -13,6 +13,11 @@ enum class MemoryUpdate { linear, delta };
 /// What a token attends with while its document has nothing in memory.
 enum class EmptyMemory { local, gated };
 
+/// What a read of the memory is divided by: its norm z, or its own root mean square.
+enum class MemoryReadout { normalized, rms };
+/// How the gate joins what the memory gave with local attention: a weighted mean, or local attention plus a share.
+enum class GateKind { mix, add };
+
 /// Infini-attention, attention within segments alone, causal attention over the whole sequence, and what
 /// Infini-attention is compared with: Transformer-XL, the Recurrent Memory Transformer and the Memorizing Transformer.
 enum class AttentionKind { infini, local, full, transformer_xl, recurrent_memory, memorizing };
@@ -25,6 +30,10 @@ struct AttentionConfig {
   EmptyMemory empty_memory = EmptyMemory::local;
   double memory_epsilon = 1e-6;
   double initial_gate = 0.0;  // beta at the start: sigmoid(0) = one half memory, one half local; of memorizing, too
+  GateKind gate = GateKind::mix;
+  MemoryReadout memory_readout = MemoryReadout::normalized;
+  bool memory_decay = false;  // whether a learned share of the memory goes on from segment to segment, or all of it
+  std::int64_t overlap = 0;   // tokens in front of a segment that its local attention sees as well
   // Of kind transformer_xl.
   std::int64_t cache_length = 0;  // tokens; 0: segment_length
   bool cache_gradient = false;

@@ -20,12 +20,12 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t segments = (tokens + c.segment_length - 1) / c.segment_length;
   const bool by_segments = recompute == Recompute::segment, by_blocks = recompute == Recompute::block;
   const bool sequential = schedule == Schedule::sequential || by_segments;
+  const std::int64_t run = std::min(tokens, sequential ? c.segment_length : tokens);
   const AttentionTraits& traits = traits_of(c.attention.kind);
-  const AttentionBytes of_attention = traits.bytes(c, {lanes, tokens, segments, element});
+  const AttentionBytes of_attention = traits.bytes(c, {lanes, tokens, segments, element, run});
   // Rows that go through the layers together, and rows whose values are kept.
   const std::int64_t beside = traits.rows_beside_segment ? traits.rows_beside_segment(c) : 0;
-  const std::int64_t moving_rows =
-      lanes * (sequential ? std::min(tokens, c.segment_length) + beside : tokens + segments * beside);
+  const std::int64_t moving_rows = lanes * (sequential ? run + beside : tokens + segments * beside);
   const std::int64_t kept_rows = by_segments ? moving_rows : lanes * (tokens + segments * beside);
 
   // Of a token in a layer: what is cheap to compute again (norms, what attention says, product of the feed-forward's
@@ -55,7 +55,8 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t made = sequential || traits.state_before_segments ? segments : 1;
   std::int64_t states = layers * (made + 1) + (sequential ? 3 * layers : made);
   if (by_blocks && !sequential) states = 2 * layers + 2 * made;
-  return kept + moving + states * of_attention.state + of_attention.once +
+  const std::int64_t carried = layers * ((sequential ? segments : 1) + 1) * of_attention.carried;
+  return kept + moving + states * of_attention.state + carried + of_attention.once +
          product_scratch_bytes(c, moving_rows, type, Products::forward_and_backward);
 }
 
@@ -92,7 +93,7 @@ std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_
   const std::int64_t all_rows = lanes * tokens, outputs = all_rows * element * hidden;
   // Those that go through the layers together.
   const std::int64_t rows = at_once ? all_rows : lanes * (std::min(tokens, c.segment_length) + beside);
-  const AttentionBytes bytes = attention.bytes(c, {lanes, read + tokens, segments, element});
+  const AttentionBytes bytes = attention.bytes(c, {lanes, read + tokens, segments, element, tokens});
 
   // The stream before and after attention and the norm's output; key and value last as long as the layer.
   const std::int64_t in_attention = element * 3 * hidden + bytes.kept;
@@ -105,7 +106,8 @@ std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_
   // The states before and after the pass, and of the layer at work those before each segment, or a state that grows.
   const std::int64_t states =
       2 * c.num_layers + (attention.constant_state && attention.state_before_segments && at_once ? segments : 1);
-  return moving + states * bytes.state + product_scratch_bytes(c, rows, type, Products::forward);
+  return moving + states * bytes.state + 2 * c.num_layers * bytes.carried +
+         product_scratch_bytes(c, rows, type, Products::forward);
 }
 
 ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens,

@@ -59,6 +59,13 @@ SequenceGroup share(const ModelConfig& config, const TokenBatch& batch, const Se
           batch.documents, state.documents, config.segment_length, ranks->rank(), ranks->size(), batch.write_weights))};
 }
 
+/// Per lane: tokens of its document that were read before the rank's share of the batch.
+std::vector<std::int64_t> tokens_before(const SequenceShare& share, const TokenBatch& batch,
+                                        const SequenceState& state) {
+  if (share.begin == 0) return state.tokens;
+  return tokens_after(columns_of(batch, 0, share.begin), state.documents, state.tokens);
+}
+
 /// The state after a pass, which knows of the documents what `batch`, all of it, says.
 void replace(MemoryPool& pool, const StateVariables& after, const TokenBatch& batch, SequenceState& state) {
   for (std::size_t i = 0; i < after.layers.size(); ++i) {
@@ -125,7 +132,8 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     auto chunk = std::make_shared<const TokenBatch>(
         sequence ? tokens_of(*sequence.share, batch) : columns_of(batch, begin, std::min(begin + step, batch.tokens)));
     const LayoutPointer layout = sequence ? sequence.layout() : layout_of(*chunk, documents, config.segment_length);
-    ForwardContext context = model.context(tape, layout, tokens);
+    ForwardContext context =
+        model.context(tape, layout, sequence ? tokens_before(*sequence.share, batch, state) : tokens);
     context.recompute = options.recompute;
     context.sequence = sequence;
     // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
@@ -168,7 +176,7 @@ std::vector<double> token_losses(const LanguageModel& model, MemoryPool& pool, c
   const SequenceShare& share = *sequence.share;
   const TokenBatch mine = tokens_of(share, batch);
   Tape tape(pool, Tape::Mode::inference);
-  ForwardContext context = model.context(tape, sequence.layout(), state.tokens);
+  ForwardContext context = model.context(tape, sequence.layout(), tokens_before(share, batch, state));
   context.sequence = sequence;
   const LanguageModel::Result result = model.forward(context, mine.inputs, constants_of(state));
   replace(pool, result.state, batch, state);

@@ -183,7 +183,7 @@ template <class T>
 double Adafactor::step_size(const Parameter& parameter, const Update& update, double update_sum_of_squares) const {
   const auto count = static_cast<double>(parameter.master.elements());
   double scale = 1;
-  if (config().adafactor_scale_parameter && parameter.role != ParameterRole::memory_gate) {
+  if (config().adafactor_scale_parameter && !is_memory_logit(parameter.role)) {
     const double squares = sum_of_squares(parameter.master.data<T>(), parameter.master.elements());
     scale = std::max(config().adafactor_epsilon2, std::sqrt(squares / count));
   }

@@ -8,12 +8,12 @@
 
 namespace palimpsest {
 
-/// The rates of one step: the memory gate has its own peak and the same shape.
+/// The rates of one step: the memory's gates and decays have their own peak and the same shape.
 struct LearningRates {
   double model = 0;
   double memory_gate = 0;
 
-  double of(ParameterRole role) const { return role == ParameterRole::memory_gate ? memory_gate : model; }
+  double of(ParameterRole role) const { return is_memory_logit(role) ? memory_gate : model; }
 };
 
 /// The rates of update number `step` (counted from 0) out of `total_steps`, as a share of the peak

@@ -86,7 +86,7 @@ std::vector<std::uint8_t> rows_that_mix(const SequenceLayout& layout, bool every
 }
 
 Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, const Variable& local,
-              const std::shared_ptr<const std::vector<std::uint8_t>>& mixes, const HeadCounts& counts) {
+              const std::shared_ptr<const std::vector<std::uint8_t>>& mixes, const HeadCounts& counts, bool adds) {
   const OperatorScope scope(tape, "gate");
   const DataType type = local.data_type();
   require_tensor("gate", "beta", beta.value(), Shape{counts.heads}, accumulate_type(type));
@@ -95,11 +95,12 @@ Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, con
     throw ShapeError(
         fmt::format("gate: {} row flags for values of shape {}", mixes->size(), local.shape().to_string()));
   }
-  const auto inputs = [beta, from_memory, local, mixes, counts]<class T>() {
+  const auto inputs = [beta, from_memory, local, mixes, counts, adds]<class T>() {
     return GateInputs<T>{.beta = beta.value().template data<accumulate_t<T>>(),
                          .mixes = *mixes,
                          .from_memory = head_rows<T>(from_memory.value(), counts.heads, counts.head_size),
-                         .local = head_rows<T>(local.value(), counts.heads, counts.head_size)};
+                         .local = head_rows<T>(local.value(), counts.heads, counts.head_size),
+                         .adds = adds};
   };
   const auto mix = [&pool = tape.pool(), inputs, local, counts] {
     Tensor output(pool, local.shape(), local.data_type());

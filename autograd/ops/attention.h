@@ -26,9 +26,10 @@ Variable local_attention(Tape& tape, const Variable& query, const Variable& key,
 /// `everywhere` (the paper's equation), else those that have a memory to read.
 std::vector<std::uint8_t> rows_that_mix(const SequenceLayout& layout, bool everywhere);
 
-/// A = g A_mem + (1 - g) A_dot with g = sigmoid(beta) in the rows that mix, A_dot elsewhere.
-/// beta (heads) in the accumulate type. Throws ShapeError on a mismatch.
+/// A = g A_mem + (1 - g) A_dot with g = sigmoid(beta) in the rows that mix, A_dot elsewhere; where it `adds`,
+/// A_dot + g A_mem. beta (heads) in the accumulate type. Throws ShapeError on a mismatch.
 Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, const Variable& local,
-              const std::shared_ptr<const std::vector<std::uint8_t>>& mixes, const HeadCounts& counts);
+              const std::shared_ptr<const std::vector<std::uint8_t>>& mixes, const HeadCounts& counts,
+              bool adds = false);
 
 }  // namespace palimpsest

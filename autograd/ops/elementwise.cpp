@@ -29,4 +29,22 @@ Variable add(Tape& tape, const Variable& a, const Variable& b) {
   return y;
 }
 
+Variable sigmoid(Tape& tape, const Variable& x) {
+  const OperatorScope scope(tape, "sigmoid");
+  Tensor result(tape.pool(), x.shape(), x.data_type());
+  dispatch(x.data_type(),
+           [&]<class T>() { sigmoid_forward(x.value().data<T>(), result.elements(), result.data<T>()); });
+  const bool records = tape.records({x});
+  Variable y = Variable::result(result, records);
+  if (records) {
+    tape.record({y}, [&pool = tape.pool(), x, y = std::move(result), dy = y.gradient_slot()] {
+      Tensor dx(pool, y.shape(), dy.type());
+      dispatch(y.data_type(),
+               [&]<class T>() { sigmoid_backward(y.data<T>(), dy.tensor().data<T>(), y.elements(), dx.data<T>()); });
+      x.add_gradient(pool, dx);
+    });
+  }
+  return y;
+}
+
 }  // namespace palimpsest

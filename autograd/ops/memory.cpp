@@ -38,8 +38,9 @@ std::array<GradientSlot, 2> slots_of(const LayerMemory& memory) {
 /// Where the gradients of a memory go: both are added to, or both overwritten.
 class StateGradient {
  public:
-  StateGradient(MemoryPool& pool, const LayerMemory& memory)
-      : matrix_(memory.matrix.wanted_gradient(pool)), norm_(memory.norm.wanted_gradient(pool)) {
+  StateGradient(MemoryPool& pool, const LayerMemory& memory, bool of_norm = true)
+      : matrix_(memory.matrix.wanted_gradient(pool)),
+        norm_(of_norm ? memory.norm.wanted_gradient(pool) : Gradient<Tensor>{}) {
     adds_ = matrix_.accumulate || norm_.accumulate;
     for (Gradient<Tensor>* gradient : {&matrix_, &norm_}) {
       if (adds_ && gradient->wanted() && !gradient->accumulate) fill(gradient->view, 0.0);
@@ -60,7 +61,8 @@ Shape without_slots(const Shape& shape) { return Shape(shape.extents().subspan(1
 }  // namespace
 
 MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value, const LayerMemory& initial,
-                         const LayoutPointer& layout, const HeadCounts& counts, MemoryRule rule) {
+                         const LayoutPointer& layout, const HeadCounts& counts, MemoryRule rule,
+                         const Variable& decay) {
   const OperatorScope scope(tape, "memory");
   const DataType type = key.data_type(), state_type = accumulate_type(type);
   const std::int64_t segments = layout->segments_per_lane, lanes = layout->lanes;
@@ -70,15 +72,17 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   require_tensor("memory_write", "value", value.value(), key.shape(), type);
   require_tensor("memory_write", "initial matrix", initial.matrix.value(), one_matrix, state_type);
   require_tensor("memory_write", "initial norm", initial.norm.value(), one_norm, state_type);
+  if (decay.defined()) require_tensor("memory_write", "decay", decay.value(), Shape{counts.kv_heads}, state_type);
 
   Tensor matrices = before_segments(tape.pool(), initial.matrix.value(), matrix_shape(segments, *layout, counts));
   Tensor norms = before_segments(tape.pool(), initial.norm.value(), norm_shape(segments, *layout, counts));
   Tensor last_matrix(tape.pool(), one_matrix, state_type), last_norm(tape.pool(), one_norm, state_type);
-  const auto inputs = [key, value, layout, counts, rule]<class T>() {
+  const auto inputs = [key, value, layout, counts, rule, decay]<class T>() {
     return MemoryWriteInputs<T>{.layout = *layout,
                                 .key = head_rows<T>(key.value(), counts.kv_heads, counts.head_size),
                                 .value = head_rows<T>(value.value(), counts.kv_heads, counts.head_size),
-                                .rule = rule};
+                                .rule = rule,
+                                .decay = decay.defined() ? decay.value().template data<accumulate_t<T>>() : nullptr};
   };
   dispatch(type, [&]<class T>() {
     memory_write_forward<T>(tape.pool(), inputs.template operator()<T>(),
@@ -86,18 +90,19 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
                              .after = memory_states<accumulate_t<T>>(last_matrix, last_norm, lanes, counts)});
   });
 
-  const bool records = tape.records({key, value, initial.matrix, initial.norm});
+  const bool records = tape.records({key, value, initial.matrix, initial.norm, decay});
   const MemoryWrite result{
       {Variable::result(matrices, records), Variable::result(norms, records)},
       {Variable::result(std::move(last_matrix), records), Variable::result(std::move(last_norm), records)}};
   if (!records) return result;
 
   tape.record({result.before.matrix, result.before.norm, result.after.matrix, result.after.norm},
-              [&pool = tape.pool(), inputs, key, value, initial, lanes, counts, matrices, norms,
+              [&pool = tape.pool(), inputs, key, value, initial, lanes, counts, decay, matrices, norms,
                d_before = slots_of(result.before), d_after = slots_of(result.after)] {
                 dispatch(key.data_type(), [&]<class T>() {
                   using A = accumulate_t<T>;
                   auto d_key = key.wanted_gradient(pool), d_value = value.wanted_gradient(pool);
+                  auto d_decay = decay.wanted_gradient(pool);
                   StateGradient d_initial(pool, initial);
                   memory_write_backward<T>(
                       pool, inputs.template operator()<T>(),
@@ -106,46 +111,56 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
                        .d_after = memory_states<A>(d_after[0].tensor(), d_after[1].tensor(), lanes, counts),
                        .d_key = head_gradient<T>(d_key, counts.kv_heads, counts.head_size),
                        .d_value = head_gradient<T>(d_value, counts.kv_heads, counts.head_size),
-                       .d_initial = d_initial.view<A>(lanes, counts)});
+                       .d_initial = d_initial.view<A>(lanes, counts),
+                       .d_decay = {d_decay.wanted() ? d_decay.view.template data<A>() : nullptr, d_decay.accumulate}});
                 });
               });
   return result;
 }
 
 Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& before, const LayoutPointer& layout,
-                     const HeadCounts& counts, double epsilon) {
+                     const HeadCounts& counts, double epsilon, const Variable& gain) {
   const OperatorScope scope(tape, "memory");
   const DataType type = query.data_type(), state_type = accumulate_type(type);
   const std::int64_t segments = layout->segments_per_lane, lanes = layout->lanes;
   require_tensor("memory_read", "query", query.value(), activation_shape(*layout, counts.heads, counts), type);
   require_tensor("memory_read", "matrix", before.matrix.value(), matrix_shape(segments, *layout, counts), state_type);
   require_tensor("memory_read", "norm", before.norm.value(), norm_shape(segments, *layout, counts), state_type);
+  if (gain.defined()) {
+    require_tensor("memory_read", "gain", gain.value(), Shape{counts.heads, counts.head_size}, state_type);
+  }
 
-  const auto inputs = [query, before, layout, counts, epsilon]<class T>() {
+  const auto inputs = [query, before, layout, counts, epsilon, gain]<class T>() {
     return MemoryReadInputs<T>{
         .layout = *layout,
         .query = head_rows<T>(query.value(), counts.heads, counts.head_size),
         .states = memory_states<accumulate_t<T>>(before.matrix.value(), before.norm.value(), layout->lanes, counts),
-        .epsilon = epsilon};
+        .epsilon = epsilon,
+        .gain = gain.defined() ? gain.value().template data<accumulate_t<T>>() : nullptr};
   };
   Tensor output(tape.pool(), query.shape(), type);
   dispatch(type, [&]<class T>() {
     memory_read_forward<T>(tape.pool(), inputs.template operator()<T>(),
                            head_rows<T>(output, counts.heads, counts.head_size));
   });
-  const bool records = tape.records({query, before.matrix, before.norm});
+  const bool by_gain = gain.defined();
+  const bool records = tape.records({query, before.matrix, by_gain ? gain : before.norm});
   const Variable result = Variable::result(output, records);
   if (!records) return result;
 
-  tape.record({result}, [&pool = tape.pool(), inputs, query, before, lanes, counts, result] {
+  tape.record({result}, [&pool = tape.pool(), inputs, query, before, lanes, counts, gain, by_gain, result] {
     dispatch(query.data_type(), [&]<class T>() {
+      using A = accumulate_t<T>;
       auto d_query = query.wanted_gradient(pool);
-      StateGradient d_before(pool, before);
-      memory_read_backward<T>(pool, inputs.template operator()<T>(),
-                              {.output = head_rows<T>(result.value(), counts.heads, counts.head_size),
-                               .d_output = head_rows<T>(result.gradient(), counts.heads, counts.head_size),
-                               .d_query = head_gradient<T>(d_query, counts.heads, counts.head_size),
-                               .d_states = d_before.view<accumulate_t<T>>(lanes, counts)});
+      auto d_gain = gain.wanted_gradient(pool);
+      StateGradient d_before(pool, before, !by_gain);
+      memory_read_backward<T>(
+          pool, inputs.template operator()<T>(),
+          {.output = head_rows<T>(result.value(), counts.heads, counts.head_size),
+           .d_output = head_rows<T>(result.gradient(), counts.heads, counts.head_size),
+           .d_query = head_gradient<T>(d_query, counts.heads, counts.head_size),
+           .d_states = d_before.view<A>(lanes, counts),
+           .d_gain = {d_gain.wanted() ? d_gain.view.template data<A>() : nullptr, d_gain.accumulate}});
     });
   });
   return result;

@@ -32,13 +32,18 @@ using LayoutPointer = std::shared_ptr<const SequenceLayout>;
 
 /// Writes every segment of key and value (lanes, tokens, kv_heads * head_size) to the memory, one
 /// after the other. Gradients flow from what was read before each segment and from the final state
-/// to keys, values and the initial state. Throws ShapeError on a mismatch.
+/// to keys, values and the initial state. `decay` (kv_heads), in the accumulate type: the share of a head's memory that
+/// goes on from segment to segment, in which gradients flow as well; undefined: all of it. Throws ShapeError on a
+/// mismatch.
 MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value, const LayerMemory& initial,
-                         const LayoutPointer& layout, const HeadCounts& counts, MemoryRule rule);
+                         const LayoutPointer& layout, const HeadCounts& counts, MemoryRule rule,
+                         const Variable& decay = {});
 
 /// A_mem (lanes, tokens, heads * head_size): what each query reads of the memory as its segment found
-/// it (`before` of memory_write); 0 where its document has nothing there. Throws ShapeError on a mismatch.
+/// it (`before` of memory_write); 0 where its document has nothing there. With a gain (heads, head_size), in the
+/// accumulate type, the read is normalised by its root mean square instead of the norm, which gets no gradient then.
+/// Throws ShapeError on a mismatch.
 Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& before, const LayoutPointer& layout,
-                     const HeadCounts& counts, double epsilon);
+                     const HeadCounts& counts, double epsilon, const Variable& gain = {});
 
 }  // namespace palimpsest

@@ -32,19 +32,20 @@ BackwardStage record_after_exchange(Tape& tape, std::shared_ptr<Pass> pass, std:
 }  // namespace
 
 SharedMemoryWrite::SharedMemoryWrite(Tape& tape, const SequenceGroup& group, const Variable& key,
-                                     const LayerMemory& initial, const HeadCounts& counts, MemoryRule rule)
-    : tape_(tape), pass_(std::make_shared<Pass>(tape.pool(), group, key, initial, counts, rule)) {
+                                     const LayerMemory& initial, const HeadCounts& counts, MemoryRule rule,
+                                     const Variable& decay)
+    : tape_(tape), pass_(std::make_shared<Pass>(tape.pool(), group, key, initial, counts, rule, decay)) {
   if (!pass_->delta()) return;
   const OperatorScope scope(tape, "memory");
   pass_->begin_norms();
-  if (tape.records({key})) norm_ = record_after_exchange(tape, pass_, [pass = pass_] { pass->norm_backward(); });
+  if (tape.records({key, decay})) norm_ = record_after_exchange(tape, pass_, [pass = pass_] { pass->norm_backward(); });
 }
 
 void SharedMemoryWrite::start(const Variable& value) {
   if (pass_->delta()) wait(tape_, *pass_);
   const OperatorScope scope(tape_, "memory");
   pass_->begin_states(value);
-  records_ = tape_.records({pass_->key(), value});
+  records_ = tape_.records({pass_->key(), value, pass_->decay()});
   if (!records_) return;
   write_ = record_after_exchange(tape_, pass_, [pass = pass_, norm = norm_] {
     pass->write_backward();

@@ -27,10 +27,10 @@ struct SequenceGroup {
 class SharedMemoryWrite {
  public:
   /// `key` (lanes, tokens, kv_heads * head_size) of the share's tokens; `initial` the state before the whole
-  /// sequence, the same on all ranks, into which no gradient flows. Delta rule: starts the exchange of
-  /// norms. Throws ShapeError on a mismatch.
+  /// sequence, the same on all ranks, into which no gradient flows; `decay` as for memory_write. Delta rule:
+  /// starts the exchange of norms. Throws ShapeError on a mismatch.
   SharedMemoryWrite(Tape& tape, const SequenceGroup& group, const Variable& key, const LayerMemory& initial,
-                    const HeadCounts& counts, MemoryRule rule);
+                    const HeadCounts& counts, MemoryRule rule, const Variable& decay = {});
   /// Writes the share's segments to an empty memory and starts the exchange of states.
   void start(const Variable& value);
   /// Waits, and gives what memory_write does: the states before each of the share's segments, and the

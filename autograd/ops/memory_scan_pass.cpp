@@ -6,11 +6,13 @@
 namespace palimpsest {
 
 SharedMemoryWrite::Pass::Pass(MemoryPool& pool, const SequenceGroup& group, const Variable& key,
-                              const LayerMemory& initial, const HeadCounts& counts, MemoryRule rule)
+                              const LayerMemory& initial, const HeadCounts& counts, MemoryRule rule,
+                              const Variable& decay)
     : pool_(pool),
       group_(group),
       layout_(group.share->layout),
       key_(key),
+      decay_(decay),
       initial_(initial),
       counts_(counts),
       rule_(rule),
@@ -24,6 +26,9 @@ SharedMemoryWrite::Pass::Pass(MemoryPool& pool, const SequenceGroup& group, cons
   const Shape norm{layout_.lanes, counts.kv_heads, counts.head_size};
   require_tensor("SharedMemoryWrite", "initial matrix", initial.matrix.value(), matrix, state_type_);
   require_tensor("SharedMemoryWrite", "initial norm", initial.norm.value(), norm, state_type_);
+  if (decay.defined()) {
+    require_tensor("SharedMemoryWrite", "decay", decay.value(), Shape{counts.kv_heads}, state_type_);
+  }
   if (initial.matrix.requires_gradient() || initial.norm.requires_gradient()) {
     throw ShapeError("SharedMemoryWrite: no gradient flows into the initial state, which must be constant");
   }
@@ -67,14 +72,18 @@ void SharedMemoryWrite::Pass::scan_forward(const GatheredStates<A>& gathered) {
   };
   const State initial{initial_.matrix.value(), initial_.norm.value()};
   State before = wanted(before_), after = wanted(after_);
-  memory_scan_forward<A>(pool_, *group_.share, gathered, view<A>(initial), view<A>(before), view<A>(after));
+  memory_scan_forward<A>(pool_, *group_.share, gathered, shares<A>(), view<A>(initial), view<A>(before),
+                         view<A>(after));
 }
 
 // Forward.
 
 void SharedMemoryWrite::Pass::begin_norms() {
   State written{.matrix = {}, .norm = norms(1)};
-  dispatch(type_, [&]<class T>() { memory_norm_forward<T>(layout_, rows<T>(key_), view<accumulate_t<T>>(written)); });
+  dispatch(type_, [&]<class T>() {
+    using A = accumulate_t<T>;
+    memory_norm_forward<T>(layout_, rows<T>(key_), shares<A>(), view<A>(written));
+  });
   begin_exchange(std::move(written.norm));
 }
 
@@ -100,7 +109,7 @@ void SharedMemoryWrite::Pass::begin_states(const Variable& value) {
     A* const behind = std::ranges::copy(last.matrix.values<A>(), message.data<A>()).out;
     if (delta()) {
       transitions_ = {.matrix = matrices(segments + 1), .norm = {}};
-      memory_transition_forward<T>(pool_, layout_, rows<T>(key_), rule_.epsilon,
+      memory_transition_forward<T>(pool_, layout_, rows<T>(key_), rule_.epsilon, shares<A>(),
                                    view<A>(State{.matrix = {}, .norm = states_.norm}), view<A>(transitions_));
       std::ranges::copy(slot(transitions_, segments).matrix.values<A>(), behind);
     } else {
@@ -121,7 +130,8 @@ void SharedMemoryWrite::Pass::combine_states() {
     scan_forward<A>(gathered);
     // The norms of the delta rule have been right from the start.
     const State before{before_.matrix, delta() ? Tensor() : before_.norm};
-    memory_carry_in<A>(pool_, layout_, view<A>(before), view<A>(std::as_const(transitions_)), view<A>(states_));
+    memory_carry_in<A>(pool_, layout_, shares<A>(), view<A>(before), view<A>(std::as_const(transitions_)),
+                       view<A>(states_));
     transitions_ = {};
     if (delta()) keep_transitions<A>(gathered);
   });
@@ -160,12 +170,12 @@ void SharedMemoryWrite::Pass::begin_gradients() {
     using A = accumulate_t<T>;
     MemoryStates<A> d_first{message.data<A>(), nullptr, layout_.lanes, counts_.kv_heads, counts_.head_size};
     if (delta()) {
-      memory_transition_backward<T>(pool_, layout_, rows<T>(key_), rule_.epsilon,
+      memory_transition_backward<T>(pool_, layout_, rows<T>(key_), rule_.epsilon, shares<A>(),
                                     view<A>(State{.matrix = {}, .norm = states_.norm}), view<A>(std::as_const(d_read_)),
                                     d_first);
     } else {
       d_first.norm = d_first.matrix + matrix_size_;
-      memory_sum_backward<A>(layout_, view<A>(std::as_const(d_read_)), d_first);
+      memory_sum_backward<A>(layout_, shares<A>(), view<A>(std::as_const(d_read_)), d_first);
     }
   });
   begin_exchange(std::move(message));
@@ -181,7 +191,8 @@ void SharedMemoryWrite::Pass::write_backward() {
       gathered.transition = all_transitions_.data<A>();
       gathered.transition_stride = matrix_size_;
     }
-    memory_scan_backward<A>(pool_, *group_.share, gathered, view<A>(d_after));
+    memory_scan_backward<A>(pool_, *group_.share, gathered, shares<A>(), view<A>(d_after));
+    auto d_decay = decay_.wanted_gradient(pool_);
     auto d_key = key_.wanted_gradient(pool_), d_value = value_.wanted_gradient(pool_);
     memory_write_backward<T>(pool_, write_inputs<T>(),
                              {.before = view<A>(std::as_const(states_)),
@@ -189,7 +200,8 @@ void SharedMemoryWrite::Pass::write_backward() {
                               .d_after = view<A>(std::as_const(d_after)),
                               .d_key = head_gradient<T>(d_key, counts_.kv_heads, counts_.head_size),
                               .d_value = head_gradient<T>(d_value, counts_.kv_heads, counts_.head_size),
-                              .d_initial = {delta() ? view<A>(d_first) : MemoryStates<A>{}}});
+                              .d_initial = {delta() ? view<A>(d_first) : MemoryStates<A>{}},
+                              .d_decay = shares<A>(d_decay)});
   });
   gathered_ = Tensor();
   if (delta()) begin_exchange(std::move(d_first.norm));
@@ -199,11 +211,13 @@ void SharedMemoryWrite::Pass::norm_backward() {
   State d_after{.matrix = {}, .norm = norms(1)};
   dispatch(type_, [&]<class T>() {
     using A = accumulate_t<T>;
-    memory_scan_backward<A>(pool_, *group_.share, {.norm = gathered_.data<A>(), .norm_stride = norm_size_},
+    memory_scan_backward<A>(pool_, *group_.share, {.norm = gathered_.data<A>(), .norm_stride = norm_size_}, shares<A>(),
                             view<A>(d_after));
-    auto d_key = key_.gradient_target(pool_);
-    if (!d_key.accumulate) fill(d_key.view, 0.0);
-    memory_norm_backward<T>(layout_, rows<T>(key_), view<A>(std::as_const(d_after)), rows<T>(d_key.view));
+    auto d_key = key_.wanted_gradient(pool_), d_decay = decay_.wanted_gradient(pool_);
+    if (d_key.wanted() && !d_key.accumulate) fill(d_key.view, 0.0);
+    memory_norm_backward<T>(pool_, layout_, rows<T>(key_), shares<A>(),
+                            view<A>(State{.matrix = {}, .norm = states_.norm}), view<A>(d_after),
+                            d_key.wanted() ? rows<T>(d_key.view) : HeadRows<T>{}, shares<A>(d_decay));
   });
   gathered_ = Tensor();
 }

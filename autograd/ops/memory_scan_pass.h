@@ -15,10 +15,11 @@ namespace palimpsest {
 class SharedMemoryWrite::Pass {
  public:
   Pass(MemoryPool& pool, const SequenceGroup& group, const Variable& key, const LayerMemory& initial,
-       const HeadCounts& counts, MemoryRule rule);
+       const HeadCounts& counts, MemoryRule rule, const Variable& decay);
 
   bool delta() const { return rule_.delta; }
   const Variable& key() const { return key_; }
+  const Variable& decay() const { return decay_; }
 
   // Forward.
 
@@ -74,7 +75,21 @@ class SharedMemoryWrite::Pass {
   }
   template <class T>
   MemoryWriteInputs<T> write_inputs() const {
-    return {.layout = layout_, .key = rows<T>(key_), .value = rows<T>(value_), .rule = rule_};
+    return {.layout = layout_,
+            .key = rows<T>(key_),
+            .value = rows<T>(value_),
+            .rule = rule_,
+            .decay = shares<accumulate_t<T>>()};
+  }
+  /// What goes on of each head's memory from segment to segment; null: all of it.
+  template <class A>
+  const A* shares() const {
+    return decay_.defined() ? decay_.value().data<A>() : nullptr;
+  }
+  template <class A>
+  static Gradient<A*> shares(Gradient<Tensor>& gradient) {
+    if (!gradient.wanted()) return {};
+    return {gradient.view.data<A>(), gradient.accumulate};
   }
   template <class A>
   MemoryStates<A> view(State& state) const {
@@ -88,7 +103,7 @@ class SharedMemoryWrite::Pass {
   MemoryPool& pool_;
   SequenceGroup group_;
   const SequenceLayout& layout_;
-  Variable key_, value_;
+  Variable key_, value_, decay_;
   LayerMemory initial_;
   HeadCounts counts_;
   MemoryRule rule_;

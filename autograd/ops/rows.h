@@ -1,4 +1,4 @@
-// Differentiable concatenation, cutting and choice of rows.
+// Concatenation, cutting and choice of rows, differentiable, and the copy that the first two are made of.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,19 @@
 
 namespace palimpsest {
 
-/// (lanes, before, width) and (lanes, rows, width) -> (lanes, before + rows, width); `first` may have no rows. Throws
-/// ShapeError on a mismatch.
+/// (lanes, before, width) and (lanes, rows, width) -> (lanes, before + rows, width), in the type of `second`; `first`
+/// may have no rows, and another type. Throws ShapeError on a mismatch.
 Variable append_rows(Tape& tape, const Variable& first, const Variable& second);
 
-/// The last `count` rows of every lane: (lanes, rows, width) -> (lanes, count, width). Throws ShapeError when there are
-/// not so many.
+/// The last `count` rows of every lane: (lanes, rows, width) -> (lanes, count, width), in the type of x or another.
+/// Throws ShapeError when there are not so many.
 Variable last_rows(Tape& tape, const Variable& x, std::int64_t count);
+Variable last_rows(Tape& tape, const Variable& x, std::int64_t count, DataType type);
+
+/// Rows [target_begin, target_begin + count) of every lane of `target` <- as many of `source` from source_begin on;
+/// both (lanes, rows, width).
+void copy_rows(const Tensor& source, std::int64_t source_begin, std::int64_t count, Tensor& target,
+               std::int64_t target_begin);
 
 /// A row of one of several sources, their rows counted over all their axes but the last; -1: a row of zeros.
 struct RowPick {

@@ -25,9 +25,23 @@ void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
                   Choices{Choice{"local", EmptyMemory::local}, Choice{"gated", EmptyMemory::gated}},
                   "Attention of a token whose document has nothing in memory yet: `local` attention alone, or the "
                   "paper's gated sum with a zero read.");
-    options.field("memory_epsilon", attention.memory_epsilon, positive(), "Added to the denominator of a memory read.");
+    options.field("memory_epsilon", attention.memory_epsilon, positive(),
+                  "Added to the denominator of a memory read, or to its mean square.");
     options.field("initial_gate", attention.initial_gate, between(-20.0, 20.0),
                   "Initial memory gate β of every head; sigmoid(β) is the share of the memory, so 0 means one half.");
+    options.field("gate", attention.gate, Choices{Choice{"mix", GateKind::mix}, Choice{"add", GateKind::add}},
+                  "How the gate g joins memory and local attention: `mix` is g of the memory and 1 - g of local "
+                  "attention, `add` all of local attention and g of the memory.");
+    options.field("memory_readout", attention.memory_readout,
+                  Choices{Choice{"normalized", MemoryReadout::normalized}, Choice{"rms", MemoryReadout::rms}},
+                  "What a memory read is divided by: `normalized`, the paper's norm; `rms`, its own root mean square, "
+                  "and then multiplied by a learned gain.");
+    options.field("memory_decay", attention.memory_decay, Boolean{},
+                  "Whether a share of the memory goes on from segment to segment, learned for each key/value head, or "
+                  "all of it.");
+    options.field("overlap", attention.overlap, between<std::int64_t>(0, max_length),
+                  "Tokens in front of a segment, of the same document, that its local attention sees as well; at most "
+                  "`segment_length`.");
   });
   visitor.options_of("transformer_xl", attention.kind == AttentionKind::transformer_xl, [&](SchemaVisitor& options) {
     options.field("cache_length", attention.cache_length, between<std::int64_t>(0, max_length),

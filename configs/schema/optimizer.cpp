@@ -11,8 +11,9 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
                 "The optimizer.");
   visitor.field("learning_rate", optimizer.learning_rate, at_least(0.0),
                 "Peak learning rate of every parameter but the memory gates.");
-  visitor.field("memory_gate_learning_rate", optimizer.memory_gate_learning_rate, at_least(0.0),
-                "Peak learning rate of the memory gates, with the same warm-up and decay.");
+  visitor.field(
+      "memory_gate_learning_rate", optimizer.memory_gate_learning_rate, at_least(0.0),
+      "Peak learning rate of the memory gates, and of what decays the memory, with the same warm-up and decay.");
   visitor.field("warmup_steps", optimizer.warmup_steps, between<std::int64_t>(0, max_count),
                 "Steps over which the rate rises linearly to its peak.");
   visitor.field(

@@ -128,18 +128,24 @@ void join(A* first, std::int64_t blocks, std::int64_t apart, std::int64_t d, A* 
   for (std::int64_t j = 0; j < d; ++j) local[j] /= total;
 }
 
-/// recalled <- sigma(q) M / (sigma(q) z + epsilon)
+/// recalled <- sigma(q) M / (sigma(q) z + epsilon), or normalised by its root mean square with the gain of the head
 template <class T, class A>
-void recall(const T* query, const DecodeAttention<T>& in, std::int64_t kv_head, A* sq, A* recalled) {
+void recall(const T* query, const DecodeAttention<T>& in, std::int64_t head, std::int64_t kv_head, A* sq, A* recalled) {
   const std::int64_t d = in.query.head_size;
   const A* const m = in.memory.matrix_at(0, 0, kv_head);
   for (std::int64_t i = 0; i < d; ++i) sq[i] = memory_tiles::sigma(static_cast<A>(query[i]));
-  const A denominator = memory_tiles::dot(sq, in.memory.norm_at(0, 0, kv_head), d) + static_cast<A>(in.epsilon);
-  for (std::int64_t i = 0; i < d; ++i) sq[i] /= denominator;
+  if (in.gain == nullptr) {
+    const A denominator = memory_tiles::dot(sq, in.memory.norm_at(0, 0, kv_head), d) + static_cast<A>(in.epsilon);
+    for (std::int64_t i = 0; i < d; ++i) sq[i] /= denominator;
+  }
   std::fill_n(recalled, d, A(0));
   for (std::int64_t i = 0; i < d; i += together) {
     add_rows(sq + i, m + i * d, d, std::min(together, d - i), d, recalled);
   }
+  if (in.gain == nullptr) return;
+  const A square = memory_tiles::dot(recalled, recalled, d) / static_cast<A>(d);
+  const A inverse = A(1) / std::sqrt(square + static_cast<A>(in.epsilon));
+  for (std::int64_t i = 0; i < d; ++i) recalled[i] *= inverse * in.gain[head * d + i];
 }
 
 }  // namespace
@@ -149,7 +155,7 @@ void decode_attention(MemoryPool& pool, const DecodeAttention<T>& in, std::int64
                       HeadRows<T> output) {
   using A = accumulate_t<T>;
   const std::int64_t d = in.query.head_size, heads = in.query.heads, group = heads / in.rotated_keys.heads;
-  const std::int64_t tokens = position + 1, blocks = (tokens + block_tokens - 1) / block_tokens;
+  const std::int64_t end = position + 1, blocks = (end - in.first_key + block_tokens - 1) / block_tokens;
   const std::int64_t apart = heads * Partial<A>::size(d);
   Tensor queries(pool, Shape{heads, d}, data_type_of<A>), contributions(pool, Shape{blocks, apart}, data_type_of<A>);
   Tensor scratch(pool, Shape{heads, 3, d}, data_type_of<A>);
@@ -164,8 +170,8 @@ void decode_attention(MemoryPool& pool, const DecodeAttention<T>& in, std::int64
   {
 #pragma omp for schedule(static)
     for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t begin = block * block_tokens;
-      attend(q, in, begin, std::min(begin + block_tokens, tokens), partials + block * apart);
+      const std::int64_t begin = in.first_key + block * block_tokens;
+      attend(q, in, begin, std::min(begin + block_tokens, end), partials + block * apart);
     }
 #pragma omp for schedule(static)
     for (std::int64_t head = 0; head < heads; ++head) {
@@ -173,12 +179,13 @@ void decode_attention(MemoryPool& pool, const DecodeAttention<T>& in, std::int64
       join(partials + head * Partial<A>::size(d), blocks, apart, d, local);
       const A g = in.reads_memory || in.gated_without_memory ? sigmoid(in.beta[head]) : A(0);
       if (in.reads_memory) {
-        recall(in.query.at(0, head), in, head / group, sq, recalled);
+        recall(in.query.at(0, head), in, head, head / group, sq, recalled);
       } else {
         std::fill_n(recalled, d, A(0));
       }
+      const A kept = in.adds ? A(1) : A(1) - g;
       T* const out = output.at(0, head);
-      for (std::int64_t j = 0; j < d; ++j) out[j] = static_cast<T>(g * recalled[j] + (A(1) - g) * local[j]);
+      for (std::int64_t j = 0; j < d; ++j) out[j] = static_cast<T>(g * recalled[j] + kept * local[j]);
     }
   }
 }

@@ -17,11 +17,14 @@ struct DecodeAttention {
   MemoryStates<const accumulate_t<T>> memory;  // one slot, one lane
   const accumulate_t<T>* beta = nullptr;       // (heads)
   double epsilon = 1e-6;
-  bool reads_memory = false;          // whether the memory holds the token's document
-  bool gated_without_memory = false;  // A = (1 - g) A_dot where it does not
+  bool reads_memory = false;              // whether the memory holds the token's document
+  bool gated_without_memory = false;      // A = (1 - g) A_dot where it does not
+  const accumulate_t<T>* gain = nullptr;  // (heads, d), as MemoryReadInputs has it
+  bool adds = false;                      // A = A_dot + g A_mem
+  std::int64_t first_key = 0;             // the token sees no keys before it
 };
 
-/// output (1, heads, d) of the token at `position`, which sees positions 0 ... position.
+/// output (1, heads, d) of the token at `position`, which sees positions first_key ... position.
 template <class T>
 void decode_attention(MemoryPool& pool, const DecodeAttention<T>& inputs, std::int64_t position,
                       const RotaryTable& rotary, HeadRows<T> output);

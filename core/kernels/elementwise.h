@@ -9,4 +9,10 @@ namespace palimpsest {
 template <class T>
 void add_forward(const T* a, const T* b, std::int64_t count, T* out);
 
+/// out = 1 / (1 + e^-x);  dx = dout out (1 - out)
+template <class T>
+void sigmoid_forward(const T* x, std::int64_t count, T* out);
+template <class T>
+void sigmoid_backward(const T* out, const T* d_out, std::int64_t count, T* dx);
+
 }  // namespace palimpsest

@@ -24,11 +24,12 @@ void gate_forward(const GateInputs<T>& in, HeadRows<T> output) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t head = 0; head < output.heads; ++head) {
       const A g = in.mixes[static_cast<std::size_t>(row)] ? sigmoid(in.beta[head]) : A(0);
+      const A kept = in.adds ? A(1) : A(1) - g;
       const T *const memory = in.from_memory.at(row, head), *const dot = in.local.at(row, head);
       T* const out = output.at(row, head);
 #pragma omp simd
       for (std::int64_t j = 0; j < d; ++j) {
-        out[j] = static_cast<T>(g * static_cast<A>(memory[j]) + (A(1) - g) * static_cast<A>(dot[j]));
+        out[j] = static_cast<T>(g * static_cast<A>(memory[j]) + kept * static_cast<A>(dot[j]));
       }
     }
   }
@@ -36,10 +37,15 @@ void gate_forward(const GateInputs<T>& in, HeadRows<T> output) {
 
 namespace {
 
-/// The sum of dA (A_mem - A_dot) of a head.
+/// The sum of dA (A_mem - A_dot) of a head, or of dA A_mem where the gate adds.
 template <class T, class A = accumulate_t<T>>
-A along_difference(const T* d_out, const T* memory, const T* dot, std::int64_t d) {
+A along_mixture(const T* d_out, const T* memory, const T* dot, bool adds, std::int64_t d) {
   A along = 0;
+  if (adds) {
+#pragma omp simd reduction(+ : along)
+    for (std::int64_t j = 0; j < d; ++j) along += static_cast<A>(d_out[j]) * static_cast<A>(memory[j]);
+    return along;
+  }
 #pragma omp simd reduction(+ : along)
   for (std::int64_t j = 0; j < d; ++j) {
     along += static_cast<A>(d_out[j]) * (static_cast<A>(memory[j]) - static_cast<A>(dot[j]));
@@ -60,6 +66,7 @@ void hand_on(const Gradient<HeadRows<T>>& to, std::int64_t row, std::int64_t hea
 }  // namespace
 
 // dA_mem = g dA;  dA_dot = (1 - g) dA;  dbeta = g (1 - g) sum over mixing rows of dA (A_mem - A_dot)
+// adding: dA_dot = dA;  dbeta = g (1 - g) sum over mixing rows of dA A_mem
 template <class T>
 void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradients<T>& gradients) {
   using A = accumulate_t<T>;
@@ -80,10 +87,10 @@ void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradient
         const T* const d_out = gradients.d_output.at(row, head);
         if (mixing && block_sums != nullptr) {
           block_sums[block * heads + head] +=
-              along_difference<T>(d_out, in.from_memory.at(row, head), in.local.at(row, head), d);
+              along_mixture<T>(d_out, in.from_memory.at(row, head), in.local.at(row, head), in.adds, d);
         }
         if (gradients.d_from_memory.wanted()) hand_on<T>(gradients.d_from_memory, row, head, g, d_out);
-        if (gradients.d_local.wanted()) hand_on<T>(gradients.d_local, row, head, A(1) - g, d_out);
+        if (gradients.d_local.wanted()) hand_on<T>(gradients.d_local, row, head, in.adds ? A(1) : A(1) - g, d_out);
       }
     }
   }

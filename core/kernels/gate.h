@@ -1,5 +1,7 @@
 // The gate between memory and local attention (Munkhdalai et al. 2024, equation 10):
 //   A = g A_mem + (1 - g) A_dot,  g = sigmoid(beta), one beta a query head
+// or, where it adds,
+//   A = A_dot + g A_mem
 // in the rows that mix; the others keep A_dot.
 #pragma once
 
@@ -17,6 +19,7 @@ struct GateInputs {
   const accumulate_t<T>* beta = nullptr;     // (heads)
   std::span<const std::uint8_t> mixes{};     // (rows): whether a row mixes
   HeadRows<const T> from_memory{}, local{};  // (rows, heads, d)
+  bool adds = false;
 };
 
 template <class T>

@@ -18,6 +18,14 @@
 // the plain rule's, even to zero; a token of weight 0 leaves no trace, and weights of 1 give the plain rule bit for
 // bit.
 //
+// With a gain G per query head and channel, a read is normalised by its own root mean square instead of by z:
+//
+//   read    A_mem = G N / sqrt(mean over channels of N^2 + epsilon),  N = sigma(Q) M
+//
+// With a decay, a learned share a of each key/value head, a segment writes to a M and a z instead of M and z. Delta
+// predicts from M and z as the segment finds them, and how much tokens weigh changes nothing about a: it counts
+// segments.
+//
 // Keys and queries come without position. Slot s of a MemoryStates is the memory before segment s:
 // a segment reads its slot and writes what the next one finds, so nothing is read that the segment itself wrote.
 #pragma once
@@ -62,14 +70,16 @@ struct MemoryReadInputs {
   HeadRows<const T> query{};
   MemoryStates<const accumulate_t<T>> states{};  // one slot per segment
   double epsilon = 1e-6;
+  const accumulate_t<T>* gain = nullptr;  // (query heads, d): normalised by the root mean square; null: by the norm
 };
 
 template <class T>
 struct MemoryReadGradients {
-  HeadRows<const T> output{};  // forward's
+  HeadRows<const T> output{};  // forward's; not needed with a gain
   HeadRows<const T> d_output{};
   Gradient<HeadRows<T>> d_query{};
   Gradient<MemoryStates<accumulate_t<T>>> d_states{};  // as `states`; matrix and norm, or one of them
+  Gradient<accumulate_t<T>*> d_gain{};                 // summed in an order that does not depend on the thread count
 };
 
 /// output <- A_mem where a token reads the memory, 0 elsewhere.
@@ -85,6 +95,7 @@ struct MemoryWriteInputs {
   const SequenceLayout& layout;
   HeadRows<const T> key{}, value{};
   MemoryRule rule{};
+  const accumulate_t<T>* decay = nullptr;  // (kv_heads): the share of the memory that goes on; null: all of it
 };
 
 /// One slot per segment in `before`, of which slot 0 is given and the others are written; one slot in `after`, the
@@ -101,6 +112,7 @@ struct MemoryWriteGradients {
                                                             // slot; either may be empty, or lack one of matrix and norm
   Gradient<HeadRows<T>> d_key{}, d_value{};
   Gradient<MemoryStates<accumulate_t<T>>> d_initial{};  // one slot; matrix and norm, or one of them
+  Gradient<accumulate_t<T>*> d_decay{};                 // summed in an order that does not depend on the thread count
 };
 
 template <class T>

@@ -1,4 +1,5 @@
 #include <cassert>
+#include <cmath>
 
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_tiles.h"
@@ -39,7 +40,30 @@ void check([[maybe_unused]] const MemoryReadInputs<T>& in) {
 
 }  // namespace
 
-// output = N / D, N = sigma(Q) M, D = sigma(Q) z + epsilon
+namespace {
+
+/// r = 1 / sqrt(mean(n^2) + epsilon)
+template <class A>
+A inverse_root_mean_square(const A* n, std::int64_t d, double epsilon) {
+  return A(1) / std::sqrt(dot(n, n, d) / static_cast<A>(d) + static_cast<A>(epsilon));
+}
+
+/// dN <- r (G dA - N r^2 mean(G dA N)), where `dn` holds dA; adds dA N r to dG unless it is null. All (d).
+template <class A>
+void through_root_mean_square(const A* n, const A* gain, double epsilon, std::int64_t d, A* dn, A* d_gain) {
+  const A r = inverse_root_mean_square(n, d, epsilon);
+  A along = 0;
+#pragma omp simd reduction(+ : along)
+  for (std::int64_t j = 0; j < d; ++j) along += gain[j] * dn[j] * n[j];
+  const A pull = r * r * along / static_cast<A>(d);
+  for (std::int64_t j = 0; d_gain != nullptr && j < d; ++j) d_gain[j] += dn[j] * n[j] * r;
+#pragma omp simd
+  for (std::int64_t j = 0; j < d; ++j) dn[j] = r * (gain[j] * dn[j] - n[j] * pull);
+}
+
+}  // namespace
+
+// output = N / D, N = sigma(Q) M, D = sigma(Q) z + epsilon; with a gain N r G, r = 1 / sqrt(mean(N^2) + epsilon)
 template <class T>
 void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRows<T> output) {
   using A = accumulate_t<T>;
@@ -62,9 +86,17 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
             matmul(pool, matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
             T* const out = output.at(segment.begin + begin, head);
             for (std::int64_t i = 0; i < rows; ++i) {
+              const A* const n = numerator + i * d;
+              if (in.gain != nullptr) {
+                const A* const gain = in.gain + head * d;
+                const A r = inverse_root_mean_square(n, d, in.epsilon);
+#pragma omp simd
+                for (std::int64_t j = 0; j < d; ++j) out[i * stride + j] = static_cast<T>(n[j] * r * gain[j]);
+                continue;
+              }
               const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
 #pragma omp simd
-              for (std::int64_t j = 0; j < d; ++j) out[i * stride + j] = static_cast<T>(numerator[i * d + j] * inverse);
+              for (std::int64_t j = 0; j < d; ++j) out[i * stride + j] = static_cast<T>(n[j] * inverse);
             }
           }
           zero_rows(output.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);
@@ -73,7 +105,7 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
 }
 
 // dN = dA / D, dD = -(dA . A) / D
-// dM += sigma(Q)^T dN, dz += sum dD sigma(Q), dsigma(Q) = dN M^T + dD z
+// dM += sigma(Q)^T dN, dz += sum dD sigma(Q), dsigma(Q) = dN M^T + dD z; with a gain there is no D
 template <class T>
 void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const MemoryReadGradients<T>& gradients) {
   using A = accumulate_t<T>;
@@ -83,10 +115,15 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
   const MemoryStates<const A>& states = in.states;
   const Gradient<HeadRows<T>>& d_query = gradients.d_query;
   const Gradient<MemoryStates<A>>& d_states = gradients.d_states;
-  if (!d_query.wanted() && !d_states.wanted()) return;
+  const Gradient<A*>& d_gain = gradients.d_gain;
+  if (!d_query.wanted() && !d_states.wanted() && !d_gain.wanted()) return;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
   const std::int64_t tile = std::min(tile_rows, padded(longest_segment(layout)));
   Scratch<A> scratch(pool, 3, tile, d);
+  const std::int64_t segments = layout.lanes * layout.segments_per_lane;
+  Tensor gain_sums;
+  if (d_gain.wanted()) gain_sums = Tensor::zeros(pool, Shape{segments, query.stride()}, data_type_of<A>);
+  A* const sums = d_gain.wanted() ? gain_sums.template data<A>() : nullptr;
   for_each_segment_head(
       layout, states.kv_heads, [&](const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t kv_head) {
         const A* const m = states.matrix_at(slot, lane, kv_head);
@@ -97,13 +134,21 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
         if (dz && !d_states.accumulate) std::fill_n(dz, d, A(0));
         A *const sq = scratch.get(0), *const dn = scratch.get(1), *const dsq = scratch.get(2);
         for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+          A* const sum_of_gain =
+              sums != nullptr ? sums + (lane * layout.segments_per_lane + slot) * query.stride() + head * d : nullptr;
           for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
             const std::int64_t rows = std::min(tile, segment.carried - begin), n = padded(rows);
             const std::int64_t row = segment.begin + begin;
             load(query.at(row, head), stride, rows, d, sq, sigma<A>);
             load(d_output.at(row, head), stride, rows, d, dn, [](A x) { return x; });
             A d_denominator[tile_rows];
-            for (std::int64_t i = 0; i < rows; ++i) {
+            if (in.gain != nullptr) {
+              matmul(pool, matrix(sq, n, d, d), matrix(m, d, d, d), matrix(dsq, n, d, d));
+              for (std::int64_t i = 0; i < rows; ++i) {
+                through_root_mean_square(dsq + i * d, in.gain + head * d, in.epsilon, d, dn + i * d, sum_of_gain);
+              }
+            }
+            for (std::int64_t i = 0; in.gain == nullptr && i < rows; ++i) {
               const T* const out = output.at(row + i, head);
               const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
               A sum = 0;
@@ -118,10 +163,10 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
               matmul(pool, matrix(sq, n, d, d).transposed(), matrix(dn, n, d, d), matrix(dm, d, d, d),
                      Output::accumulate);
             }
-            for (std::int64_t i = 0; dz && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
+            for (std::int64_t i = 0; dz && !in.gain && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
             if (!d_query.wanted()) continue;
             matmul(pool, matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
-            for (std::int64_t i = 0; i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
+            for (std::int64_t i = 0; !in.gain && i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
             store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
           }
           if (d_query.wanted() && !d_query.accumulate) {
@@ -130,6 +175,11 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
           }
         }
       });
+  for (std::int64_t i = 0; d_gain.wanted() && i < query.stride(); ++i) {
+    A sum = d_gain.accumulate ? d_gain.view[i] : A(0);
+    for (std::int64_t segment = 0; segment < segments; ++segment) sum += sums[segment * query.stride() + i];
+    d_gain.view[i] = sum;
+  }
 }
 
 #define PALIMPSEST_INSTANTIATE(T)                                                             \

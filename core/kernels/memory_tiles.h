@@ -8,6 +8,7 @@
 
 #include <omp.h>
 
+#include "core/gradient.h"
 #include "core/kernels/head_rows.h"
 #include "core/kernels/vector_math.h"
 #include "core/matmul.h"
@@ -103,6 +104,45 @@ void store_through_sigma(const A* source, const A* sigma_values, std::int64_t ro
     }
   }
 }
+
+/// The share of a head's memory that goes on through a segment: all of it without a decay, or where nothing is written,
+/// as in the segment that stands in for those of an idle rank.
+template <class A>
+A share_going_on(const A* decay, const Segment& segment, std::int64_t head) {
+  return decay != nullptr && segment.kept < segment.length ? decay[head] : A(1);
+}
+
+/// target <- factor * source, which may be target
+template <class A>
+inline void scale(A* target, A factor, const A* source, std::int64_t d) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < d; ++j) target[j] = factor * source[j];
+}
+
+/// Values found lane by lane for each head, summed in the order of the lanes.
+template <class A>
+class SumOverLanes {
+ public:
+  /// Keeps nothing for a gradient that nobody wants.
+  SumOverLanes(MemoryPool& pool, const Gradient<A*>& gradient, std::int64_t lanes, std::int64_t heads)
+      : gradient_(gradient), lanes_(lanes), heads_(heads) {
+    if (gradient.wanted()) parts_ = Tensor::zeros(pool, Shape{lanes, heads}, data_type_of<A>);
+  }
+  bool wanted() const { return gradient_.wanted(); }
+  void add(std::int64_t lane, std::int64_t head, A value) { parts_.template data<A>()[lane * heads_ + head] += value; }
+  void store() {
+    for (std::int64_t head = 0; wanted() && head < heads_; ++head) {
+      A sum = gradient_.accumulate ? gradient_.view[head] : A(0);
+      for (std::int64_t lane = 0; lane < lanes_; ++lane) sum += parts_.template data<A>()[lane * heads_ + head];
+      gradient_.view[head] = sum;
+    }
+  }
+
+ private:
+  Gradient<A*> gradient_;
+  std::int64_t lanes_, heads_;
+  Tensor parts_;
+};
 
 /// How much the token of a row writes: so many repetitions of it.
 template <class A>

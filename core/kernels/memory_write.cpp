@@ -40,11 +40,11 @@ void check([[maybe_unused]] const MemoryWriteInputs<T>& in,
          in.layout.write_weights.size() == static_cast<std::size_t>(in.layout.rows()));
 }
 
-/// (M, z) <- the memory that goes on into the segment's result, or nothing.
+/// (M, z) <- the share of the memory that goes on into the segment's result, or nothing.
 template <class A>
-void start_from(bool kept, const A* from, A* to, std::int64_t size) {
+void start_from(bool kept, A share, const A* from, A* to, std::int64_t size) {
   if (kept) {
-    std::copy_n(from, size, to);
+    scale(to, share, from, size);
   } else {
     std::fill_n(to, size, A(0));
   }
@@ -52,8 +52,8 @@ void start_from(bool kept, const A* from, A* to, std::int64_t size) {
 
 }  // namespace
 
-// With weights W and excess e: M' = M + sigma(K)^T W U, U = V (linear) or V - N / D (delta), D = sigma(K) (z + e) +
-// epsilon; z' = z + sum w sigma(K)
+// With weights W, excess e and decay a: M' = a M + sigma(K)^T W U, U = V (linear) or V - N / D (delta), D = sigma(K) (z
+// + e) + epsilon; z' = a z + sum w sigma(K)
 template <class T>
 void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteResult<T>& result) {
   using A = accumulate_t<T>;
@@ -73,8 +73,9 @@ void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, cons
       const bool last = slot + 1 == layout.segments_per_lane, delta = in.rule.delta && segment.keeps_memory;
       A* const next_m = last ? after.matrix_at(0, lane, head) : states.matrix_at(slot + 1, lane, head);
       A* const next_z = last ? after.norm_at(0, lane, head) : states.norm_at(slot + 1, lane, head);
-      start_from(segment.keeps_memory, m, next_m, d * d);
-      start_from(segment.keeps_memory, z, next_z, d);
+      const A share = share_going_on(in.decay, segment, head);
+      start_from(segment.keeps_memory, share, m, next_m, d * d);
+      start_from(segment.keeps_memory, share, z, next_z, d);
       const A* const divisor = delta ? norm_with_excess(layout, segment, key, head, z, norms.get(0)) : z;
       for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
         const std::int64_t rows = std::min(tile, segment.length - begin), row = segment.begin + begin;
@@ -218,15 +219,19 @@ class SegmentBackward {
 // With G = dM', g = dz' and U = V - N / D, D = sigma(K) (z + e) + epsilon:
 //   dU = W sigma(K) G, dV = dU, dsigma(K) = W U G^T + w g
 //   delta: dN = -dU / D, dD = (dU . N) / D^2, dsigma(K) += dN M^T + dD (z + e) + (w - 1)+ de, de = sum dD sigma(K)
-//   dM = G + sigma(K)^T dN, dz = g + de     (nothing where the memory is not kept)
+//   dM = a G + sigma(K)^T dN, dz = a g + de, da = sum G M + sum g z     (nothing where the memory is not kept)
 template <class T>
 void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteGradients<T>& gradients) {
   using A = accumulate_t<T>;
-  if (!gradients.d_key.wanted() && !gradients.d_value.wanted() && !gradients.d_initial.wanted()) return;
+  if (!gradients.d_key.wanted() && !gradients.d_value.wanted() && !gradients.d_initial.wanted() &&
+      !gradients.d_decay.wanted()) {
+    return;
+  }
   check(in, gradients.before);
   const SequenceLayout& layout = in.layout;
   const std::int64_t d = in.key.head_size, heads = in.key.heads, tile = tile_for(layout);
   Scratch<A> tiles(pool, 5, tile, d), norms(pool, 2, 1, d);
+  SumOverLanes<A> d_decay(pool, gradients.d_decay, layout.lanes, heads);
   Scratch<A> running(pool, 2, d + 1, d);  // a matrix with its norm below it: dM', dz' and dM, dz
   for_each_head(layout, heads, [&](std::int64_t lane, std::int64_t head) {
     SegmentBackward<T> segments(pool, in, gradients, tile, tiles, norms);
@@ -236,7 +241,13 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
     if (gradients.d_after.norm) std::copy_n(gradients.d_after.norm_at(0, lane, head), d, after + d * d);
     for (std::int64_t slot = layout.segments_per_lane - 1; slot >= 0; --slot) {
       const Segment& segment = layout.segment(lane, slot);
-      start_from(segment.keeps_memory, after, before, (d + 1) * d);
+      const A share = share_going_on(in.decay, segment, head);
+      start_from(segment.keeps_memory, share, after, before, (d + 1) * d);
+      if (d_decay.wanted() && segment.keeps_memory && segment.kept < segment.length) {
+        d_decay.add(lane, head,
+                    dot(after, gradients.before.matrix_at(slot, lane, head), d * d) +
+                        dot(after + d * d, gradients.before.norm_at(slot, lane, head), d));
+      }
       segments.run(segment, slot, lane, head, after, before);
       if (gradients.d_read.matrix) add_scaled(before, A(1), gradients.d_read.matrix_at(slot, lane, head), d * d);
       if (gradients.d_read.norm) add_scaled(before + d * d, A(1), gradients.d_read.norm_at(slot, lane, head), d);
@@ -253,6 +264,7 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
     if (initial.matrix) store(after, initial.matrix_at(0, lane, head), d * d);
     if (initial.norm) store(after + d * d, initial.norm_at(0, lane, head), d);
   });
+  d_decay.store();
 }
 
 #define PALIMPSEST_INSTANTIATE(T)                                                                               \

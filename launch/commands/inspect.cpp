@@ -31,13 +31,15 @@ std::uint64_t bytes_of(const Checkpoint& checkpoint) {
   return bytes;
 }
 
-/// "matrix", "embedding", "norm", "memory_gate".
+/// "matrix", "embedding", "norm", "memory_gate", "memory_gain", "memory_decay".
 std::string name_of(ParameterRole role) {
   switch (role) {
     case ParameterRole::matrix: return "matrix";
     case ParameterRole::embedding: return "embedding";
     case ParameterRole::norm: return "norm";
     case ParameterRole::memory_gate: return "memory_gate";
+    case ParameterRole::memory_gain: return "memory_gain";
+    case ParameterRole::memory_decay: return "memory_decay";
   }
   return "unknown";
 }

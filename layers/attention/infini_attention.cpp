@@ -1,11 +1,16 @@
 #include "layers/attention/infini_attention.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "autograd/ops/attention.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/head_views.h"
 #include "autograd/ops/linear.h"
+#include "autograd/ops/rows.h"
+#include "autograd/ops/shared_overlap.h"
 #include "core/kernels/decode_attention.h"
+#include "core/overlapping_layout.h"
 #include "layers/attention/open_segment.h"
 
 namespace palimpsest {
@@ -14,40 +19,69 @@ namespace {
 
 LayerMemory memory_of(const LayerVariables& state) { return {state[0], state[1]}; }
 LayerMemory memory_of(const LayerState& state) { return {Variable(state[0].tensor), Variable(state[1].tensor)}; }
-LayerState state_of(const LayerMemory& memory) {
-  return {{"matrix", memory.matrix.value()}, {"norm", memory.norm.value()}};
-}
 
 }  // namespace
 
 InfiniAttention::InfiniAttention(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
     : projections_(config, prefix, factory),
       gate_(factory.create(prefix + "memory_gate", ParameterRole::memory_gate, {config.num_heads})),
+      gain_(
+          config.attention.memory_readout == MemoryReadout::rms
+              ? factory.create(prefix + "memory_gain", ParameterRole::memory_gain, {config.num_heads, config.head_size})
+              : Variable()),
+      decay_(config.attention.memory_decay
+                 ? factory.create(prefix + "memory_decay", ParameterRole::memory_decay, {config.num_kv_heads})
+                 : Variable()),
       rule_{config.attention.memory_update == MemoryUpdate::delta, config.attention.memory_epsilon},
+      adds_(config.attention.gate == GateKind::add),
       gated_without_memory_(config.attention.empty_memory == EmptyMemory::gated),
-      segment_length_(config.segment_length) {}
+      segment_length_(config.segment_length),
+      overlap_(config.attention.overlap) {}
 
 Attention::Result InfiniAttention::forward(const ForwardContext& context, const Variable& x, const Variable& residual,
                                            const LayerVariables& state) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
   const LayerMemory memory = memory_of(state);
+  const Variable decay = decay_.defined() ? sigmoid(tape, decay_) : Variable();
   const Variable key = linear(tape, x, p.key, context.deferred);
   std::optional<SharedMemoryWrite> shared;
-  if (context.sequence) shared.emplace(tape, context.sequence, key, memory, p.counts, rule_);
+  std::optional<SharedOverlap> shared_overlap;
+  if (context.sequence) shared.emplace(tape, context.sequence, key, memory, p.counts, rule_, decay);
   const Variable value = linear(tape, x, p.value, context.deferred);
+  SharedOverlap::KeysAndValues seen{key, value}, after;
+  if (overlaps()) {
+    const SharedOverlap::KeysAndValues before{state[2], state[3]};
+    if (context.sequence) {
+      shared_overlap.emplace(tape, context.sequence, seen, before);
+    } else {
+      seen = {append_rows(tape, before.key, key), append_rows(tape, before.value, value)};
+      const DataType kept = accumulate_type(p.type);
+      after = {last_rows(tape, seen.key, overlap_, kept), last_rows(tape, seen.value, overlap_, kept)};
+    }
+  }
   const Variable query = linear(tape, x, p.query, context.deferred);
   if (shared) shared->start(value);
-  const Variable local = local_attention(tape, query, key, value, context.layout, p.counts, context.rotary);
+  if (shared_overlap) {
+    SharedOverlap::Result rows = shared_overlap->finish();
+    seen = std::move(rows.rows);
+    after = std::move(rows.after);
+  }
+  const LayoutPointer layout =
+      overlaps()
+          ? std::make_shared<const SequenceLayout>(overlapping(*context.layout, *context.tokens_before, overlap_))
+          : context.layout;
+  const Variable local = local_attention(tape, query, seen.key, seen.value, layout, p.counts, context.rotary);
   const MemoryWrite written =
-      shared ? shared->finish() : memory_write(tape, key, value, memory, context.layout, p.counts, rule_);
-  const Variable recalled = memory_read(tape, query, written.before, context.layout, p.counts, rule_.epsilon);
+      shared ? shared->finish() : memory_write(tape, key, value, memory, context.layout, p.counts, rule_, decay);
+  const Variable recalled = memory_read(tape, query, written.before, context.layout, p.counts, rule_.epsilon, gain_);
   const auto mixes =
       std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*context.layout, gated_without_memory_));
-  const Variable mixed = gate(tape, gate_, recalled, local, mixes, p.counts);
+  const Variable mixed = gate(tape, gate_, recalled, local, mixes, p.counts, adds_);
   Result result{linear_add(tape, mixed, p.output, residual, context.deferred),
                 {written.after.matrix, written.after.norm},
-                {key, value}};
+                {seen.key, seen.value}};
+  if (overlaps()) result.state.insert(result.state.end(), {after.key, after.value});
   context.release(mixed);
   return result;
 }
@@ -55,12 +89,17 @@ Attention::Result InfiniAttention::forward(const ForwardContext& context, const 
 LayerState InfiniAttention::empty_state(MemoryPool& pool, std::int64_t lanes) const {
   const std::int64_t heads = projections_.counts.kv_heads, d = projections_.counts.head_size;
   const DataType type = accumulate_type(projections_.type);
-  return {{"matrix", Tensor::zeros(pool, Shape{lanes, heads, d, d}, type)},
-          {"norm", Tensor::zeros(pool, Shape{lanes, heads, d}, type)}};
+  LayerState state{{"matrix", Tensor::zeros(pool, Shape{lanes, heads, d, d}, type)},
+                   {"norm", Tensor::zeros(pool, Shape{lanes, heads, d}, type)}};
+  for (const char* name : {"key", "value"}) {
+    if (!overlaps()) break;
+    state.push_back({name, Tensor::zeros(pool, Shape{lanes, overlap_, projections_.kv_size()}, type)});
+  }
+  return state;
 }
 
 LayerState InfiniAttention::empty_segment(MemoryPool& pool, std::int64_t lanes) const {
-  return open_segment::empty(pool, projections_, lanes, segment_length_);
+  return open_segment::empty(pool, projections_, lanes, overlap_ + segment_length_);
 }
 
 Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x, const Variable& residual,
@@ -69,7 +108,15 @@ Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x
   const Projections& p = projections_;
   const HeadCounts& counts = p.counts;
   const Variable query = linear(tape, x, p.query), key = linear(tape, x, p.key), value = linear(tape, x, p.value);
-  open_segment::append(context, p, key.value(), value.value(), segment);
+  open_segment::append(context, p, key.value(), value.value(), segment, overlap_);
+  for (std::size_t row = 0; overlaps() && row < context.lanes.size(); ++row) {
+    if (context.positions[row] > 0) continue;
+    const std::int64_t lane = context.lanes[row];
+    const auto rows = [&](const StateTensor& kept) {
+      return converted(tape.pool(), open_segment::lane_of(kept, lane), p.type);
+    };
+    open_segment::put_in_front(tape.pool(), p, rows(state[2]), rows(state[3]), *context.rotary, lane, segment);
+  }
   Tensor mixed(tape.pool(), query.shape(), p.type);
   dispatch(p.type, [&]<class T>() {
     using A = accumulate_t<T>;
@@ -88,8 +135,11 @@ Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x
           .beta = gate_.value().data<A>(),
           .epsilon = rule_.epsilon,
           .reads_memory = context.read[row] > 0,
-          .gated_without_memory = gated_without_memory_};
-      decode_attention(tape.pool(), attention, context.positions[row], *context.rotary,
+          .gated_without_memory = gated_without_memory_,
+          .gain = gain_.defined() ? gain_.value().data<A>() : nullptr,
+          .adds = adds_,
+          .first_key = overlap_ - std::min(overlap_, context.read[row])};
+      decode_attention(tape.pool(), attention, overlap_ + context.positions[row], *context.rotary,
                        head_rows<T>(output, counts.heads, counts.head_size));
     }
   });
@@ -98,7 +148,7 @@ Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x
 
 void InfiniAttention::open_segment(MemoryPool& pool, const LayerVariables& open, std::int64_t row, std::int64_t tokens,
                                    const RotaryTable& rotary, std::int64_t lane, LayerState& segment) const {
-  open_segment::assign(pool, projections_, open, row, tokens, rotary, lane, segment);
+  open_segment::assign(pool, projections_, open, row, overlap_ + tokens, rotary, lane, segment);
 }
 
 void InfiniAttention::finish_segment(MemoryPool& pool, std::span<const std::int64_t> lanes,
@@ -111,10 +161,18 @@ void InfiniAttention::finish_segment(MemoryPool& pool, std::span<const std::int6
   const auto layout = std::make_shared<const SequenceLayout>(make_layout(documents, carried, segment_length_));
   const LayerState written = select_lanes(pool, segment, lanes);
   Tape tape(pool, Tape::Mode::inference);
+  const Variable key(open_segment::key(written).tensor), value(open_segment::value(written).tensor);
   const MemoryWrite write =
-      memory_write(tape, Variable(open_segment::key(written).tensor), Variable(open_segment::value(written).tensor),
-                   memory_of(select_lanes(pool, state, lanes)), layout, projections_.counts, rule_);
-  replace_lanes(pool, state, lanes, state_of(write.after));
+      memory_write(tape, last_rows(tape, key, segment_length_), last_rows(tape, value, segment_length_),
+                   memory_of(select_lanes(pool, state, lanes)), layout, projections_.counts, rule_,
+                   decay_.defined() ? sigmoid(tape, decay_) : Variable());
+  LayerState after{{"matrix", write.after.matrix.value()}, {"norm", write.after.norm.value()}};
+  if (overlaps()) {
+    const DataType kept = accumulate_type(projections_.type);
+    after.push_back({"key", last_rows(tape, key, overlap_, kept).value()});
+    after.push_back({"value", last_rows(tape, value, overlap_, kept).value()});
+  }
+  replace_lanes(pool, state, lanes, after);
 }
 
 const AttentionTraits infini_attention_traits = {
@@ -123,24 +181,37 @@ const AttentionTraits infini_attention_traits = {
         -> std::unique_ptr<Attention> { return std::make_unique<InfiniAttention>(config, prefix, factory); },
     .shares_sequences = true,
     .constant_state = true,
-    .parameters = [](const ModelConfig& c) { return c.num_layers * c.num_heads; },
-    .rotary_positions = [](const ModelConfig& c, std::int64_t, std::int64_t) { return c.segment_length; },
+    .parameters =
+        [](const ModelConfig& c) {
+          const bool gain = c.attention.memory_readout == MemoryReadout::rms;
+          return c.num_layers * (c.num_heads + (gain ? c.num_heads * c.head_size : 0) +
+                                 (c.attention.memory_decay ? c.num_kv_heads : 0));
+        },
+    .rotary_positions = [](const ModelConfig& c, std::int64_t,
+                           std::int64_t) { return c.attention.overlap + c.segment_length; },
     .flops =
         [](const ModelConfig& c, std::int64_t tokens) {
           const auto heads = static_cast<double>(c.num_heads), d = static_cast<double>(c.head_size);
           const bool delta = c.attention.memory_update == MemoryUpdate::delta;
-          return causal_attention_flops(c, tokens, c.segment_length) + heads * d * d * (delta ? 6.0 : 4.0);
+          return causal_attention_flops(c, tokens, c.segment_length, c.attention.overlap) +
+                 heads * d * d * (delta ? 6.0 : 4.0);
         },
     .bytes = [](const ModelConfig& c, const PassSize& size) -> AttentionBytes {
       const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
-      return {.kept = size.element * (4 * queries + 2 * keys),
+      // With an overlap, keys and values once more with those in front of them.
+      const std::int64_t overlap = c.attention.overlap;
+      const std::int64_t again = overlap > 0 ? 2 * keys * (size.run + overlap) / size.run : 0;
+      constexpr auto state_element = static_cast<std::int64_t>(sizeof(float));
+      return {.kept = size.element * (4 * queries + 2 * keys + again),
               .cheap = size.element * queries,
-              .working = size.element * std::max(3 * queries, 2 * queries + 2 * keys),
-              .state = size.lanes * keys * (c.head_size + 1) * static_cast<std::int64_t>(sizeof(float))};
+              .working = size.element * std::max(3 * queries, 2 * queries + 2 * keys + again),
+              .state = size.lanes * keys * (c.head_size + 1) * state_element,
+              .carried = size.lanes * overlap * 2 * keys * state_element};
     },
     .kept_numbers =
-        [](const ModelConfig& c, std::int64_t) {
-          return c.num_layers * c.num_kv_heads * (c.head_size * c.head_size + c.head_size);
+        [](const ModelConfig& c, std::int64_t tokens) {
+          const std::int64_t rows = std::min(tokens, c.attention.overlap);
+          return c.num_layers * c.num_kv_heads * (c.head_size * c.head_size + c.head_size + 2 * rows * c.head_size);
         }};
 
 }  // namespace palimpsest

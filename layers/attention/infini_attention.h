@@ -2,6 +2,9 @@
 // queries, keys and values, joined by a learned gate. It carries, per lane, in the accumulate type:
 //   matrix  (lanes, kv_heads, head_size, head_size), indexed key, value
 //   norm    (lanes, kv_heads, head_size)
+// and with an overlap, without position, of the last tokens:
+//   key, value  (lanes, overlap, kv_heads * head_size)
+// of which the lane's document has as many as it has tokens, at most all, the latest last.
 #pragma once
 
 #include "layers/attention/projections.h"
@@ -25,11 +28,16 @@ class InfiniAttention final : public Attention {
                       const LayerState& segment, LayerState& state) const override;
 
  private:
+  bool overlaps() const { return overlap_ > 0; }
+
   Projections projections_;
   Variable gate_;
+  Variable gain_;   // undefined where reads are divided by the norm
+  Variable decay_;  // undefined where all of the memory goes on
   MemoryRule rule_;
+  bool adds_;
   bool gated_without_memory_;
-  std::int64_t segment_length_;
+  std::int64_t segment_length_, overlap_;
 };
 
 extern const AttentionTraits infini_attention_traits;

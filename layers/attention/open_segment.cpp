@@ -52,9 +52,9 @@ Tensor lane_of(const StateTensor& entry, std::int64_t lane) {
 }
 
 void append(const DecodeContext& context, const Projections& projections, const Tensor& key, const Tensor& value,
-            LayerState& segment) {
+            LayerState& segment, std::int64_t in_front) {
   make_unique(context.tape->pool(), segment);
-  const std::int64_t room = segment.front().tensor.shape()[1];
+  const std::int64_t room = segment.front().tensor.shape()[1] - in_front;
   const Shape row{1, projections.kv_size()};
   for (std::size_t i = 0; i < context.lanes.size(); ++i) {
     const std::int64_t position = context.positions[i], at = static_cast<std::int64_t>(i);
@@ -62,9 +62,15 @@ void append(const DecodeContext& context, const Projections& projections, const 
       throw ShapeError(fmt::format("decode: position {} of lane {} is outside its segment of {} tokens", position,
                                    context.lanes[i], room));
     }
-    put_all(projections, key.rows(at, at + 1).reshaped(row), value.rows(at, at + 1).reshaped(row), position,
+    put_all(projections, key.rows(at, at + 1).reshaped(row), value.rows(at, at + 1).reshaped(row), in_front + position,
             *context.rotary, context.lanes[i], segment);
   }
+}
+
+void put_in_front(MemoryPool& pool, const Projections& projections, const Tensor& keys, const Tensor& values,
+                  const RotaryTable& rotary, std::int64_t lane, LayerState& segment) {
+  make_unique(pool, segment);
+  put_all(projections, keys, values, 0, rotary, lane, segment);
 }
 
 void assign(MemoryPool& pool, const Projections& projections, const LayerVariables& keys_and_values, std::int64_t row,

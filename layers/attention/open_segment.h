@@ -12,10 +12,14 @@ namespace palimpsest::open_segment {
 /// "key", "rotated_key" and "value", each (lanes, segment_length, kv_heads * head_size), the first without position.
 LayerState empty(MemoryPool& pool, const Projections& projections, std::int64_t lanes, std::int64_t segment_length);
 
-/// Takes in the keys and values (rows, 1, kv_heads * head_size) of one token of some lanes. Throws ShapeError when a
-/// position lies outside the segment.
+/// Takes in the keys and values (rows, 1, kv_heads * head_size) of one token of some lanes, position 0 after the first
+/// `in_front` rows. Throws ShapeError when a position lies outside the segment.
 void append(const DecodeContext& context, const Projections& projections, const Tensor& key, const Tensor& value,
-            LayerState& segment);
+            LayerState& segment, std::int64_t in_front = 0);
+
+/// A lane's first rows get these keys and values (rows, kv_heads * head_size), the first at position 0.
+void put_in_front(MemoryPool& pool, const Projections& projections, const Tensor& keys, const Tensor& values,
+                  const RotaryTable& rotary, std::int64_t lane, LayerState& segment);
 
 /// Takes the first `tokens` keys and values of row `row` of a forward pass, (lanes, tokens, kv_heads * head_size).
 void assign(MemoryPool& pool, const Projections& projections, const LayerVariables& keys_and_values, std::int64_t row,

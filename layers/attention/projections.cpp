@@ -12,11 +12,11 @@ Projections::Projections(const ModelConfig& config, const std::string& prefix, P
       value(factory.create(prefix + "v_proj.weight", ParameterRole::matrix, {kv_size(), config.hidden_size})),
       output(factory.create(prefix + "o_proj.weight", ParameterRole::matrix, {config.hidden_size, query_size()})) {}
 
-double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run) {
+double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run, std::int64_t overlap) {
   double keys = 0;
   for (std::int64_t begin = 0; begin < tokens; begin += run) {
     const auto length = static_cast<double>(std::min(run, tokens - begin));
-    keys += length * (length + 1) / 2;
+    keys += length * (length + 1) / 2 + length * static_cast<double>(std::min(begin, overlap));
   }
   return 2.0 * 2.0 * static_cast<double>(config.num_heads * config.head_size) * keys / static_cast<double>(tokens);
 }

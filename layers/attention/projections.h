@@ -20,8 +20,9 @@ struct Projections {
   std::int64_t kv_size() const { return counts.kv_heads * counts.head_size; }
 };
 
-/// FLOPs per token of causal attention with `num_heads` heads when tokens see 1, 2, ... keys of runs of `run` tokens;
-/// mean over `tokens` tokens, the last run may be short.
-double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run);
+/// FLOPs per token of causal attention with `num_heads` heads when tokens see 1, 2, ... keys of runs of `run` tokens,
+/// and up to `overlap` keys in front of their run; mean over `tokens` tokens, the last run may be short.
+double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run,
+                              std::int64_t overlap = 0);
 
 }  // namespace palimpsest

@@ -19,6 +19,7 @@ struct PassSize {
   std::int64_t tokens = 0;    // of a lane
   std::int64_t segments = 0;  // of a lane
   std::int64_t element = 0;   // bytes of an activation
+  std::int64_t run = 0;       // tokens of a lane that pass together: a segment's or all
 };
 
 /// Bytes that a layer's attention needs in a pass with gradients, beside its input.
@@ -28,6 +29,7 @@ struct AttentionBytes {
   std::int64_t working = 0;  // on top while backward is in the layer, of a token
   std::int64_t state = 0;    // of one state, all lanes, mean over the layers
   std::int64_t once = 0;     // in one layer alone, beside what the means say
+  std::int64_t carried = 0;  // of what there is besides before and after each run, all lanes
 };
 
 struct AttentionTraits {

@@ -1,5 +1,7 @@
 #include "autograd/ops/elementwise.h"
 
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "tests/autograd/operator_test.h"
@@ -41,6 +43,22 @@ TEST(Add, RefusesWhatDoesNotFit) {
   const Variable a(Tensor(pool, {2, 3}, DataType::float32));
   EXPECT_THROW(add(tape, a, Variable(Tensor(pool, {3, 2}, DataType::float32))), ShapeError);
   EXPECT_THROW(add(tape, a, Variable(Tensor(pool, {2, 3}, DataType::float64))), ShapeError);
+}
+
+TEST(Sigmoid, IsProved) {
+  MemoryPool pool;
+  testing::check_operator({.function = [](Tape& tape, auto in) { return sigmoid(tape, in[0]); },
+                           .inputs = {testing::exact_tensor(pool, {7}, 1)}});
+}
+
+TEST(Sigmoid, IsItsDefinition) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Variable y =
+      sigmoid(tape, Variable(Tensor::from_values(pool, {3}, DataType::float64, std::vector<double>{0, 2, -40})));
+  EXPECT_DOUBLE_EQ(y.value().to_doubles()[0], 0.5);
+  EXPECT_DOUBLE_EQ(y.value().to_doubles()[1], 1 / (1 + std::exp(-2.0)));
+  EXPECT_NEAR(y.value().to_doubles()[2], std::exp(-40.0), 1e-24);
 }
 
 }  // namespace

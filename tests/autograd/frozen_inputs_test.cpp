@@ -8,6 +8,7 @@
 
 #include "autograd/ops/attention.h"
 #include "autograd/ops/cross_entropy.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/feed_forward.h"
 #include "autograd/ops/linear.h"
@@ -76,8 +77,18 @@ std::vector<OperatorOfInputs> operators() {
            return std::vector{w.before.matrix, w.before.norm, w.after.matrix, w.after.norm};
          }});
   }
+  all.push_back(
+      {"memory_write_with_decay", {rows, rows, matrix, norm, {2}}, [](Tape& tape, const auto& in) {
+         const MemoryWrite w = memory_write(tape, in[0], in[1], {in[2], in[3]}, layout(), counts, {true, 1e-3}, in[4]);
+         return std::vector{w.before.matrix, w.before.norm, w.after.matrix, w.after.norm};
+       }});
+  all.push_back({"sigmoid", {{5}}, [](Tape& tape, const auto& in) { return std::vector{sigmoid(tape, in[0])}; }});
   all.push_back({"memory_read", {rows, matrices, norms}, [](Tape& tape, const auto& in) {
                    return std::vector{memory_read(tape, in[0], {in[1], in[2]}, layout(), counts, 1e-3)};
+                 }});
+  all.push_back({"memory_read_with_gain", {rows, matrices, {2, 4}}, [norms](Tape& tape, const auto& in) {
+                   const Variable norm(Tensor::zeros(tape.pool(), norms, DataType::float64));
+                   return std::vector{memory_read(tape, in[0], {in[1], norm}, layout(), counts, 1e-3, in[2])};
                  }});
   return all;
 }

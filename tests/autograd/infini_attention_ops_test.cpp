@@ -86,6 +86,14 @@ class InfiniAttentionOps : public testing::TestWithParam<Setting> {
   }
   static double sigma(double x) { return x > 0 ? x + 1 : std::exp(x); }
 
+  /// Of each key/value head, what goes on of its memory.
+  Variable shares() {
+    Variable numbers = random({counts.kv_heads}, 9, true);
+    for (double& share : numbers.value().values<double>()) share *= 0.4;
+    return numbers;
+  }
+  void expect_the_equations(const Variable& decay);
+
   void expect_gradients(const std::function<std::vector<Variable>(Tape&)>& function, std::vector<Variable> leaves) {
     GradientCheckOptions options;
     options.elements_per_leaf = setting.tokens > 100 ? 24 : 0;
@@ -101,11 +109,15 @@ class InfiniAttentionOps : public testing::TestWithParam<Setting> {
   LayerMemory initial;
 };
 
-TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) {
+TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) { expect_the_equations({}); }
+
+TEST_P(InfiniAttentionOps, ADecayedMemoryMatchesTheEquations) { expect_the_equations(shares()); }
+
+void InfiniAttentionOps::expect_the_equations(const Variable& decay) {
   const std::int64_t d = counts.head_size, group = counts.heads / counts.kv_heads;
   const double epsilon = 1e-3;
   Tape tape(pool, Tape::Mode::inference);
-  const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, epsilon});
+  const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, epsilon}, decay);
   const Variable read = memory_read(tape, query, written.before, layout, counts, epsilon);
 
   for (std::int64_t lane = 0; lane < setting.lanes; ++lane) {
@@ -139,6 +151,9 @@ TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) {
           std::fill(z.begin(), z.end(), 0.0);
         }
         std::vector<double> next_m = m, next_z = z, divisor = z;
+        const double share = decay.defined() ? decay.value().data<double>()[kv] : 1.0;
+        for (double& x : next_m) x *= share;
+        for (double& x : next_z) x *= share;
         for (std::int64_t t = begin; t < end; ++t) {
           if (document(lane, t) != last) continue;
           const double excess = std::max(weight(lane, t) - 1, 0.0);
@@ -170,12 +185,54 @@ TEST_P(InfiniAttentionOps, MemoryMatchesTheEquations) {
 }
 
 TEST_P(InfiniAttentionOps, MemoryGradients) {
+  for (const Variable& decay : {Variable(), shares()}) {
+    const auto both = [&](Tape& tape) {
+      const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, 1e-3}, decay);
+      return std::vector<Variable>{memory_read(tape, query, written.before, layout, counts, 1e-3), written.after.matrix,
+                                   written.after.norm};
+    };
+    std::vector<Variable> leaves{query, key, value, initial.matrix, initial.norm};
+    if (decay.defined()) leaves.push_back(decay);
+    expect_gradients(both, leaves);
+  }
+}
+
+TEST_P(InfiniAttentionOps, ReadsWithAGainAreNormalisedByTheirRootMeanSquare) {
+  const std::int64_t d = counts.head_size, group = counts.heads / counts.kv_heads;
+  const double epsilon = 1e-3;
+  const Variable gain = random({counts.heads, d}, 8);
   const auto both = [&](Tape& tape) {
-    const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, 1e-3});
-    return std::vector<Variable>{memory_read(tape, query, written.before, layout, counts, 1e-3), written.after.matrix,
-                                 written.after.norm};
+    const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, epsilon});
+    return std::vector<Variable>{memory_read(tape, query, written.before, layout, counts, epsilon, gain),
+                                 written.after.matrix};
   };
-  expect_gradients(both, {query, key, value, initial.matrix, initial.norm});
+  expect_gradients(both, {query, key, value, initial.matrix, gain});
+
+  Tape tape(pool, Tape::Mode::inference);
+  const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, epsilon});
+  const Variable read = memory_read(tape, query, written.before, layout, counts, epsilon, gain);
+  for (std::int64_t lane = 0; lane < setting.lanes; ++lane) {
+    for (std::int64_t t = 0; t < setting.tokens; ++t) {
+      const std::int64_t slot = t / setting.segment_length;
+      const Segment& segment = layout->segment(lane, slot);
+      for (std::int64_t head = 0; head < counts.heads; ++head) {
+        const std::int64_t at = (slot * setting.lanes + lane) * counts.kv_heads + head / group;
+        const double* const m = written.before.matrix.value().data<double>() + at * d * d;
+        std::vector<double> expected(d, 0.0);
+        double square = 0;
+        for (std::int64_t j = 0; j < d; ++j) {
+          for (std::int64_t i = 0; i < d; ++i) expected[j] += sigma(row(query, lane, t, head)[i]) * m[i * d + j];
+          square += expected[j] * expected[j] / static_cast<double>(d);
+        }
+        const bool reads = lane * setting.tokens + t - segment.begin < segment.carried;
+        for (std::int64_t j = 0; j < d; ++j) {
+          const double g = gain.value().data<double>()[head * d + j];
+          const double normalised = reads ? g * expected[j] / std::sqrt(square + epsilon) : 0.0;
+          EXPECT_NEAR(row(read, lane, t, head)[j], normalised, 1e-11);
+        }
+      }
+    }
+  }
 }
 
 TEST_P(InfiniAttentionOps, LocalAttentionMatchesTheEquations) {
@@ -228,22 +285,28 @@ TEST_P(InfiniAttentionOps, LocalAttentionGradients) {
 TEST_P(InfiniAttentionOps, GradientsAddToWhatIsThere) {
   const auto table =
       std::make_shared<const RotaryTable>(pool, setting.segment_length, counts.head_size, 100.0, DataType::float64);
+  const Variable gain = random({counts.heads, counts.head_size}, 8);
   const auto everything = [&](Tape& tape) {
     const MemoryWrite written = memory_write(tape, key, value, initial, layout, counts, {setting.delta, 1e-3});
     const Variable again = memory_read(tape, query, written.before, layout, counts, 1e-3);
-    return std::vector<Variable>{memory_read(tape, query, written.before, layout, counts, 1e-3), again,
+    return std::vector<Variable>{memory_read(tape, query, written.before, layout, counts, 1e-3),
+                                 again,
+                                 memory_read(tape, query, written.before, layout, counts, 1e-3, gain),
+                                 memory_read(tape, query, written.before, layout, counts, 1e-3, gain),
                                  local_attention(tape, query, key, value, layout, counts, table),
                                  local_attention(tape, query, key, value, layout, counts, table)};
   };
-  expect_gradients(everything, {query, key, value, initial.matrix, initial.norm});
+  expect_gradients(everything, {query, key, value, initial.matrix, initial.norm, gain});
 }
 
 TEST_P(InfiniAttentionOps, Gate) {
   const Variable beta = random({counts.heads}, 6);
   const Variable local = random(query.shape(), 7);
-  for (const bool everywhere : {false, true}) {
+  for (const auto& [everywhere, adds] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
     const auto mixes = std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*layout, everywhere));
-    const auto join = [&](Tape& tape) { return std::vector<Variable>{gate(tape, beta, query, local, mixes, counts)}; };
+    const auto join = [&, adds = adds](Tape& tape) {
+      return std::vector<Variable>{gate(tape, beta, query, local, mixes, counts, adds)};
+    };
     expect_gradients(join, {beta, query, local});
     Tape tape(pool, Tape::Mode::inference);
     const Variable output = join(tape).front();
@@ -254,9 +317,10 @@ TEST_P(InfiniAttentionOps, Gate) {
         const bool reads = everywhere || (held != no_document && document(lane, t) == held);
         for (std::int64_t head = 0; head < counts.heads; ++head) {
           const double g = reads ? 1 / (1 + std::exp(-beta.value().data<double>()[head])) : 0.0;
+          const double kept = adds ? 1 : 1 - g;
           for (std::int64_t i = 0; i < counts.head_size; ++i) {
             EXPECT_NEAR(row(output, lane, t, head)[i],
-                        g * row(query, lane, t, head)[i] + (1 - g) * row(local, lane, t, head)[i], 1e-12);
+                        g * row(query, lane, t, head)[i] + kept * row(local, lane, t, head)[i], 1e-12);
           }
         }
       }

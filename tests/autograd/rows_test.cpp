@@ -71,5 +71,28 @@ TEST(Rows, ThatAreNotThereAreRefused) {
   EXPECT_THROW(take_rows(tape, {}, {{-1, 0}}, 1), ShapeError);
 }
 
+/// What is carried is float32, and holds what was bfloat16 exactly.
+TEST(Rows, AreKeptInAnotherType) {
+  MemoryPool pool;
+  const Variable carried =
+      Variable::leaf(Tensor::from_values(pool, {1, 1, 2}, DataType::float32, std::vector<double>{0.5, -3}));
+  const Variable own =
+      Variable::leaf(Tensor::from_values(pool, {1, 2, 2}, DataType::bfloat16, std::vector<double>{1, 2, 3, 4}));
+  Tape tape(pool);
+  const Variable all = append_rows(tape, carried, own);
+  EXPECT_EQ(all.data_type(), DataType::bfloat16);
+  EXPECT_EQ(all.value().to_doubles(), (std::vector<double>{0.5, -3, 1, 2, 3, 4}));
+  const Variable kept = last_rows(tape, all, 3, DataType::float32);
+  EXPECT_EQ(kept.data_type(), DataType::float32);
+  EXPECT_EQ(kept.value().to_doubles(), all.value().to_doubles());
+  kept.add_gradient(pool,
+                    Tensor::from_values(pool, {1, 3, 2}, DataType::float32, std::vector<double>{7, 8, 9, 10, 11, 12}));
+  tape.backward_from_gradients();
+  EXPECT_EQ(carried.gradient().data_type(), DataType::float32);
+  EXPECT_EQ(carried.gradient().to_doubles(), (std::vector<double>{7, 8}));
+  EXPECT_EQ(own.gradient().data_type(), DataType::bfloat16);
+  EXPECT_EQ(own.gradient().to_doubles(), (std::vector<double>{9, 10, 11, 12}));
+}
+
 }  // namespace
 }  // namespace palimpsest

@@ -222,6 +222,8 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
   });
   EXPECT_NE(refusal("model:\n  hidden_size: 100\n").find("model.hidden_size 100"), std::string::npos);
   EXPECT_NE(refusal("model:\n  num_kv_heads: 3\n").find("model.num_kv_heads 3"), std::string::npos);
+  EXPECT_NE(refusal("model: {segment_length: 8, attention: {overlap: 9}}\n").find("model.attention.overlap 9"),
+            std::string::npos);
 }
 
 TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
@@ -229,6 +231,10 @@ TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
   config.model.attention.memory_update = MemoryUpdate::delta;
   config.model.attention.memory_epsilon = 0.1 + 0.2;
   config.model.attention.initial_gate = -1.0 / 3;
+  config.model.attention.gate = GateKind::add;
+  config.model.attention.memory_readout = MemoryReadout::rms;
+  config.model.attention.memory_decay = true;
+  config.model.attention.overlap = 32;
   config.model.norm_epsilon = std::numeric_limits<double>::min();
   config.data.train = "it's \"quoted\": [a, b] #no comment \\ {ß → 語}";
   config.data.validation = "true";

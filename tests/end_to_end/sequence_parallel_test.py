@@ -13,8 +13,11 @@ class SequenceParallel(EndToEndTest):
 
     def test_same_losses_as_one_process(self):
         # Three segments a sequence, four lanes, memory carried from step to step.
-        for rule, recompute, jobs in (("delta", "none", ((3, 3),)), ("linear", "block", ((2, 2),))):
-            settings = {"model": {"attention": f"{{kind: infini, memory_update: {rule}}}"}, "train": {"steps": 3}}
+        options = "linear, gate: add, memory_readout: rms, memory_decay: true, overlap: 5"
+        for rule, recompute, jobs in (("delta", "none", ((3, 3),)), ("linear", "block", ((2, 2),)),
+                                      ("options", "cheap", ((3, 3),))):
+            update = options if rule == "options" else rule
+            settings = {"model": {"attention": f"{{kind: infini, memory_update: {update}}}"}, "train": {"steps": 3}}
             expected = self.train(f"alone-{rule}", steps=3, **settings)
             perplexity = self.metrics(f"alone-{rule}", "evaluation")[-1]["token_perplexity"]
             for ranks, together in jobs:

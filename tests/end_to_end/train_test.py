@@ -8,8 +8,8 @@ from harness import SOURCE, TIMEOUT, EndToEndTest
 
 
 class Resume(EndToEndTest):
-    def check(self, ranks, **sections):
-        whole_run, halves_run = f"whole-{ranks}", f"halves-{ranks}"
+    def check(self, ranks, name="", carried=2, **sections):
+        whole_run, halves_run = f"whole{name}-{ranks}", f"halves{name}-{ranks}"
         whole, halves = self.config(whole_run, **sections), self.config(halves_run, **sections)
         self.run_program("train", whole, ranks=ranks)
         self.run_program("train", halves, "--stop-after", 4, ranks=ranks)
@@ -20,7 +20,7 @@ class Resume(EndToEndTest):
         self.assertEqual([line["step"] for line in self.metrics(halves_run)], list(range(1, 9)))
         self.assertEqual(self.losses(whole_run), self.losses(halves_run))
         memory = {name: data for name, data in self.tensors(whole_run, 8).items() if name.startswith("state/")}
-        self.assertEqual(len(memory), 2 * 2)  # layers, matrix and norm, of all lanes
+        self.assertEqual(len(memory), 2 * carried)  # layers, matrix and norm, of all lanes
         self.assertTrue(any(any(data) for data in memory.values()), "no lane carries anything")
         self.assertTrue(any(name.startswith("optimizer/") for name in self.tensors(whole_run, 8)))
 
@@ -30,6 +30,14 @@ class Resume(EndToEndTest):
     def test_two_ranks_adafactor_linear_micro_batches(self):
         self.check(ranks=2, optimizer={"kind": "adafactor"}, model={"attention": "{kind: infini, memory_update: linear}"},
                    train={"micro_batch_size": 1, "recompute": "segment"})
+
+    def test_options_of_the_memory(self):
+        # The keys and values of an overlap are carried as well, in float32 whatever is computed in.
+        options = "{kind: infini, gate: add, memory_readout: rms, memory_decay: true, overlap: 5}"
+        self.check(ranks=1, name="-options", carried=4, model={"attention": options}, train={"precision": "bfloat16"})
+        inspected = self.run_program("inspect", self.folder / "whole-options-1").stdout
+        for expected in ("layers.1.self_attn.memory_gain", "layers.1.self_attn.memory_decay"):
+            self.assertIn(expected, inspected)
 
     def test_finished_run_stays_as_it_is(self):
         config = self.config("finished")

@@ -26,11 +26,38 @@ double difference(const Tensor& a, const Tensor& b) {
   return testing::relative_difference(a.to_doubles(), b.to_doubles());
 }
 
-class AttentionKinds : public ::testing::TestWithParam<AttentionKind> {
+struct NamedAttention {
+  std::string name;
+  AttentionConfig attention;
+};
+
+std::vector<NamedAttention> kinds_and_options() {
+  const double gate = 0.4;
+  return {
+      {"infini", {.initial_gate = gate}},
+      {"local", {.kind = AttentionKind::local}},
+      {"full", {.kind = AttentionKind::full}},
+      {"transformer_xl", {.kind = AttentionKind::transformer_xl}},
+      {"recurrent_memory", {.kind = AttentionKind::recurrent_memory}},
+      {"memorizing", {.kind = AttentionKind::memorizing}},
+      {"infini_rms", {.initial_gate = gate, .memory_readout = MemoryReadout::rms}},
+      {"infini_add", {.initial_gate = gate, .gate = GateKind::add}},
+      {"infini_decay", {.initial_gate = gate, .memory_decay = true}},
+      {"infini_delta_decay", {.memory_update = MemoryUpdate::delta, .initial_gate = gate, .memory_decay = true}},
+      {"infini_overlap", {.initial_gate = gate, .overlap = 3}},
+      {"infini_overlap_of_a_segment", {.initial_gate = gate, .overlap = 5}},
+      {"infini_delta_rms_add",
+       {.memory_update = MemoryUpdate::delta, .gate = GateKind::add, .memory_readout = MemoryReadout::rms}},
+      {"infini_options",
+       {.gate = GateKind::add, .memory_readout = MemoryReadout::rms, .memory_decay = true, .overlap = 4}},
+  };
+}
+
+class AttentionKinds : public ::testing::TestWithParam<NamedAttention> {
  protected:
   ModelConfig config() const {
     ModelConfig config = testing::small_config(MemoryUpdate::linear);
-    config.attention.kind = GetParam();
+    config.attention = GetParam().attention;
     return config.resolved();
   }
   MemoryPool pool;
@@ -52,7 +79,7 @@ TEST_P(AttentionKinds, ATokenChangesNoLogitBeforeItNorOfAnotherDocument) {
     const Tensor after = pass(other);
     for (std::int64_t t = 0; t < 17; ++t) {
       const bool same = before.rows(t, t + 1).to_doubles() == after.rows(t, t + 1).to_doubles();
-      const bool segments_apart = GetParam() == AttentionKind::local && t / 5 != changed / 5;
+      const bool segments_apart = GetParam().attention.kind == AttentionKind::local && t / 5 != changed / 5;
       if (t < changed || (t >= 8) != (changed >= 8) || segments_apart) {
         EXPECT_TRUE(same) << "token " << changed << " reaches " << t;
       } else {
@@ -73,7 +100,7 @@ TEST_P(AttentionKinds, SchedulesAndRecomputationAgree) {
     const Gradients before = gradients(model, pool, first, model.empty_state(pool, 2), options);
     return gradients(model, pool, next, before.memory, options);
   };
-  const bool parallel = traits_of(GetParam()).parallel_segments;
+  const bool parallel = traits_of(GetParam().attention.kind).parallel_segments;
   const Gradients expected = run(parallel ? Schedule::parallel : Schedule::sequential, Recompute::none);
   for (const auto& [schedule, recompute] :
        {std::pair{Schedule::parallel, Recompute::cheap}, std::pair{Schedule::parallel, Recompute::block},
@@ -169,11 +196,13 @@ TEST_P(AttentionKinds, ACopyOfADecodingGoesOnByItself) {
   EXPECT_EQ(first.advance(tokens.subspan(7)).to_doubles(), alone.advance(tokens.subspan(7)).to_doubles());
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, AttentionKinds,
-                         ::testing::Values(AttentionKind::infini, AttentionKind::local, AttentionKind::full,
-                                           AttentionKind::transformer_xl, AttentionKind::recurrent_memory,
-                                           AttentionKind::memorizing),
-                         [](const auto& info) { return std::string(traits_of(info.param).name); });
+TEST_P(AttentionKinds, ParametersAreCountedWithoutAModel) {
+  LanguageModel model(pool, config(), DataType::float32);
+  EXPECT_EQ(model.parameters().elements(), config().parameters());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, AttentionKinds, ::testing::ValuesIn(kinds_and_options()),
+                         [](const auto& info) { return info.param.name; });
 
 /// Where no segment ends, there is no memory to read, and all kinds are the same function of their parameters.
 TEST(AttentionKind, AgreeWithinOneSegment) {
@@ -218,6 +247,25 @@ TEST(AttentionKind, FullIsLocalInASegmentAsLongAsTheSequence) {
     EXPECT_LT(difference(full.parameters[i], local.parameters[i]), 1e-9);
   }
   EXPECT_EQ(full.memory.layers[0][0].tensor.shape(), (Shape{2, 14, 12}));  // the last document's keys
+}
+
+TEST(AttentionKind, WhatOptionsLearnStartsAsInTheDesign) {
+  MemoryPool pool;
+  ModelConfig config = testing::small_config(MemoryUpdate::linear);
+  config.num_kv_heads = 4;
+  config.attention.memory_readout = MemoryReadout::rms;
+  config.attention.memory_decay = true;
+  LanguageModel model(pool, config, DataType::float64);
+  model.initialize(1);
+  for (const double gain : model.parameters().find("layers.1.self_attn.memory_gain").master.to_doubles()) {
+    EXPECT_EQ(gain, 0.5);
+  }
+  const std::vector<double> decay = model.parameters().find("layers.1.self_attn.memory_decay").master.to_doubles();
+  ASSERT_EQ(decay.size(), 4u);
+  for (std::size_t head = 0; head < 4; ++head) {
+    const double share = 1 - std::exp2(-(1.0 + 2.0 * static_cast<double>(head)));
+    EXPECT_NEAR(1 / (1 + std::exp(-decay[head])), share, 1e-12);
+  }
 }
 
 TEST(AttentionKind, RanksCannotShareFullAttention) {

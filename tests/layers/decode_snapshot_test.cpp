@@ -21,9 +21,11 @@ using Texts = std::vector<std::vector<std::int32_t>>;
 
 class DecodeSnapshots : public ::testing::TestWithParam<AttentionKind> {
  protected:
-  LanguageModel model(AttentionKind kind, std::int64_t segment = 5) {
+  /// `overlap` is of infini alone, which then carries rows beside its memory.
+  LanguageModel model(AttentionKind kind, std::int64_t segment = 5, std::int64_t overlap = 0) {
     ModelConfig config = testing::small_config(MemoryUpdate::delta, segment);
     config.attention.kind = kind;
+    config.attention.overlap = overlap;
     LanguageModel model(pool, config, DataType::float32);
     model.initialize(4);
     return model;
@@ -41,7 +43,7 @@ class DecodeSnapshots : public ::testing::TestWithParam<AttentionKind> {
 };
 
 TEST_P(DecodeSnapshots, GoOnWithTheSameBits) {
-  const LanguageModel model = this->model(GetParam());
+  const LanguageModel model = this->model(GetParam(), 5, 2);
   DecodeState decoding(model, pool, 3);
   decoding.advance(tokens({13, 0, 10}, 1));  // within a segment, before the first token, between two segments
   decoding.advance(tokens({1, 0, 0}, 4));
@@ -60,7 +62,7 @@ TEST_P(DecodeSnapshots, GoOnWithTheSameBits) {
 }
 
 TEST_P(DecodeSnapshots, AForgottenLaneBeginsAnotherText) {
-  const LanguageModel model = this->model(GetParam());
+  const LanguageModel model = this->model(GetParam(), 5, 2);
   DecodeState decoding(model, pool, 2), fresh(model, pool);
   decoding.advance(tokens({13, 11}, 1));
   decoding.forget(0);

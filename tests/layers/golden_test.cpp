@@ -60,22 +60,24 @@ TEST_P(GoldenTest, LossLogitsMemoryAndGradients) {
     maximum = std::max(maximum, error);
   };
 
+  const auto compare_memory = [&](const SequenceState& state) {
+    for (std::size_t layer = 0; layer < state.layers.size(); ++layer) {
+      for (const auto& [name, tensor] : state.layers[layer]) {
+        compare(fmt::format("expected/memory/{}/{}", layer, name), tensor);
+      }
+    }
+  };
+
   SequenceState memory = model.empty_state(pool, golden.batch.lanes);
   compare("expected/logits", logits(model, pool, golden.batch, memory));
-  for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
-    compare(fmt::format("expected/memory/{}/matrix", layer), memory.layers[layer][0].tensor);
-    compare(fmt::format("expected/memory/{}/norm", layer), memory.layers[layer][1].tensor);
-  }
+  compare_memory(memory);
 
   memory = model.empty_state(pool, golden.batch.lanes);
   const double sum = accumulate_gradients(model, pool, golden.batch, memory,
                                           {param.schedule, param.recompute, 1.0 / golden.total_weight});
   const double loss = golden.reals("expected/loss", 1).front();
   EXPECT_LE(std::abs(sum / golden.total_weight - loss) / loss, tolerance);
-  for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
-    compare(fmt::format("expected/memory/{}/matrix", layer), memory.layers[layer][0].tensor);
-    compare(fmt::format("expected/memory/{}/norm", layer), memory.layers[layer][1].tensor);
-  }
+  compare_memory(memory);
   for (const Parameter& parameter : model.parameters()) {
     compare("expected/gradients/" + parameter.name, parameter.variable.gradient());
   }

@@ -43,6 +43,14 @@ struct Golden {
         file.text_attribute("memory_update", "config") == "delta" ? MemoryUpdate::delta : MemoryUpdate::linear;
     config.attention.empty_memory =
         file.text_attribute("empty_memory", "config") == "gated" ? EmptyMemory::gated : EmptyMemory::local;
+    // Files without options have none of these.
+    const auto is = [&](const char* key, const char* value) {
+      return file.has_attribute(key, "config") && file.text_attribute(key, "config") == value;
+    };
+    if (is("gate", "add")) config.attention.gate = GateKind::add;
+    if (file.has_attribute("overlap", "config")) config.attention.overlap = integer("overlap");
+    config.attention.memory_decay = file.has_attribute("memory_decay", "config") && integer("memory_decay") != 0;
+    if (is("memory_readout", "rms")) config.attention.memory_readout = MemoryReadout::rms;
     config.attention.memory_epsilon = file.real_attribute("memory_epsilon", "config");
     config.norm_epsilon = file.real_attribute("norm_epsilon", "config");
     config.rope_theta = file.real_attribute("rope_theta", "config");

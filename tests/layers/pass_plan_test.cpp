@@ -67,7 +67,15 @@ std::vector<EstimatedPass> estimated_passes() {
   grouped_heads.config.num_kv_heads = 2;
   EstimatedPass narrow_feed_forward{"narrow_feed_forward", config_of(128, 4, 256), 1, 1024};
   narrow_feed_forward.config.ffn_size = 64;
-  std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward};
+  EstimatedPass overlap{"overlap", config_of(128, 4, 256), 2, 1024};
+  overlap.config.attention.overlap = 32;
+  EstimatedPass options{"options", config_of(128, 4, 128), 1, 1024};
+  options.config.attention.overlap = 128;
+  options.config.attention.memory_decay = true;
+  options.config.attention.memory_readout = MemoryReadout::rms;
+  options.config.attention.gate = GateKind::add;
+  std::vector<EstimatedPass> passes{many_segments,       large_vocabulary, grouped_heads,
+                                    narrow_feed_forward, overlap,          options};
   for (const AttentionKind kind :
        {AttentionKind::transformer_xl, AttentionKind::recurrent_memory, AttentionKind::memorizing}) {
     EstimatedPass pass{std::string(traits_of(kind).name), config_of(128, 4, 128), 1, 512};
@@ -190,6 +198,9 @@ TEST(ModelFlops, FollowsTheDefinition) {
   EXPECT_DOUBLE_EQ(inference_flops_per_token(config, 25), linear / 3);
   config.attention.memory_update = MemoryUpdate::delta;
   EXPECT_DOUBLE_EQ(training_flops_per_token(config, 25), linear + 3 * 3 * 4 * 2 * 16 * 16);
+  config.attention.memory_update = MemoryUpdate::linear;
+  config.attention.overlap = 4;  // in front of the second segment and of the third
+  EXPECT_DOUBLE_EQ(training_flops_per_token(config, 25), linear + 3 * 3 * 4 * 4 * 16 * (4.0 * 15 / 25));
 }
 
 }  // namespace

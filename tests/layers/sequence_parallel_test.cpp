@@ -70,7 +70,9 @@ void expect_same_memory_everywhere(const Outcome& outcome) {
     EXPECT_EQ(memory.documents, outcome.memories.front().documents);
     for (std::size_t layer = 0; layer < memory.layers.size(); ++layer) {
       const LayerState &mine = memory.layers[layer], &first = outcome.memories.front().layers[layer];
-      EXPECT_TRUE(same_bits(mine[0].tensor, first[0].tensor) && same_bits(mine[1].tensor, first[1].tensor)) << layer;
+      for (std::size_t i = 0; i < mine.size(); ++i) {
+        EXPECT_TRUE(same_bits(mine[i].tensor, first[i].tensor)) << layer << " " << mine[i].name;
+      }
     }
   }
 }
@@ -108,10 +110,9 @@ TEST_P(SequenceParallelGolden, LossMemoryAndGradients) {
                                    pool, [&](LanguageModel& model, MemoryPool& p) { golden.load(model, p); });
       compare("expected/loss", {outcome.loss / golden.total_weight});
       for (std::size_t layer = 0; layer < outcome.memories.front().layers.size(); ++layer) {
-        compare(fmt::format("expected/memory/{}/matrix", layer),
-                outcome.memories.front().layers[layer][0].tensor.to_doubles());
-        compare(fmt::format("expected/memory/{}/norm", layer),
-                outcome.memories.front().layers[layer][1].tensor.to_doubles());
+        for (const auto& [name, tensor] : outcome.memories.front().layers[layer]) {
+          compare(fmt::format("expected/memory/{}/{}", layer, name), tensor.to_doubles());
+        }
       }
       LanguageModel model(pool, golden.config, type);
       for (std::size_t i = 0; i < outcome.gradients.size(); ++i) {
@@ -185,13 +186,26 @@ Outcome alone(const ModelConfig& config, DataType type, const std::vector<TokenB
   return outcome;
 }
 
-class SequenceParallel : public ::testing::TestWithParam<MemoryUpdate> {};
+struct NamedAttention {
+  std::string name;
+  AttentionConfig attention;
+};
+
+class SequenceParallel : public ::testing::TestWithParam<NamedAttention> {
+ protected:
+  static ModelConfig config_of(std::int64_t segment_length = 5) {
+    ModelConfig config = small_config(GetParam().attention.memory_update, segment_length);
+    config.attention = GetParam().attention;
+    config.attention.overlap = std::min(config.attention.overlap, segment_length);
+    return config;
+  }
+};
 
 TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
   double maximum = 0;
   for (std::uint64_t trial = 0; trial < 12; ++trial) {
     const Random random(trial, RandomPurpose::test, 3);
-    ModelConfig config = small_config(GetParam(), 1 + static_cast<std::int64_t>(random.below(0, 7)));
+    ModelConfig config = config_of(1 + static_cast<std::int64_t>(random.below(0, 7)));
     config.attention.empty_memory = trial % 2 ? EmptyMemory::gated : EmptyMemory::local;
     const auto tokens = 20 + static_cast<std::int64_t>(random.below(1, 40));  // most often with a ragged last segment
     const std::int64_t document_length = trial % 3 == 0 ? 1000 : trial % 3 == 1 ? 15 : 5;
@@ -216,8 +230,10 @@ TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
       EXPECT_EQ(actual.memories.front().documents, expected.memories.front().documents);
       for (std::size_t layer = 0; layer < 2; ++layer) {
         const auto &mine = actual.memories.front().layers[layer], &theirs = expected.memories.front().layers[layer];
-        EXPECT_LE(testing::relative_difference(mine[0].tensor.to_doubles(), theirs[0].tensor.to_doubles()), 1e-9);
-        EXPECT_LE(testing::relative_difference(mine[1].tensor.to_doubles(), theirs[1].tensor.to_doubles()), 1e-9);
+        for (std::size_t i = 0; i < theirs.size(); ++i) {
+          EXPECT_LE(testing::relative_difference(mine[i].tensor.to_doubles(), theirs[i].tensor.to_doubles()), 1e-9)
+              << theirs[i].name;
+        }
       }
     }
   }
@@ -227,7 +243,7 @@ TEST_P(SequenceParallel, AgreesWithOneRankOnAnyDocumentsAndCarriedMemory) {
 TEST_P(SequenceParallel, TheLastLossReachesTheFirstRanksTokens) {
   // A token that only the first segment has, and weight only in the last: its embedding has a gradient by
   // way of the memory alone.
-  const ModelConfig config = small_config(GetParam());
+  const ModelConfig config = config_of();
   TokenBatch batch = random_batch(1, 40, 1000, 0, 3);
   std::fill(batch.loss_weights.begin(), batch.loss_weights.end() - 5, 0.0f);
   for (std::size_t i = 0; i < batch.inputs.size(); ++i) batch.inputs[i] = i < 5 ? 22 : batch.inputs[i] % 22;
@@ -239,7 +255,7 @@ TEST_P(SequenceParallel, TheLastLossReachesTheFirstRanksTokens) {
 }
 
 TEST_P(SequenceParallel, RecomputationAndRepetitionGiveTheSameBits) {
-  const ModelConfig config = small_config(GetParam());
+  const ModelConfig config = config_of();
   const TokenBatch batch = random_batch(2, 43, 20, 0, 8);
   for (const DataType type : {DataType::float32, DataType::bfloat16}) {
     MemoryPool pool;
@@ -259,7 +275,7 @@ TEST_P(SequenceParallel, RecomputationAndRepetitionGiveTheSameBits) {
 }
 
 TEST_P(SequenceParallel, LowerPrecisionAgreesWithinRounding) {
-  const ModelConfig config = small_config(GetParam());
+  const ModelConfig config = config_of();
   const std::vector<TokenBatch> batches{random_batch(2, 43, 20, 0, 9)};
   for (const DataType type : {DataType::float32, DataType::bfloat16}) {
     MemoryPool pool;
@@ -277,7 +293,7 @@ TEST_P(SequenceParallel, LowerPrecisionAgreesWithinRounding) {
 }
 
 TEST_P(SequenceParallel, TokenLossesAreThoseOfOneRank) {
-  const ModelConfig config = small_config(GetParam());
+  const ModelConfig config = config_of();
   const TokenBatch first = random_batch(2, 37, 30, 0, 11);
   const TokenBatch second = following(first, random_batch(2, 12, 30, 0, 12));
   MemoryPool pool;
@@ -306,20 +322,23 @@ TEST_P(SequenceParallel, TokenLossesAreThoseOfOneRank) {
 
 TEST_P(SequenceParallel, BytesDependOnHeadsAndLayersButNotOnTokens) {
   const std::size_t lanes = 2, heads = 2, d = 6, layers = 2;
-  const bool delta = GetParam() == MemoryUpdate::delta;
+  const bool delta = GetParam().attention.memory_update == MemoryUpdate::delta;
   // What a rank contributes: forward B and b (linear), or b, then A and B; backward C and c, one after
   // the other for delta.
   const std::size_t matrices = d * d * (delta ? 3 : 2), norms = d * 2;
-  const std::size_t expected = layers * lanes * heads * (matrices + norms) * sizeof(float);
   for (const std::int64_t segment_length : {1, 4, 16}) {
+    // Keys and values of the last tokens, forward, and as many gradients back.
+    const auto overlap = static_cast<std::size_t>(config_of(segment_length).attention.overlap);
+    const std::size_t rows = 2 * 2 * overlap * d;
+    const std::size_t expected = layers * lanes * heads * (matrices + norms + rows) * sizeof(float);
     for (const int size : {2, 4}) {
       const TokenBatch batch = random_batch(static_cast<std::int64_t>(lanes), 8 * segment_length, 1000, 0, 13);
       ThreadRanks ranks(size);
       MemoryPool pool;
-      pass(ranks, small_config(GetParam(), segment_length), DataType::float32, {batch}, Recompute::none, 1.0, pool,
+      pass(ranks, config_of(segment_length), DataType::float32, {batch}, Recompute::none, 1.0, pool,
            [](LanguageModel& model, MemoryPool&) { model.initialize(8); });
       EXPECT_EQ(ranks.gathered_bytes(), static_cast<std::size_t>(size) * expected) << segment_length << " " << size;
-      EXPECT_EQ(ranks.gathers(), static_cast<std::size_t>(size) * layers * (delta ? 4 : 2));
+      EXPECT_EQ(ranks.gathers(), static_cast<std::size_t>(size) * layers * ((delta ? 4 : 2) + (overlap > 0 ? 2 : 0)));
     }
   }
 }
@@ -327,15 +346,26 @@ TEST_P(SequenceParallel, BytesDependOnHeadsAndLayersButNotOnTokens) {
 TEST_P(SequenceParallel, RefusesToRecomputeSegments) {
   ThreadRanks ranks(2);
   MemoryPool pool;
-  EXPECT_THROW(pass(ranks, small_config(GetParam()), DataType::float32, {random_batch(1, 20, 9, 0, 1)},
-                    Recompute::segment, 1.0, pool, [](LanguageModel&, MemoryPool&) {}),
+  EXPECT_THROW(pass(ranks, config_of(), DataType::float32, {random_batch(1, 20, 9, 0, 1)}, Recompute::segment, 1.0,
+                    pool, [](LanguageModel&, MemoryPool&) {}),
                ConfigError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, SequenceParallel, ::testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
-                         [](const auto& info) {
-                           return std::string(info.param == MemoryUpdate::delta ? "delta" : "linear");
-                         });
+std::vector<NamedAttention> rules_and_options() {
+  const AttentionConfig linear{.memory_update = MemoryUpdate::linear, .initial_gate = 0.4};
+  AttentionConfig delta = linear, options = linear;
+  delta.memory_update = MemoryUpdate::delta;
+  options.gate = GateKind::add;
+  options.memory_readout = MemoryReadout::rms;
+  options.overlap = 3;
+  options.memory_decay = true;
+  AttentionConfig options_delta = options;
+  options_delta.memory_update = MemoryUpdate::delta;
+  return {{"linear", linear}, {"delta", delta}, {"linear_options", options}, {"delta_options", options_delta}};
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, SequenceParallel, ::testing::ValuesIn(rules_and_options()),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace palimpsest

@@ -61,7 +61,9 @@ TEST(LearningRate, GateHasItsOwnPeakAndTheSameShape) {
     const LearningRates rates = learning_rate_at(config, step, 12);
     EXPECT_DOUBLE_EQ(rates.memory_gate, 5 * rates.model);
     EXPECT_EQ(rates.of(ParameterRole::memory_gate), rates.memory_gate);
-    for (const ParameterRole role : {ParameterRole::matrix, ParameterRole::embedding, ParameterRole::norm}) {
+    EXPECT_EQ(rates.of(ParameterRole::memory_decay), rates.memory_gate);
+    for (const ParameterRole role :
+         {ParameterRole::matrix, ParameterRole::embedding, ParameterRole::norm, ParameterRole::memory_gain}) {
       EXPECT_EQ(rates.of(role), rates.model);
     }
   }
