@@ -72,6 +72,8 @@ class LineReader::Editor {
     prompt_ = prompt;
     failure_ = nullptr;
     el_resize(editor_);
+    // libedit would show the prompt first, and what is typed in between would be the terminal's own to edit.
+    el_set(editor_, EL_PREP_TERM, 1);
     int count = 0;
     const char* typed = el_gets(editor_, &count);
     if (failure_) std::rethrow_exception(failure_);
