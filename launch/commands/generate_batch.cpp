@@ -10,10 +10,10 @@
 #include <fmt/format.h>
 
 #include "core/elapsed.h"
-#include "core/io/atomic_directory.h"
 #include "launch/commands/command.h"
 #include "launch/inference/batch_generator.h"
 #include "launch/output/exit_codes.h"
+#include "launch/training/run_directory.h"
 #include "launch/training/stop_request.h"
 
 namespace palimpsest {
@@ -98,7 +98,7 @@ int generate_many(const GenerationCommand& common, const BatchOptions& options, 
   if (path.empty()) {
     write_to_stdout(results.rest());
   } else if (whole || results.finished() > 0) {
-    write_file_atomically(path, results.rest());
+    write_result(path, results.rest());
     log.note(fmt::format("Results: {}", path.string()));
   }
   log.note(fmt::format("{} of {}, {} tokens at {}", results.finished(),

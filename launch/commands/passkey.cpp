@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "core/comm/agreement.h"
 #include "core/elapsed.h"
 #include "core/error.h"
 #include "core/io/json_file.h"
@@ -45,7 +47,7 @@ struct Options {
   std::string filler;
   std::string json;
   bool again = false;
-  std::string hide;
+  std::optional<std::string> hide;
   std::int64_t threads = 0;
 };
 
@@ -73,7 +75,9 @@ std::vector<PasskeyCell> cells_of(const Options& options) {
       if (!(depth >= 0 && depth <= 1)) {
         throw ConfigError(fmt::format("--depths: {} is not between 0 (the start) and 1 (the question)", depth));
       }
-      cells.push_back({parse_length(text), depth, {}});
+      const PasskeyCell cell{parse_length(text), depth, {}};
+      const auto same = [&](const PasskeyCell& other) { return other.length == cell.length && other.depth == depth; };
+      if (std::ranges::none_of(cells, same)) cells.push_back(cell);
     }
   }
   return cells;
@@ -85,7 +89,7 @@ std::shared_ptr<const PasskeyLanguage> language_of(const Options& options, const
   PasskeyTask task;
   if (data.kind == DataKind::passkey) task = {data.passkey.digits, data.passkey.keys, data.passkey.updates};
   if (options.digits > 0) task.digits = options.digits;
-  if (!options.hide.empty()) task.digits = static_cast<std::int64_t>(options.hide.size());
+  if (options.hide) task.digits = static_cast<std::int64_t>(options.hide->size());
   if (options.keys > 0) task.keys = options.keys;
   if (options.updates >= 0) task.updates = options.updates;
   std::shared_ptr<const TokenFile> filler;
@@ -116,25 +120,34 @@ std::filesystem::path json_path(const Options& options, const SavedModel& saved,
   return RunDirectory(run_directory).evaluation() / (name + ".json");
 }
 
-/// The result file: samples found there are not read again, and it is written anew whenever there are more.
+/// The result file: samples found there are not read again, cells that are not asked for stay, and it is written anew
+/// whenever there are more.
 class ResultFile {
  public:
   ResultFile(std::filesystem::path path, nlohmann::ordered_json task)
       : path_(std::move(path)), task_(std::move(task)) {}
 
-  /// Returns how many samples were there. Throws FileError when the file is no result, and ConfigError when it is that
-  /// of another task.
-  std::int64_t load(std::vector<PasskeyCell>& cells) const {
-    if (path_.empty() || !std::filesystem::exists(path_)) return 0;
-    const nlohmann::json saved = parse_json(read_text_file(path_), path_.string());
+  /// Collective: what rank 0 finds counts. Returns how many samples of the cells were there; with `again` they are not
+  /// taken. Throws FileError when the file is no result, and ConfigError when it is that of another task.
+  std::int64_t load(std::vector<PasskeyCell>& cells, bool again, Communicator& communicator) {
+    std::string text;
+    agree<FileError>(communicator, [&] {
+      if (communicator.is_root() && !path_.empty() && std::filesystem::exists(path_)) text = read_text_file(path_);
+    });
+    text = broadcast_text(communicator, std::move(text), 0);
+    if (text.empty()) return 0;
+    const nlohmann::json saved = parse_json(text, path_.string());
     if (!saved.is_object() || saved.value("task", nlohmann::json()) != nlohmann::json(task_)) {
+      if (again) return 0;
       throw ConfigError(
           fmt::format("{}: is the result of another checkpoint or task: name another file with --json, or "
                       "replace it with --again",
                       path_.string()));
     }
     try {
-      take_samples(saved, cells);
+      std::vector<PasskeyCell> taken = cells;
+      others_ = take_samples(cells_from_json(saved), taken);
+      if (!again) cells = std::move(taken);
     } catch (const DataError& error) {
       throw FileError(fmt::format("{}: {}", path_.string(), error.what()));
     }
@@ -145,13 +158,14 @@ class ResultFile {
 
   void save(const std::vector<PasskeyCell>& cells) const {
     if (path_.empty()) return;
-    const nlohmann::ordered_json json = {{"task", task_}, {"cells", to_json(cells)}};
+    const nlohmann::ordered_json json = {{"task", task_}, {"cells", to_json(joined(cells, others_))}};
     write_result(path_, json.dump(1) + '\n');
   }
 
  private:
   std::filesystem::path path_;
   nlohmann::ordered_json task_;
+  std::vector<PasskeyCell> others_;
 };
 
 class ProgressLine {
@@ -180,10 +194,10 @@ int find_one_key(const Options& options, const LanguageModel& model,
                  const std::shared_ptr<const PasskeyLanguage>& language, RunLog& log) {
   const PasskeyCell cell = cells_of(options).front();
   Draws draws(Random(options.passkey.seed, RandomPurpose::evaluation));
-  const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(language, cell.length, cell.depth, draws, options.hide);
+  const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(language, cell.length, cell.depth, draws, *options.hide);
   const auto& statements = prompt.statements();
   const auto hidden = std::ranges::find_if(statements, [&](const auto& statement) {
-    return statement.digits == options.hide && statement.key == prompt.asked_key();
+    return statement.digits == *options.hide && statement.key == prompt.asked_key();
   });
   fmt::print("A text of {} tokens. Token {} is followed by: {}\n", cell.length, hidden->begin,
              language->tokenizer().decode(hidden->tokens));
@@ -209,11 +223,12 @@ int find_one_key(const Options& options, const LanguageModel& model,
 
 int find_keys(const Options& options, Communicator& communicator) {
   std::vector<PasskeyCell> cells = cells_of(options);
-  if (!std::ranges::all_of(options.hide, [](char c) { return c >= '0' && c <= '9'; })) {
-    throw ConfigError(fmt::format("--hide: \"{}\" is no key: expected digits", options.hide));
-  }
-  if (!options.hide.empty() && communicator.size() > 1) {
-    throw ConfigError("--hide reads one text in one process: start it without mpirun");
+  if (options.hide) {
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (options.hide->empty() || !std::ranges::all_of(*options.hide, is_digit)) {
+      throw ConfigError(fmt::format("--hide: \"{}\" is no key: expected digits", *options.hide));
+    }
+    if (communicator.size() > 1) throw ConfigError("--hide reads one text in one process: start it without mpirun");
   }
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   const ThreadPlan threads = configure_threads(options.threads, communicator);
@@ -224,9 +239,9 @@ int find_keys(const Options& options, Communicator& communicator) {
     log.warn(text);
   }
   const auto language = language_of(options, saved, std::move(saved.tokenizer));
-  if (!options.hide.empty()) return find_one_key(options, *saved.model, language, log);
-  const ResultFile file(json_path(options, saved, *language), task_of(options, saved, *language));
-  const std::int64_t before = options.again ? 0 : file.load(cells);
+  if (options.hide) return find_one_key(options, *saved.model, language, log);
+  ResultFile file(json_path(options, saved, *language), task_of(options, saved, *language));
+  const std::int64_t before = file.load(cells, options.again, communicator);
   const StopRequest stop_request;
   const PasskeyTask& task = language->task();
   log.note(fmt::format("Passkey retrieval with {} (step {}): {} of {} digits{}, hidden in {}; {}, {} each",

@@ -23,7 +23,8 @@ namespace fs = std::filesystem;
 
 /// The configuration as strangers may see it: of paths nothing but the files' names.
 RunConfig published(RunConfig config) {
-  for (std::string* path : {&config.data.train, &config.data.validation, &config.data.test}) {
+  for (std::string* path : {&config.data.train, &config.data.validation, &config.data.test, &config.data.passkey.filler,
+                            &config.data.passkey.tokenizer}) {
     *path = fs::path(*path).filename().string();
   }
   config.train.run_directory = TrainConfig().run_directory;

@@ -159,6 +159,11 @@ std::vector<std::string> notes_of(const ModelDescription& description, const Run
   if (model.attention.kind == AttentionKind::infini && model.attention.empty_memory == EmptyMemory::gated) {
     notes.push_back("with model.attention.empty_memory gated the model does not compute what it did within a segment");
   }
+  if (model.attention.kind == AttentionKind::recurrent_memory || model.attention.overlap > 0) {
+    notes.push_back(
+        "with model.attention.kind recurrent_memory, or an overlap, the model does not compute what it did beyond a "
+        "segment's own tokens");
+  }
   const auto differs = [](const std::optional<std::int64_t>& stated, std::int64_t id) {
     return stated && *stated != id;
   };

@@ -11,6 +11,7 @@
 #include "core/io/json_file.h"
 #include "core/printable.h"
 #include "launch/exchange/tensor_names.h"
+#include "launch/output/progress.h"
 #include "launch/training/run_directory.h"
 #include "layers/attention/registry.h"
 
@@ -20,11 +21,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A row of the table of perplexities; empty for results of other steps and of evaluations that were stopped.
+/// A row of the table of perplexities; empty for results of other steps, of evaluations that were stopped, and of those
+/// that took the memory away.
 std::string row_of(const fs::path& path, std::int64_t step) {
   try {
     const nlohmann::json json = parse_json(read_text_file(path), path.string());
-    if (json.at("step") != step || json.at("complete") != true) return "";
+    if (json.at("step") != step || json.at("complete") != true || json.value("memory", "kept") != "kept") return "";
     const nlohmann::json& total = json.at("total");
     return fmt::format("| {} | {} | {:.4f} | {:.2f} | {:.4f} |\n",
                        printable(fs::path(json.at("data").get<std::string>()).filename().string()),
@@ -35,19 +37,59 @@ std::string row_of(const fs::path& path, std::int64_t step) {
   }
 }
 
-std::string perplexities(const SavedModel& saved) {
+/// Rows of the table of keys found, of a result of `palimpsest passkey`; empty for those of other steps.
+std::string keys_of(const fs::path& path, std::int64_t step) {
+  try {
+    const nlohmann::json json = parse_json(read_text_file(path), path.string());
+    const nlohmann::json& task = json.at("task");
+    if (task.at("step") != step) return "";
+    std::string rows;
+    for (const nlohmann::json& cell : json.at("cells")) {
+      const nlohmann::json& found = cell.at("exact_match");
+      rows +=
+          fmt::format("| {} | {} | {} | {:.0f} ({:.0f} to {:.0f}) | {:.0f} |\n", cell.at("length").get<std::int64_t>(),
+                      cell.at("depth").get<double>(), cell.at("samples").size(), 100 * found.at("share").get<double>(),
+                      100 * found.at("low").get<double>(), 100 * found.at("high").get<double>(),
+                      100 * cell.at("exact_match_without_memory").at("share").get<double>());
+    }
+    return fmt::format(
+        "{} of {} digits{}{}, found whole in so many of 100 prompts (95 % interval), and without the memory:\n\n"
+        "| tokens | depth | prompts | found | without memory |\n| --- | --- | --- | --- | --- |\n{}\n",
+        format_plural(task.at("keys").get<std::int64_t>(), "key"), task.at("digits").get<std::int64_t>(),
+        task.at("updates") != 0 ? fmt::format(", replaced {} times", task.at("updates").get<std::int64_t>()) : "",
+        task.at("filler") != "" ? ", in real text" : "", rows);
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(fmt::format("{}: is no result of palimpsest passkey: {}", path.string(), printable(error.what())));
+  }
+}
+
+/// The results in the run's directory, by name: of `palimpsest passkey`, or of evaluations.
+std::vector<fs::path> results(const SavedModel& saved, bool of_passkey) {
   const fs::path run = run_directory_of(*saved.checkpoint);
   std::vector<fs::path> files;
   std::error_code error;
   if (!run.empty()) {
     for (fs::directory_iterator entry(RunDirectory(run).evaluation(), error), end; !error && entry != end;
          entry.increment(error)) {
-      if (entry->path().extension() == ".json") files.push_back(entry->path());
+      const fs::path& path = entry->path();
+      if (path.extension() == ".json" && path.filename().string().starts_with("passkey-") == of_passkey) {
+        files.push_back(path);
+      }
     }
   }
   std::ranges::sort(files);
+  return files;
+}
+
+std::string passkey(const SavedModel& saved) {
+  std::string tables;
+  for (const fs::path& file : results(saved, true)) tables += keys_of(file, saved.progress.step);
+  return tables.empty() ? "" : "## Passkey retrieval\n\n" + tables;
+}
+
+std::string perplexities(const SavedModel& saved) {
   std::string rows;
-  for (const fs::path& file : files) rows += row_of(file, saved.progress.step);
+  for (const fs::path& file : results(saved, false)) rows += row_of(file, saved.progress.step);
   if (rows.empty()) return "None were measured before the export.\n";
   return "Over whole documents, the memory carried through each:\n\n"
          "| token file | tokens | per token | per word | bits per byte |\n| --- | --- | --- | --- | --- |\n" +
@@ -88,7 +130,7 @@ std::string model_card(const SavedModel& saved, const RunConfig& config, const s
       "[Infini-attention](https://arxiv.org/abs/2404.07143), which reads all that came before a segment from a memory "
       "of fixed size.\n{}\n"
       "## Training\n\n{}\n"
-      "## Perplexity\n\n{}\n"
+      "## Perplexity\n\n{}\n{}"
       "## Use\n\n"
       "As it was trained, with its memory, in Palimpsest:\n\n"
       "```\npalimpsest import {} runs/imported\npalimpsest generate runs/imported --prompt \"...\"\n```\n\n"
@@ -99,7 +141,8 @@ std::string model_card(const SavedModel& saved, const RunConfig& config, const s
       saved.model->parameters().elements(), model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads,
       model.head_size, model.vocab_size, model.segment_length, kind,
       licence.empty() ? "\nNo licence was stated with the export.\n" : fmt::format("\nLicence: {}.\n", licence),
-      training(saved, config), perplexities(saved), printable(name), model.segment_length, own_prefix, to_yaml(config));
+      training(saved, config), perplexities(saved), passkey(saved), printable(name), model.segment_length, own_prefix,
+      to_yaml(config));
 }
 
 }  // namespace palimpsest

@@ -152,8 +152,10 @@ std::string write_answer(const LanguageModel& model, const PasskeyLanguage& lang
                          MemoryPool& pool, const std::function<bool(const EvaluationProgress&)>& progress) {
   DecodeState state(model, pool);
   Tensor logits;
-  for (std::int64_t begin = 0; begin < prompt.answer_begin(); begin += tokens_at_once) {
-    const std::int64_t end = std::min(begin + tokens_at_once, prompt.answer_begin());
+  const std::int64_t segment = model.config().segment_length;
+  const std::int64_t chunk = std::max(tokens_at_once / segment, std::int64_t{1}) * segment;
+  for (std::int64_t begin = 0; begin < prompt.answer_begin(); begin += chunk) {
+    const std::int64_t end = std::min(begin + chunk, prompt.answer_begin());
     logits = state.advance(read(prompt, begin, end));
     if (progress && progress({end, prompt.answer_begin()})) return {};
   }

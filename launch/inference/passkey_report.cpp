@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -132,20 +133,45 @@ nlohmann::ordered_json to_json(const std::vector<PasskeyCell>& cells) {
   return list;
 }
 
-void take_samples(const nlohmann::json& json, std::vector<PasskeyCell>& cells) {
+std::vector<PasskeyCell> cells_from_json(const nlohmann::json& json) {
+  std::vector<PasskeyCell> cells;
   for (const nlohmann::json& saved : list_of(json, "cells")) {
     const std::int64_t length = count_of(saved, "length");
     const auto depth = saved.find("depth");
     if (depth == saved.end() || !depth->is_number()) throw DataError("\"depth\" is no number");
-    for (PasskeyCell& cell : cells) {
-      if (cell.length != length || cell.depth != depth->get<double>()) continue;
-      cell.samples.clear();
-      for (const nlohmann::json& sample : list_of(saved, "samples")) {
-        cell.samples.push_back({count_of(sample, "sample"), count_of(sample, "tokens"), count_of(sample, "right"),
-                                count_of(sample, "right_without_memory")});
+    cells.push_back({length, depth->get<double>(), {}});
+    std::set<std::int64_t> numbers;
+    for (const nlohmann::json& sample : list_of(saved, "samples")) {
+      const PasskeySample read{count_of(sample, "sample"), count_of(sample, "tokens"), count_of(sample, "right"),
+                               count_of(sample, "right_without_memory")};
+      if (read.right > read.tokens || read.right_without_memory > read.tokens || !numbers.insert(read.sample).second) {
+        throw DataError(fmt::format("sample {} of length {} is there twice, or has more right than there are",
+                                    read.sample, length));
       }
+      cells.back().samples.push_back(read);
     }
   }
+  return cells;
+}
+
+std::vector<PasskeyCell> take_samples(std::vector<PasskeyCell> before, std::vector<PasskeyCell>& cells) {
+  std::vector<PasskeyCell> others;
+  for (PasskeyCell& old : before) {
+    const auto asked = std::ranges::find_if(
+        cells, [&](const PasskeyCell& cell) { return cell.length == old.length && cell.depth == old.depth; });
+    if (asked == cells.end()) {
+      others.push_back(std::move(old));
+    } else {
+      asked->samples = std::move(old.samples);
+    }
+  }
+  return others;
+}
+
+std::vector<PasskeyCell> joined(std::vector<PasskeyCell> cells, const std::vector<PasskeyCell>& others) {
+  cells.insert(cells.end(), others.begin(), others.end());
+  std::ranges::sort(cells, {}, [](const PasskeyCell& cell) { return std::pair(cell.length, cell.depth); });
+  return cells;
 }
 
 }  // namespace palimpsest

@@ -30,8 +30,13 @@ PasskeySummary summarize(const PasskeyCell& cell);
 std::string format_passkey(const std::vector<PasskeyCell>& cells);
 
 nlohmann::ordered_json to_json(const std::vector<PasskeyCell>& cells);
-/// Fills in the samples of those cells that `json` (what to_json made) has. Throws DataError, naming the key, where it
-/// is not of that form.
-void take_samples(const nlohmann::json& json, std::vector<PasskeyCell>& cells);
+/// What to_json made, under "cells" of `json`. Throws DataError, naming the key, where it is not of that form.
+std::vector<PasskeyCell> cells_from_json(const nlohmann::json& json);
+
+/// The samples of a result that was there before go to the cells that are asked for; returned are its other cells,
+/// which a new result has to hold, too.
+std::vector<PasskeyCell> take_samples(std::vector<PasskeyCell> before, std::vector<PasskeyCell>& cells);
+/// All of them by length and depth.
+std::vector<PasskeyCell> joined(std::vector<PasskeyCell> cells, const std::vector<PasskeyCell>& others);
 
 }  // namespace palimpsest

@@ -16,13 +16,19 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 6> must_agree = {
-    "model.", "optimizer.kind", "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
+constexpr std::array<std::string_view, 7> must_agree = {"model.",
+                                                        "data.kind",
+                                                        "optimizer.kind",
+                                                        "train.seed",
+                                                        "train.batch_size",
+                                                        "train.sequence_length",
+                                                        "train.carry_memory"};
 // These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
 constexpr auto may_differ = std::to_array<std::string_view>(
-    {"data.", "evaluation.", "checkpoint.", "optimizer.sharded", "train.run_directory", "train.steps",
-     "train.log_every", "train.recompute", "train.overlap_gradients", "train.gradient_bucket", "train.overlap_memory",
-     "train.time_limit", "train.watchdog_timeout", "train.max_skipped_steps"});
+    {"data.train", "data.validation", "data.test", "data.filler", "data.tokenizer", "evaluation.", "checkpoint.",
+     "optimizer.sharded", "train.run_directory", "train.steps", "train.log_every", "train.recompute",
+     "train.overlap_gradients", "train.gradient_bucket", "train.overlap_memory", "train.time_limit",
+     "train.watchdog_timeout", "train.max_skipped_steps"});
 
 template <std::size_t count>
 bool is_one_of(const std::string& difference, const std::array<std::string_view, count>& keys) {

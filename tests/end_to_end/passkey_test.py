@@ -81,6 +81,13 @@ checkpoint:
         whole = json.loads(result.read_text(encoding="utf-8"))
         self.assertEqual([(cell["length"], cell["depth"], len(cell["samples"])) for cell in whole["cells"]],
                          [(1024, 0, 3), (1024, 1, 3), (2000, 0, 3), (2000, 1, 3)])
+        self.run_program("passkey", config, "--lengths", "1k,1024", "--depths", "0.5", "--samples", "1")  # beside the others
+        more = json.loads(result.read_text(encoding="utf-8"))
+        self.assertEqual([(cell["length"], cell["depth"]) for cell in more["cells"]],
+                         [(1024, 0), (1024, 0.5), (1024, 1), (2000, 0), (2000, 1)])
+        self.assertEqual([cell for cell in more["cells"] if cell["depth"] != 0.5], whole["cells"])
+        self.run_program("export", config, self.folder / "exported")
+        self.assertIn("| 1024 | 0.5 |", (self.folder / "exported" / "README.md").read_text(encoding="utf-8"))
         shared = self.folder / "shared.json"
         self.run_program("passkey", config, *cells, "--json", shared, ranks=2)
         self.assertEqual(json.loads(shared.read_text(encoding="utf-8")), whole)
@@ -124,6 +131,7 @@ checkpoint:
                 ("--filler", self.folder / "train.h5"): "was packed with tokenizer",
                 ("--keys", "17"): "keys is 17",
                 ("--hide", "12a"): "expected digits",
+                ("--hide", ""): "expected digits",
         }.items():
             self.assertIn(message, self.run_program("passkey", config, *arguments, expect=2).stderr)
         other = self.folder / "other.json"

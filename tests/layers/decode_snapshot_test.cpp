@@ -87,8 +87,10 @@ TEST_P(DecodeSnapshots, OfAnotherModelAreRefusedByName) {
   };
   const auto nothing = [](DecodeSnapshot&) {};
   EXPECT_TRUE(holds(refusal(longer, nothing), "whole segments of 6 tokens"));
-  EXPECT_TRUE(
-      holds(refusal(longer, [](DecodeSnapshot& s) { s.finished = {6}, s.open = {0}; }), "segment.layers.0.key"));
+  // Transformer-XL's cache is as long as a segment.
+  const bool caches = GetParam() == AttentionKind::transformer_xl;
+  EXPECT_TRUE(holds(refusal(longer, [](DecodeSnapshot& s) { s.finished = {6}, s.open = {0}; }),
+                    caches ? "state.layers.0.key" : "segment.layers.0.key"));
   EXPECT_TRUE(holds(refusal(model, [](DecodeSnapshot& s) { s.open = {5}; }), "5 in an open one"));
   EXPECT_TRUE(holds(refusal(model, [](DecodeSnapshot& s) { s.finished = {-5}; }), "-5 tokens"));
   EXPECT_TRUE(holds(refusal(model, [](DecodeSnapshot& s) { s.finished.clear(); }), "0 lanes"));
@@ -98,11 +100,16 @@ TEST_P(DecodeSnapshots, OfAnotherModelAreRefusedByName) {
     EXPECT_TRUE(holds(refusal(model, [](DecodeSnapshot& s) { s.finished = {15}; }), "rows for 15 tokens"));
   }
   const AttentionKind kind = GetParam() == AttentionKind::local ? AttentionKind::full : AttentionKind::local;
-  EXPECT_TRUE(holds(refusal(this->model(kind), nothing), "state.layers.0"));
+  const char* const unknown = GetParam() == AttentionKind::recurrent_memory ? "segment.layers.0.key"
+                              : GetParam() == AttentionKind::memorizing     ? "state.layers.1"
+                                                                            : "state.layers.0";
+  EXPECT_TRUE(holds(refusal(this->model(kind), nothing), unknown)) << refusal(this->model(kind), nothing);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, DecodeSnapshots,
-                         ::testing::Values(AttentionKind::infini, AttentionKind::local, AttentionKind::full),
+                         ::testing::Values(AttentionKind::infini, AttentionKind::local, AttentionKind::full,
+                                           AttentionKind::transformer_xl, AttentionKind::recurrent_memory,
+                                           AttentionKind::memorizing),
                          [](const auto& info) { return std::string(traits_of(info.param).name); });
 
 }  // namespace

@@ -43,17 +43,27 @@ TEST(PasskeyReport, SamplesComeBackFromJson) {
   nlohmann::json json;
   json["cells"] = nlohmann::json::parse(to_json(example()).dump());
   std::vector<PasskeyCell> cells{{32768, 0.5, {}}, {32768, 1, {}}};
-  take_samples(json, cells);
+  const std::vector<PasskeyCell> others = take_samples(cells_from_json(json), cells);
   ASSERT_EQ(cells[0].samples.size(), 2u);
-  EXPECT_EQ(cells[0].samples[1].sample, 1);
-  EXPECT_EQ(cells[0].samples[1].right, 2);
-  EXPECT_EQ(cells[0].samples[1].tokens, 4);
+  EXPECT_EQ(cells[0].samples, example()[1].samples);
   EXPECT_TRUE(cells[1].samples.empty());
-  for (const char* damaged :
-       {R"({})", R"({"cells": 3})", R"({"cells": [{"length": -1, "depth": 0}]})",
-        R"({"cells": [{"length": 32768, "depth": "x"}]})", R"({"cells": [{"length": 32768, "depth": 0.5}]})",
-        R"({"cells": [{"length": 32768, "depth": 0.5, "samples": [{"sample": 0}]}]})"}) {
-    EXPECT_THROW(take_samples(nlohmann::json::parse(damaged), cells), DataError) << damaged;
+  ASSERT_EQ(others.size(), 2u) << "what was not asked for is kept";
+  EXPECT_EQ(others[0].samples, example()[0].samples);
+  const std::vector<PasskeyCell> all = joined(cells, others);
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[0].length, 5000);
+  EXPECT_EQ(all[1].depth, 0);
+  EXPECT_EQ(all[3].depth, 1);
+  const std::string cell = R"({"cells": [{"length": 32768, "depth": 0.5, "samples": [)";
+  const std::string sample = R"({"sample": 0, "tokens": 4, "right": 4, "right_without_memory": 0})";
+  EXPECT_NO_THROW(cells_from_json(nlohmann::json::parse(cell + sample + "]}]}")));
+  for (const std::string& damaged :
+       {std::string(R"({})"), std::string(R"({"cells": 3})"), std::string(R"({"cells": [{"length": -1, "depth": 0}]})"),
+        std::string(R"({"cells": [{"length": 32768, "depth": "x"}]})"),
+        std::string(R"({"cells": [{"length": 32768, "depth": 0.5}]})"), cell + R"({"sample": 0}]}]})",
+        cell + sample + "," + sample + "]}]}",
+        cell + R"({"sample": 0, "tokens": 4, "right": 5, "right_without_memory": 0}]}]})"}) {
+    EXPECT_THROW(cells_from_json(nlohmann::json::parse(damaged)), DataError) << damaged;
   }
 }
 

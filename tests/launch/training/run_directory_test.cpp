@@ -61,6 +61,17 @@ TEST(Resumable, WhatChangesBitsIsNoted) {
   ASSERT_EQ(noted.size(), 2u);
   EXPECT_NE(noted[0].find("train.threads: 0 -> 3"), std::string::npos);
   EXPECT_NE(noted[1].find("optimizer.learning_rate"), std::string::npos);
+  asked = {};
+  asked.data.virtual_length = 50;
+  asked.data.train = asked.data.validation = "elsewhere.h5";
+  ASSERT_EQ(check_resumable({}, asked).size(), 1u);
+  EXPECT_NE(check_resumable({}, asked)[0].find("data.virtual_length"), std::string::npos);
+}
+
+TEST(Resumable, AnotherKindOfDataIsAnotherRun) {
+  RunConfig asked;
+  asked.data.kind = DataKind::passkey;
+  EXPECT_NE(message_of([&] { check_resumable({}, asked); }).find("data.kind: text -> passkey"), std::string::npos);
 }
 
 TEST(RunDirectory, NamesWhatItCannotCreate) {
