@@ -83,7 +83,7 @@ int generate_many(const GenerationCommand& common, const BatchOptions& options, 
   std::int64_t tokens = 0;
   const bool whole = generate_batch(
       *saved.model, *saved.tokenizer, prompts, common.generation, options.lanes,
-      [&](std::size_t index, BatchResult result) {
+      [&](std::size_t index, const BatchResult& result) {
         tokens += static_cast<std::int64_t>(result.tokens.size());
         results.add(index, to_json_line(prompts[index], result, common.generation, options.log_probabilities));
         log.progress(fmt::format("{} of {} prompts  {}", results.finished(), prompts.size(),

@@ -57,7 +57,7 @@ std::string keys_of(const fs::path& path, std::int64_t step) {
         "| tokens | depth | prompts | found | without memory |\n| --- | --- | --- | --- | --- |\n{}\n",
         format_plural(task.at("keys").get<std::int64_t>(), "key"), task.at("digits").get<std::int64_t>(),
         task.at("updates") != 0 ? fmt::format(", replaced {} times", task.at("updates").get<std::int64_t>()) : "",
-        task.at("filler") != "" ? ", in real text" : "", rows);
+        !task.at("filler").get<std::string>().empty() ? ", in real text" : "", rows);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(fmt::format("{}: is no result of palimpsest passkey: {}", path.string(), printable(error.what())));
   }

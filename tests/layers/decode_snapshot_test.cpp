@@ -51,6 +51,7 @@ TEST_P(DecodeSnapshots, GoOnWithTheSameBits) {
   DecodeState other(model, pool, snapshot);
   const std::vector<Texts> calls = {tokens({1, 1, 1}, 10), tokens({1, 7, 2}, 20), tokens({12, 1, 9}, 30)};
   std::vector<std::vector<double>> expected;
+  expected.reserve(calls.size());
   for (const Texts& call : calls) expected.push_back(decoding.advance(call).to_doubles());
   // What has been decoded since has changed neither the snapshot nor what began with it.
   DecodeState late(model, pool, snapshot);

@@ -1,5 +1,6 @@
 #include "launch/inference/passkey_report.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -61,7 +62,7 @@ TEST(PasskeyReport, SamplesComeBackFromJson) {
        {std::string(R"({})"), std::string(R"({"cells": 3})"), std::string(R"({"cells": [{"length": -1, "depth": 0}]})"),
         std::string(R"({"cells": [{"length": 32768, "depth": "x"}]})"),
         std::string(R"({"cells": [{"length": 32768, "depth": 0.5}]})"), cell + R"({"sample": 0}]}]})",
-        cell + sample + "," + sample + "]}]}",
+        fmt::format("{}{},{}]}}]}}", cell, sample, sample),
         cell + R"({"sample": 0, "tokens": 4, "right": 5, "right_without_memory": 0}]}]})"}) {
     EXPECT_THROW(cells_from_json(nlohmann::json::parse(damaged)), DataError) << damaged;
   }
