@@ -10,9 +10,9 @@
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
-#include "core/elapsed.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
+#include "launch/commands/token_progress.h"
 #include "launch/inference/evaluation.h"
 #include "launch/inference/memory_resets.h"
 #include "launch/inference/score_report.h"
@@ -29,9 +29,6 @@
 namespace palimpsest {
 
 namespace {
-
-/// Where there is no terminal whose line could renew itself.
-constexpr double seconds_between_lines = 30;
 
 struct Options {
   std::string model;
@@ -53,27 +50,6 @@ const std::string& token_file_of(const DataConfig& data, const std::string& spli
   }
   return file;
 }
-
-/// What is left to do, from batch to batch.
-class ProgressLine {
- public:
-  explicit ProgressLine(RunLog& log) : log_(log) {}
-
-  void show(const EvaluationProgress& now) {
-    if (now.done == 0) return;
-    const double seconds = seconds_since(start_), done = static_cast<double>(now.done);
-    const double left = seconds / done * static_cast<double>(now.all - now.done);
-    log_.progress(fmt::format("{:.0f} %  {} tokens/s on this rank  ETA {}", 100.0 * done / static_cast<double>(now.all),
-                              format_count(done / seconds), format_duration(left)),
-                  /*lasting=*/seconds >= next_line_);
-    if (seconds >= next_line_) next_line_ += seconds_between_lines;
-  }
-
- private:
-  RunLog& log_;
-  const Pace::Clock::time_point start_ = Pace::Clock::now();
-  double next_line_ = seconds_between_lines;
-};
 
 /// Where the result goes; empty: nowhere. What is not complete never takes the place of what is.
 std::filesystem::path json_path(const Options& options, const SavedModel& saved, const TokenFile& file, bool complete) {
@@ -128,7 +104,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
       .sequence_ranks = together.get()};
   MemoryPool pass_pool;
   Evaluation run(*saved.model, file, communicator, evaluation, pass_pool);
-  ProgressLine progress(log);
+  TokenProgress progress(log, " on this rank");
   std::int64_t signal = 0;
   const EvaluationResult result = run.run([&](const EvaluationProgress& now) {
     progress.show(now);

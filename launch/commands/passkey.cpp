@@ -14,11 +14,11 @@
 
 #include <fmt/format.h>
 
-#include "core/comm/agreement.h"
 #include "core/elapsed.h"
 #include "core/error.h"
-#include "core/io/json_file.h"
 #include "launch/commands/command.h"
+#include "launch/commands/passkey_result.h"
+#include "launch/commands/token_progress.h"
 #include "launch/inference/passkey_evaluation.h"
 #include "launch/inference/passkey_report.h"
 #include "launch/output/exit_codes.h"
@@ -33,9 +33,6 @@
 namespace palimpsest {
 
 namespace {
-
-/// Where there is no terminal whose line could renew itself.
-constexpr double seconds_between_lines = 30;
 
 struct Options {
   std::string model;
@@ -120,75 +117,6 @@ std::filesystem::path json_path(const Options& options, const SavedModel& saved,
   return RunDirectory(run_directory).evaluation() / (name + ".json");
 }
 
-/// The result file: samples found there are not read again, cells that are not asked for stay, and it is written anew
-/// whenever there are more.
-class ResultFile {
- public:
-  ResultFile(std::filesystem::path path, nlohmann::ordered_json task)
-      : path_(std::move(path)), task_(std::move(task)) {}
-
-  /// Collective: what rank 0 finds counts. Returns how many samples of the cells were there; with `again` they are not
-  /// taken. Throws FileError when the file is no result, and ConfigError when it is that of another task.
-  std::int64_t load(std::vector<PasskeyCell>& cells, bool again, Communicator& communicator) {
-    std::string text;
-    agree<FileError>(communicator, [&] {
-      if (communicator.is_root() && !path_.empty() && std::filesystem::exists(path_)) text = read_text_file(path_);
-    });
-    text = broadcast_text(communicator, std::move(text), 0);
-    if (text.empty()) return 0;
-    const nlohmann::json saved = parse_json(text, path_.string());
-    if (!saved.is_object() || saved.value("task", nlohmann::json()) != nlohmann::json(task_)) {
-      if (again) return 0;
-      throw ConfigError(
-          fmt::format("{}: is the result of another checkpoint or task: name another file with --json, or "
-                      "replace it with --again",
-                      path_.string()));
-    }
-    try {
-      std::vector<PasskeyCell> taken = cells;
-      others_ = take_samples(cells_from_json(saved), taken);
-      if (!again) cells = std::move(taken);
-    } catch (const DataError& error) {
-      throw FileError(fmt::format("{}: {}", path_.string(), error.what()));
-    }
-    std::int64_t samples = 0;
-    for (const PasskeyCell& cell : cells) samples += static_cast<std::int64_t>(cell.samples.size());
-    return samples;
-  }
-
-  void save(const std::vector<PasskeyCell>& cells) const {
-    if (path_.empty()) return;
-    const nlohmann::ordered_json json = {{"task", task_}, {"cells", to_json(joined(cells, others_))}};
-    write_result(path_, json.dump(1) + '\n');
-  }
-
- private:
-  std::filesystem::path path_;
-  nlohmann::ordered_json task_;
-  std::vector<PasskeyCell> others_;
-};
-
-class ProgressLine {
- public:
-  explicit ProgressLine(RunLog& log) : log_(log) {}
-
-  void show(const EvaluationProgress& now) {
-    const double seconds = seconds_since(start_), done = static_cast<double>(now.done),
-                 all = static_cast<double>(now.all);
-    const bool lasting = seconds >= next_line_;
-    log_.progress(
-        fmt::format("{:.0f} %  {} of {} tokens  {} tokens/s  ETA {}", 100 * done / all, format_count(done),
-                    format_count(all), format_count(done / seconds), format_duration(seconds / done * (all - done))),
-        lasting);
-    if (lasting) next_line_ = seconds + seconds_between_lines;
-  }
-
- private:
-  RunLog& log_;
-  const Pace::Clock::time_point start_ = Pace::Clock::now();
-  double next_line_ = seconds_between_lines;
-};
-
 /// --hide: one prompt with a key that the user has chosen, and what the model answers.
 int find_one_key(const Options& options, const LanguageModel& model,
                  const std::shared_ptr<const PasskeyLanguage>& language, RunLog& log) {
@@ -204,7 +132,7 @@ int find_one_key(const Options& options, const LanguageModel& model,
   std::fflush(stdout);
   const StopRequest stop_request;
   const auto start = Pace::Clock::now();
-  ProgressLine progress(log);
+  TokenProgress progress(log);
   MemoryPool pool;
   const std::string answer = write_answer(model, *language, prompt, pool, [&](const EvaluationProgress& now) {
     progress.show(now);
@@ -240,7 +168,7 @@ int find_keys(const Options& options, Communicator& communicator) {
   }
   const auto language = language_of(options, saved, std::move(saved.tokenizer));
   if (options.hide) return find_one_key(options, *saved.model, language, log);
-  ResultFile file(json_path(options, saved, *language), task_of(options, saved, *language));
+  PasskeyResult file(json_path(options, saved, *language), task_of(options, saved, *language));
   const std::int64_t before = file.load(cells, options.again, communicator);
   const StopRequest stop_request;
   const PasskeyTask& task = language->task();
@@ -253,7 +181,7 @@ int find_keys(const Options& options, Communicator& communicator) {
 
   MemoryPool pass_pool;
   PasskeyEvaluation evaluation(*saved.model, language, options.passkey, communicator, pass_pool);
-  ProgressLine progress(log);
+  TokenProgress progress(log);
   std::int64_t signal = 0;
   const auto between = [&](const EvaluationProgress& now) {
     progress.show(now);
@@ -274,8 +202,7 @@ int find_keys(const Options& options, Communicator& communicator) {
         "and "
         "10 %\n{}",
         100 * std::pow(10.0, -static_cast<double>(task.digits)), format_passkey(cells));
-    const auto path = json_path(options, saved, *language);
-    if (!path.empty()) log.note(fmt::format("Result: {}", path.string()));
+    if (!file.path().empty()) log.note(fmt::format("Result: {}", file.path().string()));
   }
   return complete ? ExitCode::ok : ExitCode::signal_base + static_cast<int>(signal);
 }
