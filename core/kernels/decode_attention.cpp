@@ -1,6 +1,7 @@
 #include "core/kernels/decode_attention.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <limits>
 
@@ -155,6 +156,10 @@ void decode_attention(MemoryPool& pool, const DecodeAttention<T>& in, std::int64
                       HeadRows<T> output) {
   using A = accumulate_t<T>;
   const std::int64_t d = in.query.head_size, heads = in.query.heads, group = heads / in.rotated_keys.heads;
+  assert(in.rotated_keys.heads > 0 && heads % in.rotated_keys.heads == 0 && in.values.heads == in.rotated_keys.heads);
+  assert(in.rotated_keys.head_size == d && in.values.head_size == d && output.head_size == d && output.heads == heads);
+  assert(in.first_key >= 0 && in.first_key <= position && position < rotary.positions());
+  assert(!in.reads_memory || (in.memory && in.beta != nullptr));
   const std::int64_t end = position + 1, blocks = (end - in.first_key + block_tokens - 1) / block_tokens;
   const std::int64_t apart = heads * Partial<A>::size(d);
   Tensor queries(pool, Shape{heads, d}, data_type_of<A>), contributions(pool, Shape{blocks, apart}, data_type_of<A>);
