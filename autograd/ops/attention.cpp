@@ -59,7 +59,7 @@ Variable local_attention(Tape& tape, const Variable& query, const Variable& key,
                                {.output = head_rows<T>(output, counts.heads, counts.head_size),
                                 .log_sum_exp = records ? log_sum_exp.data<accumulate_t<T>>() : nullptr});
   });
-  const Variable result = Variable::result(output, records);
+  Variable result = Variable::result(output, records);
   if (!records) return result;
 
   tape.record({result}, [&pool = tape.pool(), inputs, query, key, value, counts, log_sum_exp, result, own_keys_only] {
@@ -110,7 +110,7 @@ Variable gate(Tape& tape, const Variable& beta, const Variable& from_memory, con
     return output;
   };
   const bool records = tape.records({beta, from_memory, local});
-  const Variable result = Variable::result(mix(), records);
+  Variable result = Variable::result(mix(), records);
   if (!records) return result;
   result.set_rebuild(mix);
 

@@ -91,7 +91,7 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   });
 
   const bool records = tape.records({key, value, initial.matrix, initial.norm, decay});
-  const MemoryWrite result{
+  MemoryWrite result{
       {Variable::result(matrices, records), Variable::result(norms, records)},
       {Variable::result(std::move(last_matrix), records), Variable::result(std::move(last_norm), records)}};
   if (!records) return result;
@@ -145,7 +145,7 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
   });
   const bool by_gain = gain.defined();
   const bool records = tape.records({query, before.matrix, by_gain ? gain : before.norm});
-  const Variable result = Variable::result(output, records);
+  Variable result = Variable::result(output, records);
   if (!records) return result;
 
   tape.record({result}, [&pool = tape.pool(), inputs, query, before, lanes, counts, gain, by_gain, result] {

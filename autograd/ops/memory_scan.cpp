@@ -57,7 +57,7 @@ MemoryWrite SharedMemoryWrite::finish() {
   wait(tape_, *pass_);
   const OperatorScope scope(tape_, "memory");
   pass_->combine_states();
-  const MemoryWrite result{pass_->states_before(records_), pass_->state_after()};
+  MemoryWrite result{pass_->states_before(records_), pass_->state_after()};
   if (records_) {
     tape_.record({result.before.matrix, result.before.norm}, [pass = pass_, write = write_] {
       pass->begin_gradients();

@@ -71,7 +71,7 @@ Variable nearest_attention(Tape& tape, const Variable& query, const Tensor& key,
     nearest_attention_forward<T>(tape.pool(), inputs.template operator()<T>(runs),
                                  head_rows<T>(output, counts.heads, counts.head_size), rows, found.view<T>());
   });
-  const Variable result = Variable::result(output, records);
+  Variable result = Variable::result(output, records);
   if (!records) return result;
   tape.record(
       {result}, [&pool = tape.pool(), inputs, query, counts, rows, found, dy = result.gradient_slot()]() mutable {

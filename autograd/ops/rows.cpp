@@ -153,11 +153,13 @@ Variable take_rows(Tape& tape, std::vector<Variable> sources, std::vector<RowPic
     records = true;
     wanted.emplace_back(sources[i].gradient_slot(), static_cast<std::int64_t>(i));
   }
-  const Variable y = Variable::result(std::move(taken), records);
+  Variable y = Variable::result(std::move(taken), records);
   if (!records) return y;
   tape.record(
       {y}, [&pool = tape.pool(), wanted = std::move(wanted), picks = std::move(picks), width, dy = y.gradient_slot()] {
-        for (const auto& [slot, index] : wanted) {
+        for (const auto& source : wanted) {
+          const GradientSlot& slot = source.first;
+          const std::int64_t index = source.second;
           auto target = slot.target(pool);
           if (!target.accumulate) fill(target.view, 0.0);
           dispatch(dy.type(), [&]<class T>() {
