@@ -120,6 +120,16 @@ DecodeSnapshot DecodeState::snapshot() const {
   return result;
 }
 
+DecodeState DecodeState::copies(std::int64_t lanes) const {
+  if (this->lanes() != 1 || positions_.front() != 0) {
+    throw ShapeError(fmt::format("DecodeState::copies of {} lanes after {} tokens: expected one lane, whole segments",
+                                 this->lanes(), tokens()));
+  }
+  DecodeState result(*model_, *pool_, lanes);
+  result.state_ = select_lanes(*pool_, state_, Lanes(static_cast<std::size_t>(lanes), 0));
+  return result;
+}
+
 void DecodeState::forget(std::int64_t lane) {
   const auto index = static_cast<std::size_t>(lane);
   state_.tokens.at(index) = 0;

@@ -34,6 +34,8 @@ class DecodeState {
   std::int64_t lanes() const { return state_.lanes(); }
   /// Tokens passed through a lane so far.
   std::int64_t tokens(std::int64_t lane = 0) const;
+  /// As many lanes that each go on from here. Throws ShapeError on more lanes than one, or within a segment.
+  DecodeState copies(std::int64_t lanes) const;
   /// The lane's next token begins another text.
   void forget(std::int64_t lane);
 

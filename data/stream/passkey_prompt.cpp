@@ -133,14 +133,23 @@ PasskeyPrompt PasskeyPrompt::for_evaluation(std::shared_ptr<const PasskeyLanguag
   const double asked = depth * (room - width) + draws.uniform() * width;
   std::vector<double> filler_before;
   const std::int64_t updates = prompt.language_->task().updates;
+  const auto period = static_cast<double>(prompt.language_->filler_period());
   for (std::int64_t key = 0; key < keys; ++key) {
     for (std::int64_t i = 0; i <= updates; ++i) {
       const double anywhere = draws.uniform() * (key == prompt.asked_ ? asked : room);
-      filler_before.push_back(key == prompt.asked_ && i == updates ? asked : anywhere);
+      const double before = key == prompt.asked_ && i == updates ? asked : anywhere;
+      filler_before.push_back(before - std::fmod(before, period));
     }
   }
   prompt.put_statements(std::move(filler_before));
   return prompt;
+}
+
+std::int64_t PasskeyPrompt::shared_beginning() const {
+  const auto introduction = static_cast<std::int64_t>(language_->introduction().size());
+  const std::int64_t filler = statements_.front().begin - introduction;
+  const bool whole_sentences = language_->text() == nullptr && filler % language_->filler_period() == 0;
+  return introduction + (whole_sentences ? filler : 0);
 }
 
 bool PasskeyPrompt::is_filler(std::int64_t begin, std::int64_t end) const {

@@ -42,6 +42,8 @@ class PasskeyLanguage {
   const std::vector<std::int32_t>& introduction() const { return introduction_; }
   std::vector<std::int32_t> statement(std::int64_t name, const std::string& digits, bool replaces) const;
   Question question(std::int64_t name, const std::string& digits) const;
+  /// After so many tokens the filler repeats itself; 1 for a file.
+  std::int64_t filler_period() const { return text_ ? 1 : static_cast<std::int64_t>(sentences_.size()); }
   /// Tokens [begin, begin + target.size()) of endless filler: the sentences over and over, or the file from `offset`
   /// on, over and over.
   void filler(std::int64_t offset, std::int64_t begin, std::span<std::int32_t> target) const;
@@ -81,8 +83,8 @@ class PasskeyPrompt {
   static PasskeyPrompt for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                     const Spread& spread, Draws& draws);
   /// The key that is asked for lies at `depth` (0: near the start, 1: near the question), give or take 2,000 tokens, or
-  /// an eighth of the length if that is less. The answer is the end of the prompt. `key`: the digits asked for, as many
-  /// as the task says; drawn if empty.
+  /// an eighth of the length if that is less, behind the whole sentences of the filler. The answer is the end of the
+  /// prompt. `key`: the digits asked for, as many as the task says; drawn if empty.
   static PasskeyPrompt for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                       double depth, Draws& draws, const std::string& key = {});
 
@@ -93,6 +95,8 @@ class PasskeyPrompt {
   /// Tokens [answer_begin, answer_end) are the digits asked for; end tokens follow.
   std::int64_t answer_begin() const { return question_begin_ + question_.answer; }
   std::int64_t answer_end() const { return question_begin_ + static_cast<std::int64_t>(question_.tokens.size()); }
+  /// So many tokens are the same in every prompt of this language for which this says as many or more.
+  std::int64_t shared_beginning() const;
   /// Whether nothing but filler stands in tokens [begin, end).
   bool is_filler(std::int64_t begin, std::int64_t end) const;
   /// Tokens [begin, begin + target.size()), all of them below `length`.

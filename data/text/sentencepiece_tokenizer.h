@@ -62,6 +62,7 @@ struct TokenizerTraining {
   std::int64_t vocab_size = 8000;
   double character_coverage = 0.9995;      // share of the text's characters that get pieces; bytes spell the rest
   std::int64_t max_sentences = 1'000'000;  // lines to learn from, drawn at random; 0: all
+  bool split_digits = false;               // every digit is a piece of its own
   std::int64_t threads = 1;
   std::uint32_t seed = 1;
 };

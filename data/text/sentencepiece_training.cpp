@@ -91,6 +91,7 @@ TrainedTokenizer train_sentencepiece(const std::vector<std::filesystem::path>& f
       {"shuffle_input_sentence", "true"},
       {"max_sentence_length", std::to_string(max_line_bytes)},
       {"num_threads", std::to_string(training.threads)},
+      {"split_digits", training.split_digits ? "true" : "false"},
       {"byte_fallback", "true"},
       {"normalization_rule_name", "identity"},
       {"remove_extra_whitespaces", "false"},

@@ -37,7 +37,7 @@ namespace {
 struct Options {
   std::string model;
   std::int64_t step = 0;  // 0: the newest
-  std::vector<std::string> lengths = {"32k", "128k", "1m"};
+  std::vector<std::string> lengths;  // empty: those below
   std::vector<double> depths = {0, 0.5, 1};
   PasskeyOptions passkey;
   std::int64_t digits = 0, keys = 0, updates = -1;  // 0 and -1: as the model was trained
@@ -66,8 +66,9 @@ std::int64_t parse_length(const std::string& text) {
 }
 
 std::vector<PasskeyCell> cells_of(const Options& options) {
+  static const std::vector<std::string> usual = {"32k", "128k", "1m"};
   std::vector<PasskeyCell> cells;
-  for (const std::string& text : options.lengths) {
+  for (const std::string& text : options.lengths.empty() ? usual : options.lengths) {
     for (const double depth : options.depths) {
       if (!(depth >= 0 && depth <= 1)) {
         throw ConfigError(fmt::format("--depths: {} is not between 0 (the start) and 1 (the question)", depth));
@@ -94,15 +95,21 @@ std::shared_ptr<const PasskeyLanguage> language_of(const Options& options, const
   return std::make_shared<const PasskeyLanguage>(std::move(tokenizer), task, std::move(filler));
 }
 
+/// Changes when the same seed draws other prompts.
+constexpr int prompts_version = 2;
+
 /// What the samples depend on, beside length, depth and number.
 nlohmann::ordered_json task_of(const Options& options, const SavedModel& saved, const PasskeyLanguage& language) {
   std::vector<std::string> hashes;
   for (const auto& file : saved.checkpoint->files()) hashes.push_back(file.fingerprint.hash);
-  return {
-      {"step", saved.progress.step},        {"checkpoint_hashes", hashes},
-      {"digits", language.task().digits},   {"keys", language.task().keys},
-      {"updates", language.task().updates}, {"filler", language.text() == nullptr ? "" : language.text()->checksum()},
-      {"seed", options.passkey.seed}};
+  return {{"prompts", prompts_version},
+          {"step", saved.progress.step},
+          {"checkpoint_hashes", hashes},
+          {"digits", language.task().digits},
+          {"keys", language.task().keys},
+          {"updates", language.task().updates},
+          {"filler", language.text() == nullptr ? "" : language.text()->checksum()},
+          {"seed", options.passkey.seed}};
 }
 
 /// Where results go; empty: nowhere.
@@ -120,7 +127,8 @@ std::filesystem::path json_path(const Options& options, const SavedModel& saved,
 /// --hide: one prompt with a key that the user has chosen, and what the model answers.
 int find_one_key(const Options& options, const LanguageModel& model,
                  const std::shared_ptr<const PasskeyLanguage>& language, RunLog& log) {
-  const PasskeyCell cell = cells_of(options).front();
+  PasskeyCell cell = cells_of(options).front();
+  if (options.lengths.empty() && language->text() != nullptr) cell.length = language->text()->token_count();
   Draws draws(Random(options.passkey.seed, RandomPurpose::evaluation));
   const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(language, cell.length, cell.depth, draws, *options.hide);
   const auto& statements = prompt.statements();
@@ -242,7 +250,8 @@ Command add_passkey_command(CLI::App& program) {
       ->type_name("FILE");
   command
       ->add_option("--hide", options->hide,
-                   "Hide this key once, in a text of the first length at the first depth, and print the answer")
+                   "Hide this key once, in a text of the first length (default: of the filler file, where there is one) at the "
+                   "first depth, and print the answer")
       ->type_name("DIGITS");
   command->add_option("--seed", passkey.seed, "Of the prompts (default: 1)");
   command->add_option("--batch-size", passkey.batch_size, "Prompts that a rank reads at once (default: 8)")

@@ -119,6 +119,8 @@ Command add_tokenizer_command(CLI::App& program) {
       ->add_option("--max-sentences", options->training.max_sentences,
                    "Lines to learn from, drawn at random (default 1000000; 0: all)")
       ->check(whole_number_from(0));
+  trains->add_flag("--split-digits", options->training.split_digits,
+                   "Every digit is a piece of its own, as tasks with numbers want it");
   trains->add_option("--threads", options->training.threads, "Threads (default 1)")->check(CLI::Range(1, 1024));
   trains->add_option("--seed", options->training.seed, "Of the draw (default 1)");
   trains->add_flag("--force", options->force, "Replace the model file when it exists");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -57,46 +58,68 @@ std::vector<std::int64_t> PasskeyEvaluation::missing(const PasskeyCell& cell) co
   return numbers;
 }
 
-bool PasskeyEvaluation::run(std::vector<PasskeyCell>& cells, const BetweenChunks& between,
-                            const SamplesComplete& complete) {
-  progress_ = {};
-  for (const PasskeyCell& cell : cells) {
-    static_cast<void>(prompt(cell, 0));  // one that does not fit says so before any is read
-    progress_.all += cell.length * static_cast<std::int64_t>(missing(cell).size());
-  }
-  for (PasskeyCell& cell : cells) {
-    for (std::vector<std::int64_t> left = missing(cell); !left.empty();) {
+std::vector<PasskeyEvaluation::Batch> PasskeyEvaluation::plan(const std::vector<PasskeyCell>& cells) const {
+  const std::int64_t segment = model_.config().segment_length;
+  std::vector<Batch> batches;
+  for (std::size_t cell = 0; cell < cells.size(); ++cell) {
+    for (std::vector<std::int64_t> left = missing(cells[cell]); !left.empty();) {
       const auto count = static_cast<std::int64_t>(left.size());
       const std::int64_t each =
           std::min((count + communicator_.size() - 1) / communicator_.size(), options_.batch_size);
       const std::int64_t begin = std::min(communicator_.rank() * each, count);
-      const std::int64_t end = std::min(begin + each, count);
-      std::vector<PasskeySample> answered;
-      if (!answer(cell, {left.begin() + begin, left.begin() + end}, between, answered)) return false;
-      for (const auto& bytes : communicator_.all_gather(std::as_bytes(std::span(answered)))) {
-        std::vector<PasskeySample> theirs(bytes.size() / sizeof(PasskeySample));
-        if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
-        cell.samples.insert(cell.samples.end(), theirs.begin(), theirs.end());
+      Batch batch{cell, {left.begin() + begin, left.begin() + std::min(begin + each, count)}, cells[cell].length};
+      for (const std::int64_t sample : batch.samples) {
+        batch.fork = std::min(batch.fork, prompt(cells[cell], sample).shared_beginning() / segment * segment);
       }
-      std::ranges::sort(cell.samples, {}, &PasskeySample::sample);
-      if (complete) complete(cells);
+      batches.push_back(std::move(batch));
       left.erase(left.begin(), left.begin() + std::min(each * communicator_.size(), count));
     }
+  }
+  return batches;
+}
+
+bool PasskeyEvaluation::run(std::vector<PasskeyCell>& cells, const BetweenChunks& between,
+                            const SamplesComplete& complete) {
+  for (const PasskeyCell& cell : cells)
+    static_cast<void>(prompt(cell, 0));  // says what does not fit before any is read
+  const std::vector<Batch> batches = plan(cells);
+  std::set<std::int64_t> forks;
+  progress_ = {};
+  for (const Batch& batch : batches) {
+    if (batch.samples.empty()) continue;
+    forks.insert(batch.fork);
+    progress_.all += static_cast<std::int64_t>(batch.samples.size()) * (cells[batch.cell].length - batch.fork);
+  }
+  if (!forks.empty()) progress_.all += *forks.rbegin();
+  communicator_.all_reduce_sum(std::span(&progress_.all, 1));
+  SharedBeginning beginning(model_, pool_, std::move(forks));
+  for (const Batch& batch : batches) {
+    PasskeyCell& cell = cells[batch.cell];
+    std::vector<PasskeySample> answered;
+    if (!answer(cell, batch, beginning, between, answered)) return false;
+    for (const auto& bytes : communicator_.all_gather(std::as_bytes(std::span(answered)))) {
+      std::vector<PasskeySample> theirs(bytes.size() / sizeof(PasskeySample));
+      if (!theirs.empty()) std::memcpy(theirs.data(), bytes.data(), bytes.size());
+      cell.samples.insert(cell.samples.end(), theirs.begin(), theirs.end());
+    }
+    std::ranges::sort(cell.samples, {}, &PasskeySample::sample);
+    if (complete) complete(cells);
   }
   return true;
 }
 
-bool PasskeyEvaluation::answer(const PasskeyCell& cell, const std::vector<std::int64_t>& samples,
+bool PasskeyEvaluation::answer(const PasskeyCell& cell, const Batch& batch, SharedBeginning& beginning,
                                const BetweenChunks& between, std::vector<PasskeySample>& answered) {
   std::vector<PasskeyPrompt> prompts;
-  for (const std::int64_t sample : samples) {
+  std::int64_t first_answer = cell.length;
+  for (const std::int64_t sample : batch.samples) {
     prompts.push_back(prompt(cell, sample));
     const PasskeyPrompt& mine = prompts.back();
     answered.push_back({sample, mine.answer_end() - mine.answer_begin(), 0, right_without_memory(mine)});
+    first_answer = std::min(first_answer, mine.answer_begin());
   }
   const auto lanes = static_cast<std::int64_t>(prompts.size());
   std::optional<DecodeState> state;
-  if (lanes > 0) state.emplace(model_, pool_, lanes);
 
   // Passes [begin, end) of every prompt, or what of it is not past its last token but one: that only has to be guessed.
   const auto advance = [&](std::int64_t begin, std::int64_t end) {
@@ -116,19 +139,24 @@ bool PasskeyEvaluation::answer(const PasskeyCell& cell, const std::vector<std::i
           likeliest(logits, lane, language_->tokenizer()) == read(prompts[index], next, next + 1).front();
     }
   };
-
-  // Prompts of one length, and so all ranks, take the same number of chunks.
-  std::int64_t first_answer = cell.length;
-  for (const PasskeyPrompt& prompt : prompts) first_answer = std::min(first_answer, prompt.answer_begin());
-  const std::int64_t segment = model_.config().segment_length;
-  const std::int64_t chunk = std::max(tokens_at_once / options_.batch_size / segment, std::int64_t{1}) * segment;
-  std::int64_t counted = lanes;
-  communicator_.all_reduce_sum(std::span(&counted, 1));
-  for (std::int64_t begin = 0; begin < cell.length; begin += chunk) {
-    const std::int64_t end = std::min(begin + chunk, cell.length);
+  // What of [begin, end) is not read yet. Returns how many tokens that were.
+  const auto read_on = [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t count = begin < batch.fork ? beginning.read(prompts.front(), std::min(end, batch.fork)) : 0;
+    begin = std::max(begin, batch.fork);
+    if (begin >= end) return count;
+    if (!state) state.emplace(beginning.state(batch.fork, lanes));
     advance(begin, std::min(end, first_answer));
     for (std::int64_t at = std::max(begin, first_answer); at < end; ++at) advance(at, at + 1);
-    progress_.done += counted * (end - begin);
+    return count + lanes * (end - begin);
+  };
+
+  // Prompts of one length, and so all ranks, take the same number of chunks.
+  const std::int64_t segment = model_.config().segment_length;
+  const std::int64_t chunk = std::max(tokens_at_once / options_.batch_size / segment, std::int64_t{1}) * segment;
+  for (std::int64_t begin = 0; begin < cell.length; begin += chunk) {
+    std::int64_t count = lanes > 0 ? read_on(begin, std::min(begin + chunk, cell.length)) : 0;
+    communicator_.all_reduce_sum(std::span(&count, 1));
+    progress_.done += count;
     if (between && between(progress_)) return false;
   }
   return true;

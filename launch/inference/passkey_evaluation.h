@@ -12,6 +12,7 @@
 #include "core/storage.h"
 #include "data/stream/passkey_prompt.h"
 #include "launch/inference/evaluation.h"
+#include "launch/inference/shared_beginning.h"
 #include "layers/language_model.h"
 
 namespace palimpsest {
@@ -47,7 +48,8 @@ std::string write_answer(const LanguageModel& model, const PasskeyLanguage& lang
 
 class PasskeyEvaluation {
  public:
-  /// Called on every rank now and then, when all others have come as far: it may speak with them. Tokens of all ranks.
+  /// Called on every rank now and then, when all others have come as far: it may speak with them. Tokens of all ranks,
+  /// what prompts have in common counted once.
   /// Returns whether to stop there, the same on every rank.
   using BetweenChunks = std::function<bool(const EvaluationProgress&)>;
   /// Called on every rank when samples are complete, with all cells.
@@ -58,17 +60,27 @@ class PasskeyEvaluation {
   PasskeyEvaluation(const LanguageModel& model, std::shared_ptr<const PasskeyLanguage> language,
                     const PasskeyOptions& options, Communicator& communicator, MemoryPool& pool);
 
-  /// Adds the samples that the cells lack, which are shared over ranks. What a sample is depends on seed, length and
+  /// Adds the samples that the cells lack, which are shared over ranks. What prompts have in common up to the first key
+  /// is read once. What a sample is depends on seed, length and
   /// its number alone. Returns whether all are there. Throws ConfigError when a length cannot hold its prompt.
   /// Collective.
   bool run(std::vector<PasskeyCell>& cells, const BetweenChunks& between = {}, const SamplesComplete& complete = {});
 
  private:
+  /// Samples of one cell that this rank reads at once, none to keep others company.
+  struct Batch {
+    std::size_t cell = 0;
+    std::vector<std::int64_t> samples;
+    std::int64_t fork = 0;  // so many tokens, whole segments, its prompts have in common with all others
+  };
+
   PasskeyPrompt prompt(const PasskeyCell& cell, std::int64_t sample) const;
   /// The numbers of samples that a cell lacks.
   std::vector<std::int64_t> missing(const PasskeyCell& cell) const;
-  /// Reads and answers these samples of a cell, none to keep others company. Returns whether it was not stopped.
-  bool answer(const PasskeyCell& cell, const std::vector<std::int64_t>& samples, const BetweenChunks& between,
+  /// What is left to read, as many batches on every rank.
+  std::vector<Batch> plan(const std::vector<PasskeyCell>& cells) const;
+  /// Reads and answers a batch. Returns whether it was not stopped.
+  bool answer(const PasskeyCell& cell, const Batch& batch, SharedBeginning& beginning, const BetweenChunks& between,
               std::vector<PasskeySample>& answered);
   std::int64_t right_without_memory(const PasskeyPrompt& prompt) const;
 

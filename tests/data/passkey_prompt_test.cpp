@@ -46,6 +46,7 @@ TEST(PasskeyPrompt, ReadsAsInThePaper) {
                               " is the pass key. The grass is green. The sky is blue. The sun is yellow. Here we go."))
       << text;
   EXPECT_TRUE(text.ends_with("What is the pass key? The pass key is" + spaced)) << text;
+  EXPECT_TRUE(holds(text, "information there. The grass is green.")) << text;
   EXPECT_EQ(prompt.answer_end(), 200);
   EXPECT_EQ(prompt.answer_begin(), 196);
 }
@@ -146,6 +147,31 @@ TEST(PasskeyPrompt, TrainingPromptsStraddleBordersAndAskAnywhere) {
   EXPECT_NEAR(moved, 0.7 * 1000 * 50 / 51, 60);
 }
 
+TEST(PasskeyPrompt, PromptsShareTheirBeginning) {
+  const auto words = language({4, 2, 1});
+  std::vector<PasskeyPrompt> prompts;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    Draws draws(Random(seed, RandomPurpose::test));
+    const bool trains = seed % 4 == 0;
+    prompts.push_back(
+        trains ? PasskeyPrompt::for_training(words, 4000, {64, 0, 0.3, 0.7}, draws)
+               : PasskeyPrompt::for_evaluation(words, 3000 + 10 * static_cast<std::int64_t>(seed), 0.8, draws));
+    if (!trains) {
+      EXPECT_EQ(prompts.back().shared_beginning(), prompts.back().statements().front().begin);
+    }
+  }
+  for (const PasskeyPrompt& prompt : prompts) {
+    for (const PasskeyPrompt& other : prompts) {
+      std::vector<std::int32_t> mine(
+          static_cast<std::size_t>(std::min(prompt.shared_beginning(), other.shared_beginning())));
+      std::vector<std::int32_t> theirs(mine.size());
+      prompt.read(0, mine);
+      other.read(0, theirs);
+      EXPECT_EQ(mine, theirs);
+    }
+  }
+}
+
 TEST(PasskeyPrompt, OnlyFillerIsFiller) {
   const PasskeyPrompt prompt = evaluation_prompt({}, 1000, 0.5);
   const PasskeyPrompt::Statement& key = prompt.statements()[0];
@@ -173,6 +199,7 @@ TEST(PasskeyPrompt, FillerMayBeText) {
   const std::string digits = prompt.statements()[0].digits;
   EXPECT_TRUE(holds(text, "The pass key is " + digits + ". Remember it. " + digits + " is the pass key.")) << text;
   EXPECT_TRUE(text.ends_with("The pass key is " + digits)) << text;
+  EXPECT_EQ(prompt.shared_beginning(), std::ssize(words->introduction())) << "texts begin anywhere";
   EXPECT_EQ(prompt.answer_begin(), 995) << "the space before the digits is no part of the answer";
   const std::vector<std::int32_t> tokens = tokens_of(prompt);
   EXPECT_EQ(std::ranges::count(tokens, file->begin_id()), 1) << "one prompt is one document";

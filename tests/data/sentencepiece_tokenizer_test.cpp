@@ -229,6 +229,28 @@ TEST_F(SentencePiece, TrainsTheSameModelAgainAndBpe) {
   EXPECT_EQ(tokenizer.decode(tokenizer.encode(" kalo\n Ω")), " kalo\n Ω");
 }
 
+TEST_F(SentencePiece, KeepsDigitsApartWhereAsked) {
+  std::string text = generated_text();
+  for (int line = 0; line < 200; ++line) text += "the year 1984 and the year 1985\n";
+  overwrite_file(*directory_ / "years.txt", text);
+  const auto longest_number = [&](bool split_digits) {
+    TokenizerTraining wanted = training();
+    wanted.split_digits = split_digits;
+    const SentencePieceTokenizer tokenizer(train_sentencepiece({*directory_ / "years.txt"}, wanted).model, "years");
+    std::size_t longest = 0;
+    for (std::int32_t token = 0; token < tokenizer.vocab_size(); ++token) {
+      const std::string piece = tokenizer.piece(token);
+      if (piece.starts_with("<0x")) continue;
+      longest = std::max<std::size_t>(
+          longest, static_cast<std::size_t>(std::ranges::count_if(piece, [](char c) { return c >= '0' && c <= '9'; })));
+    }
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode("the year 1984")), "the year 1984");
+    return longest;
+  };
+  EXPECT_EQ(longest_number(true), 1u);
+  EXPECT_GT(longest_number(false), 1u) << "or the test says nothing";
+}
+
 TEST_F(SentencePiece, LearnsFromLinesOfAnyLengthAndNamesUnusableFiles) {
   std::string text = generated_text();
   std::replace(text.begin(), text.end(), '\n', ' ');

@@ -115,6 +115,23 @@ checkpoint:
         self.assertRegex(shown, r"A text of 3072 tokens. Token 1\d\d\d is followed by: The pass key is 3 ?1 ?4 ?1 ?5 ?9\.")
         self.assertRegex(shown, r"(?m)^What is the pass key\? The pass key is \S")
 
+    def test_hides_a_key_in_a_whole_book(self):
+        config = self.passkey_config("book")
+        longer = {"digits: 2": "tokenizer: bytes\n  digits: 2", "segments: 2": "segments: 10", "segments: 3": "segments: 12",
+                  "segments: 4": "segments: 16", "sequence_length: 256": "sequence_length: 1024"}
+        text = config.read_text(encoding="utf-8")
+        for short, long in longer.items():
+            text = text.replace(short, long)
+        config.write_text(text, encoding="utf-8")
+        self.run_program("train", config, "--stop-after", 1)
+        (self.folder / "shelf").mkdir()
+        (self.folder / "shelf" / "book.txt").write_text("Call me Ishmael. " * 300, encoding="utf-8")
+        book = self.folder / "book.h5"
+        self.run_program("pack", self.folder / "shelf", book)
+        shown = self.run_program("passkey", config, "--hide", "27", "--filler", book, "--depths", "0.5").stdout
+        # Its bytes, and a begin and an end token.
+        self.assertRegex(shown, r"A text of 5102 tokens. Token [23]\d\d\d is followed by:  ?The pass key is 27\.")
+
     def test_the_model_that_comes_with_the_program_finds_its_key(self):
         run = self.folder / "shipped"
         self.run_program("import", SOURCE / "launch" / "models" / "passkey", run)

@@ -42,6 +42,27 @@ class DecodeSnapshots : public ::testing::TestWithParam<AttentionKind> {
   MemoryPool pool;
 };
 
+TEST_P(DecodeSnapshots, CopiesGoOnAlike) {
+  const LanguageModel model = this->model(GetParam(), 5, 2);
+  DecodeState one(model, pool);
+  one.advance(tokens({10}, 1).front());
+  DecodeState copies = one.copies(3);
+  const Texts next = tokens({7, 1, 6}, 2);
+  const std::vector<double> found = copies.advance(next).to_doubles();
+  std::vector<double> expected;
+  for (const auto& text : next) {
+    DecodeState alone = one;
+    const std::vector<double> logits = alone.advance(text).to_doubles();
+    expected.insert(expected.end(), logits.begin(), logits.end());
+  }
+  EXPECT_LE(testing::relative_difference(found, expected), 1e-5);
+  EXPECT_EQ(copies.tokens(2), 16);
+  EXPECT_EQ(one.tokens(), 10);
+  EXPECT_THROW(copies.copies(2), ShapeError) << "of several lanes";
+  one.advance(next[1].front());
+  EXPECT_THROW(one.copies(2), ShapeError) << "within a segment";
+}
+
 TEST_P(DecodeSnapshots, GoOnWithTheSameBits) {
   const LanguageModel model = this->model(GetParam(), 5, 2);
   DecodeState decoding(model, pool, 3);
