@@ -123,7 +123,7 @@ Command add_tokenizer_command(CLI::App& program) {
   trains->add_option("--seed", options->training.seed, "Of the draw (default 1)");
   trains->add_flag("--force", options->force, "Replace the model file when it exists");
 
-  const char* tokenizer_help = "\"bytes\" or a SentencePiece model file";
+  const char* tokenizer_help = "\"bytes\", a SentencePiece model file or a tokenizer.json";
   CLI::App* encodes = command->add_subcommand("encode", "Print the tokens of a text");
   encodes->add_option("TOKENIZER", options->tokenizer, tokenizer_help)->required();
   CLI::Option* text = encodes->add_option("TEXT", options->text, "The text (default: standard input)");
