@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <queue>
+#include <span>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -69,7 +72,16 @@ BytePairTokenizer::BytePairTokenizer(std::string model, const std::string& name)
     const auto& [left, right, result] = description_.merges[rank];
     merges_.try_emplace(pair_of(left, right), Merge{rank, result});
   }
+  const nlohmann::json marks = parse_json(std::string_view(model_).substr(0, model_.find('\n')), name);
+  if (!marks.is_object()) throw FileError(fmt::format("{}: the tokens that part documents are not named", name));
+  begin_ = added_token(named_token(marks, "begin"), name);
+  end_ = added_token(named_token(marks, "end"), name);
+  part_special_tokens(name);
   for (const BytePairDescription::Added& added : description_.added) {
+    if (added.normalized && description_.composes && composed(added.content) != added.content) {
+      throw FileError(fmt::format("{}: the added token '{}' is looked for in normal form C, which it is not in", name,
+                                  printable(added.content)));
+    }
     AddedTokens& tokens = added.normalized ? added_normalized_ : added_first_;
     tokens[static_cast<unsigned char>(added.content.front())].push_back(&added);
   }
@@ -79,21 +91,35 @@ BytePairTokenizer::BytePairTokenizer(std::string model, const std::string& name)
                                [](const auto* a, const auto* b) { return a->content.size() > b->content.size(); });
     }
   }
-  const nlohmann::json marks = parse_json(std::string_view(model_).substr(0, model_.find('\n')), name);
-  if (!marks.is_object()) throw FileError(fmt::format("{}: the tokens that part documents are not named", name));
-  begin_ = added_token(named_token(marks, "begin"), name);
-  end_ = added_token(named_token(marks, "end"), name);
   FileHash hash;
   hash.update(std::as_bytes(std::span(model_)));
   identity_ = "byte_pair:" + hash.digest();
 }
 
-std::int32_t BytePairTokenizer::added_token(const std::string& content, const std::string& name) const {
+std::int32_t BytePairTokenizer::added_token(const std::string& content, const std::string& name) {
   const auto found = std::ranges::find(description_.added, content, &BytePairDescription::Added::content);
   if (found == description_.added.end()) {
     throw FileError(fmt::format("{}: '{}', which parts documents, is no added token", name, printable(content)));
   }
+  found->special = true;
   return found->id;
+}
+
+/// A special token that merges lead to could be written by anyone.
+void BytePairTokenizer::part_special_tokens(const std::string& name) {
+  std::unordered_set<std::int32_t> special;
+  for (const BytePairDescription::Added& added : description_.added) {
+    if (added.special) special.insert(added.id);
+  }
+  const auto require_none = [&](std::int32_t token) {
+    if (!special.contains(token)) return;
+    throw FileError(
+        fmt::format("{}: the special token '{}' is a byte or what a merge makes, so that text would spell it", name,
+                    printable(content(token))));
+  };
+  std::ranges::for_each(description_.bytes, require_none);
+  for (const BytePairDescription::Merge& merge : description_.merges) require_none(merge.result);
+  std::erase_if(description_.vocabulary, [&](const auto& entry) { return special.contains(entry.second); });
 }
 
 const BytePairTokenizer::Merge* BytePairTokenizer::merge_of(std::int32_t left, std::int32_t right) const {
@@ -109,6 +135,9 @@ class BytePairTokenizer::Encoding {
   std::vector<std::int32_t> tokens;
 
   void add(std::string_view text) {
+    if (text.size() > std::numeric_limits<std::int32_t>::max()) {
+      throw DataError(fmt::format("a text of {} bytes, at most 2 GiB can be cut into pieces", text.size()));
+    }
     if (find_invalid_utf8(text)) return add_valid(valid_utf8(text));
     add_valid(text);
   }
@@ -132,8 +161,9 @@ class BytePairTokenizer::Encoding {
     std::size_t begin = 0;
     for (std::size_t at = 0; at < text.size();) {
       const auto& candidates = added[static_cast<unsigned char>(text[at])];
-      const auto found = std::ranges::find_if(
-          candidates, [&](const auto* token) { return text.substr(at).starts_with(token->content); });
+      const auto found = std::ranges::find_if(candidates, [&](const auto* token) {
+        return (tokenizer_.reads_special || !token->special) && text.substr(at).starts_with(token->content);
+      });
       if (found == candidates.end()) {
         ++at;
         continue;
@@ -238,6 +268,18 @@ const std::string& BytePairTokenizer::content(std::int32_t token) const {
     throw DataError(fmt::format("token {} is outside the vocabulary of {} tokens", token, vocab_size()));
   }
   return description_.tokens[static_cast<std::size_t>(token)];
+}
+
+std::unique_ptr<Tokenizer> with_special_tokens(std::unique_ptr<Tokenizer> tokenizer) {
+  auto* pairs = dynamic_cast<BytePairTokenizer*>(tokenizer.get());
+  if (pairs == nullptr) {
+    throw ConfigError(
+        fmt::format("--special-tokens: the tokenizer {} has none that a text can spell; those of a "
+                    "tokenizer.json can be",
+                    tokenizer->identity()));
+  }
+  pairs->reads_special = true;
+  return tokenizer;
 }
 
 }  // namespace palimpsest

@@ -26,8 +26,11 @@ class BytePairTokenizer final : public Tokenizer {
   /// `name`. Throws FileError.
   BytePairTokenizer(std::string model, const std::string& name);
 
-  /// Text that looks like an added token becomes one.
+  /// Text that spells an added token becomes it. What spells a special one is text like any other, unless
+  /// `reads_special`: whoever wrote it cannot end a document or speak in another's name. Throws DataError on more than
+  /// 2 GiB.
   std::vector<std::int32_t> encode(std::string_view text) const override;
+  bool reads_special = false;
   std::string decode(std::span<const std::int32_t> tokens) const override;
   std::int64_t vocab_size() const override { return static_cast<std::int64_t>(description_.tokens.size()); }
   std::int32_t begin_id() const override { return begin_; }
@@ -50,7 +53,9 @@ class BytePairTokenizer final : public Tokenizer {
   using AddedTokens = std::vector<std::vector<const BytePairDescription::Added*>>;
   class Encoding;
 
-  std::int32_t added_token(const std::string& content, const std::string& name) const;
+  /// The id of one that begins or ends a document, which makes it special.
+  std::int32_t added_token(const std::string& content, const std::string& name);
+  void part_special_tokens(const std::string& name);
   const Merge* merge_of(std::int32_t left, std::int32_t right) const;
 
   std::string model_;
@@ -61,5 +66,9 @@ class BytePairTokenizer final : public Tokenizer {
   std::int32_t begin_ = 0, end_ = 0;
   std::string identity_;
 };
+
+/// The same tokenizer, but text that spells one of its special tokens becomes it. Throws ConfigError when it has none
+/// that text can spell.
+std::unique_ptr<Tokenizer> with_special_tokens(std::unique_ptr<Tokenizer> tokenizer);
 
 }  // namespace palimpsest

@@ -1,7 +1,6 @@
 #include "data/text/piece_splitter.h"
 
 #include <algorithm>
-#include <limits>
 
 #include <fmt/format.h>
 #include <unicode/bytestream.h>
@@ -22,24 +21,42 @@ constexpr std::int32_t longest_match = 10'000;
 
 icu::StringPiece piece_of(std::string_view text) { return {text.data(), static_cast<std::int32_t>(text.size())}; }
 
-/// ICU's \s is narrower than the property of white space that other libraries mean by it.
-std::string for_icu(std::string pattern) {
-  for (std::size_t at = 0; at + 1 < pattern.size();) {
-    if (pattern[at] != '\\') {
-      ++at;
-      continue;
-    }
-    const std::string_view whole = pattern[at + 1] == 's'   ? R"(\p{White_Space})"
-                                   : pattern[at + 1] == 'S' ? R"(\P{White_Space})"
-                                                            : "";
-    if (whole.empty()) {
-      at += 2;
-      continue;
-    }
-    pattern.replace(at, 2, whole);
-    at += whole.size();
+/// What at the start of `rest` means something else to ICU than to Oniguruma, for which the patterns are written; empty
+/// when nothing does.
+std::string_view ambiguous(std::string_view rest, bool in_set) {
+  constexpr std::string_view groups[] = {"(?:", "(?i:", "(?=", "(?!", "(?<=", "(?<!", "(?>"};
+  constexpr std::string_view escapes = "sSpPdDrntux";
+  const auto letter = [](char c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'); };
+  if (rest[0] == '\\') {
+    return rest.size() > 1 && letter(rest[1]) && escapes.find(rest[1]) == escapes.npos ? rest.substr(0, 2) : "";
   }
-  return pattern;
+  if (in_set) return rest.starts_with("--") ? rest.substr(0, 2) : "";
+  if (rest[0] == '.' || rest[0] == '^' || rest[0] == '$') return rest.substr(0, 1);
+  if (rest.starts_with("(?")) {
+    return std::ranges::any_of(groups, [&](auto group) { return rest.starts_with(group); }) ? "" : rest.substr(0, 3);
+  }
+  const std::size_t brace = rest[0] == '{' ? rest.find('}') : rest.npos;
+  return brace < rest.size() - 1 && rest[brace + 1] == '+' ? rest.substr(0, brace + 2) : "";
+}
+
+void require_unambiguous(std::string_view pattern, const std::string& name) {
+  int sets = 0;
+  for (std::string_view rest = pattern; !rest.empty();) {
+    if (const std::string_view what = ambiguous(rest, sets > 0); !what.empty()) {
+      throw FileError(fmt::format("{}: the pattern '{}' has '{}', which is not supported", name, printable(pattern),
+                                  printable(what)));
+    }
+    std::size_t length = 1;
+    if (rest[0] == '\\') {
+      const bool property = rest.starts_with("\\p{") || rest.starts_with("\\P{");
+      length = std::min(property ? rest.find('}') : 2, rest.size());
+    } else if (rest[0] == '[') {
+      ++sets;
+    } else if (rest[0] == ']' && sets > 0) {
+      --sets;
+    }
+    rest.remove_prefix(length);
+  }
 }
 
 /// Bytes of UTF-8 that a unit of UTF-16 stands for; half of a pair for two.
@@ -87,10 +104,11 @@ std::string composed(std::string_view text) {
 
 PieceSplitter::PieceSplitter(const std::vector<PieceRule>& rules, const std::string& name) {
   for (const PieceRule& rule : rules) {
+    require_unambiguous(rule.pattern, name);
     UErrorCode status = U_ZERO_ERROR;
     UParseError place;
     std::unique_ptr<icu::RegexPattern> pattern(
-        icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(piece_of(for_icu(rule.pattern))), 0, place, status));
+        icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(piece_of(rule.pattern)), 0, place, status));
     if (U_FAILURE(status)) {
       throw FileError(
           fmt::format("{}: '{}' is no regular expression: {}", name, printable(rule.pattern), u_errorName(status)));
@@ -150,11 +168,6 @@ class PieceSplitter::Cut {
   std::vector<std::unique_ptr<icu::RegexMatcher>> matchers_;
 };
 
-void PieceSplitter::split(std::string_view text, const Take& take) const {
-  if (text.size() > std::numeric_limits<std::int32_t>::max()) {
-    throw DataError(fmt::format("a text of {} bytes, at most 2 GiB can be cut into pieces", text.size()));
-  }
-  Cut(rules_, take).split(text, 0);
-}
+void PieceSplitter::split(std::string_view text, const Take& take) const { Cut(rules_, take).split(text, 0); }
 
 }  // namespace palimpsest

@@ -20,13 +20,14 @@ std::string composed(std::string_view text);
 /// Immutable; safe to use from several threads.
 class PieceSplitter {
  public:
-  /// Throws FileError, starting with `name`, on a pattern that is no regular expression.
+  /// Throws FileError, starting with `name`, on a pattern that is no regular expression, or has something that ICU
+  /// takes otherwise than Oniguruma, Hugging Face's library.
   PieceSplitter(const std::vector<PieceRule>& rules, const std::string& name);
   ~PieceSplitter();
   PieceSplitter(PieceSplitter&&) noexcept;
 
-  /// Calls `take` with every piece, in order; all of them are parts of `text`, which must be valid UTF-8. Throws
-  /// DataError when a pattern takes too long on it.
+  /// Calls `take` with every piece, in order; all of them are parts of `text`, which must be valid UTF-8 of 2 GiB at
+  /// most. Throws DataError when a pattern takes too long on it.
   using Take = std::function<void(std::string_view)>;
   void split(std::string_view text, const Take& take) const;
 

@@ -44,8 +44,7 @@ class Tokenizer {
   virtual std::string token_bytes(std::int32_t token, bool& at_start) const = 0;
 };
 
-/// "bytes", "passkey" (the words of that task), or the path of a SentencePiece model or of a tokenizer.json. Throws
-/// FileError.
+/// "bytes", "passkey" (that task's words), or the path of a SentencePiece model or tokenizer.json. Throws FileError.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& specification);
 
 /// From what a token file or checkpoint stores. Throws DataError when identity and model disagree.

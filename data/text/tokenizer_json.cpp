@@ -17,7 +17,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::int64_t most_tokens = 10'000'000;
+constexpr std::int64_t most_tokens = 1 << 20;
 /// GPT-2's, which `ByteLevel` applies unless told otherwise.
 constexpr std::string_view gpt2_pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -45,6 +45,8 @@ class Parser {
     read_added();
     read_normalizer(value(json_, "normalizer"));
     read_rules(value(json_, "pre_tokenizer"));
+    const Json& decoder = value(json_, "decoder");
+    if (!decoder.is_null() && value(decoder, "type") != "ByteLevel") unsupported("\"decoder\"", decoder);
     if (!byte_level_) fail("\"pre_tokenizer\" has no ByteLevel: the tokenizer is not byte-level BPE");
     return std::move(result_);
   }
@@ -56,7 +58,7 @@ class Parser {
   }
 
   /// Null when there is none.
-  static const Json& value(const Json& json, const char* key) {
+  static const Json& value(const Json& json, const std::string& key) {
     static const Json none;
     const auto found = json.find(key);
     return found == json.end() ? none : *found;
@@ -114,7 +116,8 @@ class Parser {
     }
     for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
       const Json& found = value(model, key);
-      if (!found.is_null() && found != "") unsupported(fmt::format("\"model\".\"{}\"", key), found);
+      const bool empty = found.is_string() && found.get<std::string>().empty();
+      if (!found.is_null() && !empty) unsupported(fmt::format("\"model\".\"{}\"", key), found);
     }
     if (flag(model, "byte_fallback")) unsupported("\"model\".\"byte_fallback\"", true);
     result_.whole_pieces_first = flag(model, "ignore_merges");
@@ -166,6 +169,7 @@ class Parser {
   void read_added() {
     const Json& list = value(json_, "added_tokens");
     if (!list.is_null() && !list.is_array()) fail("\"added_tokens\" is no list");
+    const Json& vocabulary = object(object(json_, "model"), "vocab");
     for (const Json& json : list) {
       const std::string content = text(json, "content");
       if (content.empty()) fail("an added token is empty");
@@ -173,10 +177,17 @@ class Parser {
         if (flag(json, key)) unsupported(fmt::format("\"{}\" of the added token '{}'", key, printable(content)), true);
       }
       const std::int32_t token = id(value(json, "id"), content);
-      const auto index = static_cast<std::size_t>(token);
-      // Some are in the vocabulary as well.
-      if (index >= taken_.size() || !taken_[index] || result_.tokens[index] != content) place(token, content);
-      result_.added.push_back({content, token, flag(json, "special"), flag(json, "normalized")});
+      const Json& in_vocabulary = value(vocabulary, content);
+      if (in_vocabulary.is_null()) {
+        place(token, content);
+      } else if (in_vocabulary == token) {
+        result_.tokens[static_cast<std::size_t>(token)] = content;  // which is spelled as it is, not in the alphabet
+      } else {
+        fail(fmt::format("the added token '{}' has the id {} and in the vocabulary {}", printable(content), token,
+                         in_vocabulary.dump()));
+      }
+      const bool special = flag(json, "special");
+      result_.added.push_back({content, token, special, flag(json, "normalized", !special)});
     }
   }
 

@@ -25,7 +25,7 @@ struct BytePairDescription {
   struct Added {
     std::string content;
     std::int32_t id;
-    bool special;     // a mark, no text
+    bool special;     // a mark, no text: only what asks for it finds it in text
     bool normalized;  // looked for in normalised text; others before
   };
 

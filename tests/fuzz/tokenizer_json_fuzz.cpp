@@ -8,7 +8,7 @@ namespace palimpsest::fuzz {
 
 namespace {
 
-std::string seed(const nlohmann::json& rules, const nlohmann::json& normalizer) {
+std::string seed(const nlohmann::json& rules, const nlohmann::json& normalizer, bool whole_pieces_first) {
   nlohmann::json vocabulary = nlohmann::json::object();
   int others = 0;
   for (int byte = 0; byte < 256; ++byte) {
@@ -19,10 +19,17 @@ std::string seed(const nlohmann::json& rules, const nlohmann::json& normalizer) 
   }
   vocabulary["th"] = 256;
   vocabulary["the"] = 257;
-  const nlohmann::json json = {{"added_tokens", {{{"id", 258}, {"content", "<|end|>"}, {"special", true}}}},
-                               {"normalizer", normalizer},
-                               {"pre_tokenizer", rules},
-                               {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"t h", "th e"}}}}};
+  const nlohmann::json json = {
+      {"added_tokens",
+       {{{"id", 258}, {"content", "<|end|>"}, {"special", true}}, {{"id", 259}, {"content", "\u00e9 1"}}}},
+      {"normalizer", normalizer},
+      {"pre_tokenizer", rules},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"model",
+       {{"type", "BPE"},
+        {"ignore_merges", whole_pieces_first},
+        {"vocab", vocabulary},
+        {"merges", {"t h", nlohmann::json::array({"th", "e"})}}}}};
   return "{\"begin\":\"<|end|>\",\"end\":\"<|end|>\"}\n" + json.dump();
 }
 
@@ -35,13 +42,23 @@ std::vector<std::string> seeds() {
                                 {"behavior", "Isolated"},
                                 {"invert", false}};
   const nlohmann::json digits = {{"type", "Digits"}, {"individual_digits", true}};
-  return {seed(bytes, nullptr),
-          seed({{"type", "Sequence"}, {"pretokenizers", {split, digits, bytes}}}, {{"type", "NFC"}})};
+  nlohmann::json removed = split;
+  removed["behavior"] = "Removed";
+  removed["invert"] = true;
+  removed["pattern"]["Regex"] = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{M}]*[\p{Ll}]++(?i:'s|'t)?|\p{N}{1,3}|\s+)";
+  const auto sequence = [&](const nlohmann::json& first) {
+    return nlohmann::json{{"type", "Sequence"}, {"pretokenizers", {first, digits, bytes}}};
+  };
+  return {seed(bytes, nullptr, false), seed(sequence(split), {{"type", "NFC"}}, true),
+          seed(sequence(removed), nullptr, false)};
 }
 
 void run(std::string_view input) {
-  const BytePairTokenizer tokenizer{std::string(input), "fuzz.json"};
-  const std::vector<std::int32_t> tokens = tokenizer.encode("the memory of  e\u0301 1234 ﬁ\n\t<|end|>written 𝄞 \xFF");
+  BytePairTokenizer tokenizer{std::string(input), "fuzz.json"};
+  constexpr std::string_view text = "the memory of  e\u0301 1234 ﬁ\n\t<|end|>written 𝄞 \xFF";
+  tokenizer.decode(tokenizer.encode(text));
+  tokenizer.reads_special = true;
+  const std::vector<std::int32_t> tokens = tokenizer.encode(text);
   tokenizer.decode(tokens);
   TokenDecoder decoder(tokenizer);
   for (const std::int32_t token : tokens) decoder.append(token);
