@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "data/text/byte_pair_tokenizer.h"
 #include "data/text/sentencepiece_tokenizer.h"
 #include "data/text/word_tokenizer.h"
 
@@ -13,9 +14,12 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& specification) {
   if (specification == "passkey") return std::make_unique<WordTokenizer>(passkey_word_list());
   std::error_code error;
   if (std::filesystem::status(specification, error).type() == std::filesystem::file_type::not_found) {
-    throw FileError(fmt::format("{}: no such tokenizer; expected \"bytes\", \"passkey\" or a SentencePiece model file",
-                                specification));
+    throw FileError(
+        fmt::format("{}: no such tokenizer; expected \"bytes\", \"passkey\", a SentencePiece model file or a "
+                    "tokenizer.json",
+                    specification));
   }
+  if (specification.ends_with(".json")) return BytePairTokenizer::load(specification);
   return SentencePieceTokenizer::load(specification);
 }
 
@@ -25,11 +29,14 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& identity, std::stri
     tokenizer = std::make_unique<ByteTokenizer>();
   } else if (identity.starts_with("sentencepiece:")) {
     tokenizer = std::make_unique<SentencePieceTokenizer>(std::string(model), "the stored SentencePiece model");
+  } else if (identity.starts_with("byte_pair:")) {
+    tokenizer = std::make_unique<BytePairTokenizer>(std::string(model), "the stored tokenizer.json");
   } else if (identity.starts_with("words:")) {
     tokenizer = std::make_unique<WordTokenizer>(std::string(model));
   } else {
     throw DataError(fmt::format(
-        "unknown tokenizer \"{}\"; expected \"bytes\", \"sentencepiece:HASH\" or \"words:HASH\"", identity));
+        "unknown tokenizer \"{}\"; expected \"bytes\", \"sentencepiece:HASH\", \"byte_pair:HASH\" or \"words:HASH\"",
+        identity));
   }
   if (tokenizer->identity() != identity) {
     throw DataError(

@@ -1,5 +1,5 @@
-// Text to tokens and back. Three kinds of tokenizers: bytes, which needs no file, SentencePiece models, and short word
-// lists for tasks (word_tokenizer.h).
+// Text to tokens and back. Four kinds of tokenizers: bytes, which needs no file, SentencePiece models, byte-level BPE
+// (byte_pair_tokenizer.h), and short word lists for tasks (word_tokenizer.h).
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ class Tokenizer {
   /// The token of text that the vocabulary cannot express; -1 when it can express everything.
   virtual std::int32_t unknown_id() const { return -1; }
 
-  /// Names the tokenizer exactly: "bytes", or "sentencepiece:" or "words:" and the hash of the model. Token files,
-  /// checkpoints and prompts go together when their identities are equal.
+  /// Names the tokenizer exactly: "bytes", or "sentencepiece:", "byte_pair:" or "words:" and the hash of the model.
+  /// Token files, checkpoints and prompts go together when their identities are equal.
   virtual std::string identity() const = 0;
   /// What make_tokenizer needs besides the identity: a model file's bytes, or nothing.
   virtual std::string_view model() const { return {}; }
@@ -44,7 +44,7 @@ class Tokenizer {
   virtual std::string token_bytes(std::int32_t token, bool& at_start) const = 0;
 };
 
-/// "bytes", "passkey" (the words of that task), or the path of a SentencePiece .model file. Throws FileError.
+/// "bytes", "passkey" (that task's words), or the path of a SentencePiece model or tokenizer.json. Throws FileError.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& specification);
 
 /// From what a token file or checkpoint stores. Throws DataError when identity and model disagree.

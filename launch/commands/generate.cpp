@@ -120,6 +120,8 @@ Command add_generate_command(CLI::App& program) {
   for (const char* other : {"--prompt", "--prompt-file", "--state", "--save-state"}) {
     batch->excludes(command->get_option(other));
   }
+  command->add_flag("--special-tokens", options->common.special_tokens,
+                    "A prompt's text that spells a special token of tokenizer.json becomes it");
   command->add_flag("--quiet", options->quiet, "Print only what is generated, not the prompt before it");
   command->footer(
       "The whole prompt, however long, passes through the memory; the text goes to standard output as it comes. The\n"

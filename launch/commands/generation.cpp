@@ -4,11 +4,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "core/elapsed.h"
 #include "core/error.h"
+#include "data/text/byte_pair_tokenizer.h"
 #include "launch/commands/command.h"
 #include "launch/inference/generator_file.h"
 #include "launch/ranks/threads.h"
@@ -59,6 +61,7 @@ SavedModel open_for_generation(std::string_view command, const GenerationCommand
   if (const auto text = precision_warning(saved.config.train.precision, saved.model->compute_type()); !text.empty()) {
     log.warn(text);
   }
+  if (options.special_tokens) saved.tokenizer = with_special_tokens(std::move(saved.tokenizer));
   return saved;
 }
 

@@ -22,6 +22,7 @@ struct GenerationCommand {
   std::int64_t step = 0;  // 0: the newest
   std::string state;      // a file to go on from; empty: the start of a document
   GenerationOptions generation;
+  bool special_tokens = false;  // text may spell the tokenizer's special tokens
   std::int64_t threads = 0;
 };
 

@@ -47,8 +47,9 @@ Command add_import_command(CLI::App& program) {
       ->required();
   command->add_option("--set", options->overrides, "Values of the run's configuration: section.key=value ...")
       ->type_name("KEY=VALUE");
-  command->add_option("--tokenizer", options->tokenizer,
-                      "Instead of the folder's tokenizer.model: \"bytes\", \"passkey\" or a SentencePiece model file");
+  command->add_option(
+      "--tokenizer", options->tokenizer,
+      "Instead of the folder's tokenizer: \"bytes\", \"passkey\", a SentencePiece model or a tokenizer.json");
   command->footer(
       "The model computes what it did, within one segment; beyond, its memory begins to count, which it has yet to\n"
       "learn. model.segment_length is Mistral's sliding_window, or the model's context up to 2048 tokens, unless "

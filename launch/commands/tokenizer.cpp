@@ -17,6 +17,7 @@
 
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
+#include "data/text/byte_pair_tokenizer.h"
 #include "data/text/corpus.h"
 #include "data/text/sentencepiece_tokenizer.h"
 #include "launch/commands/command.h"
@@ -38,6 +39,7 @@ struct Options {
   std::string tokenizer;
   std::string text;
   bool has_text = false;
+  bool special = false;
   std::vector<std::int32_t> tokens;
 };
 
@@ -66,7 +68,8 @@ int train(Options options) {
 }
 
 int encode(const Options& options) {
-  const auto tokenizer = make_tokenizer(options.tokenizer);
+  auto tokenizer = make_tokenizer(options.tokenizer);
+  if (options.special) tokenizer = with_special_tokens(std::move(tokenizer));
   const std::string text = options.has_text ? options.text : read_input(std::cin, "standard input");
   fmt::print("{}\n", fmt::join(tokenizer->encode(text), " "));
   return ExitCode::ok;
@@ -125,10 +128,11 @@ Command add_tokenizer_command(CLI::App& program) {
   trains->add_option("--seed", options->training.seed, "Of the draw (default 1)");
   trains->add_flag("--force", options->force, "Replace the model file when it exists");
 
-  const char* tokenizer_help = "\"bytes\" or a SentencePiece model file";
+  const char* tokenizer_help = "\"bytes\", a SentencePiece model file or a tokenizer.json";
   CLI::App* encodes = command->add_subcommand("encode", "Print the tokens of a text");
   encodes->add_option("TOKENIZER", options->tokenizer, tokenizer_help)->required();
   CLI::Option* text = encodes->add_option("TEXT", options->text, "The text (default: standard input)");
+  encodes->add_flag("--special-tokens", options->special, "Text that spells a special token becomes it");
   CLI::App* decodes = command->add_subcommand("decode", "Print the text of tokens");
   decodes->add_option("TOKENIZER", options->tokenizer, tokenizer_help)->required();
   decodes->add_option("TOKENS", options->tokens, "The tokens (default: standard input)");

@@ -209,9 +209,7 @@ ImportResult import_model(const ImportOptions& options, Communicator& communicat
   const RunDirectory run(building.temporary());
   save(run.checkpoints(), config, model, *tokenizer, communicator);
   write_result(run.config(), to_yaml(config));
-  if (tokenizer->identity().starts_with("sentencepiece:")) {
-    write_result(run.path() / sentencepiece_file, std::string(tokenizer->model()));
-  }
+  write_tokenizer(run.path(), *tokenizer, description.context);
   building.commit();
   result.checkpoint = RunDirectory(options.destination).checkpoints() / checkpoint_directory_name(0);
   return result;

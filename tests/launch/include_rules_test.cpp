@@ -67,6 +67,7 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("xxhash\\.h"), {"core/io/"}},
     {std::regex("yaml-cpp/.*"), {"configs/"}},
     {std::regex("sentencepiece.*"), {"data/", "tests/data/", "tests/fuzz/"}},
+    {std::regex("unicode/.*"), {"data/"}},
     {std::regex("CLI/.*"), {"launch/commands/", "launch/main.cpp"}},
     {std::regex("histedit\\.h"), {"launch/output/line_reader.cpp"}},
 };

@@ -179,9 +179,10 @@ TEST_F(Exchange, TensorsThatAreNotTheModelsAreNamed) {
 }
 
 TEST_F(Exchange, TokenizerHasToBeThereAndToFit) {
-  EXPECT_TRUE(holds(message_of([&] { import(folder_, "run", {}, ""); }), "has no tokenizer.model; --tokenizer names"));
+  EXPECT_TRUE(
+      holds(message_of([&] { import(folder_, "run", {}, ""); }), "has no tokenizer.model and no tokenizer.json"));
   overwrite_file(folder_ / "tokenizer.json", "{}");
-  EXPECT_TRUE(holds(message_of([&] { import(folder_, "run", {}, ""); }), "tokenizer.json is not supported"));
+  EXPECT_TRUE(holds(message_of([&] { import(folder_, "run", {}, ""); }), "tokenizer_config.json: no such file"));
   overwrite_file(folder_ / "tokenizer.model", "no model");
   EXPECT_TRUE(holds(message_of([&] { import(folder_, "run", {}, ""); }), "tokenizer.model: is not a SentencePiece"));
   nlohmann::json description = tiny_description();
