@@ -4,10 +4,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <unistd.h>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "configs/yaml.h"
 #include "core/error.h"
@@ -16,6 +18,7 @@
 #include "launch/inference/evaluation.h"
 #include "launch/inference/memory_resets.h"
 #include "launch/inference/score_report.h"
+#include "launch/inference/text_documents.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/sequence_groups.h"
@@ -35,10 +38,13 @@ struct Options {
   std::int64_t step = 0;  // 0: the newest
   std::string split = "test";
   std::string data;
-  std::string json;
+  std::vector<std::string> texts;  // instead of a token file
+  std::string json, csv;
   std::int64_t batch_size = 0;
   std::int64_t max_documents = 0;
   std::int64_t memory_segments = 0;
+  std::int64_t window = 0;  // 0: whole documents
+  std::int64_t stride = 0;
   std::int64_t threads = 0;
   std::int64_t sequence_ranks = 1;
 };
@@ -51,20 +57,54 @@ const std::string& token_file_of(const DataConfig& data, const std::string& spli
   return file;
 }
 
-/// Where the result goes; empty: nowhere. What is not complete never takes the place of what is.
-std::filesystem::path json_path(const Options& options, const SavedModel& saved, const TokenFile& file, bool complete) {
-  std::filesystem::path path = options.json;
-  if (const auto run_directory = run_directory_of(*saved.checkpoint); path.empty() && !run_directory.empty()) {
-    std::string memory = options.memory_segments > 0 ? "-memory-" + memory_name(options.memory_segments) : "";
-    std::ranges::replace(memory, ':', '-');
-    path = RunDirectory(run_directory).evaluation() /
-           fmt::format("{}-step-{:08}{}.json", file.path().stem().string(), saved.progress.step, memory);
+/// What is evaluated. Every rank encodes the texts of the command line for itself.
+std::unique_ptr<TokenFile> open_documents(const Options& options, const DataConfig& data, const SavedModel& saved) {
+  if (!options.texts.empty()) return read_text_documents(options.texts, *saved.tokenizer);
+  auto file = std::make_unique<TokenFile>(options.data.empty() ? token_file_of(data, options.split) : options.data);
+  if (file->tokenizer_identity() != saved.tokenizer->identity()) {
+    throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}",
+                                file->path().string(), file->tokenizer_identity(), saved.tokenizer->identity()));
   }
+  return file;
+}
+
+/// What is not complete never takes the place of what is.
+std::filesystem::path partial_unless(bool complete, std::filesystem::path path) {
   if (!complete && !path.empty()) path.replace_extension(".partial" + path.extension().string());
   return path;
 }
 
-int evaluate_model(const Options& options, Communicator& communicator) {
+/// Where the result goes; empty: nowhere.
+std::filesystem::path json_path(const Options& options, const SavedModel& saved, const TokenFile& file) {
+  const auto run_directory = run_directory_of(*saved.checkpoint);
+  if (!options.json.empty() || !options.texts.empty() || run_directory.empty()) return options.json;
+  std::string reading = options.memory_segments > 0 ? "-memory-" + memory_name(options.memory_segments) : "";
+  std::ranges::replace(reading, ':', '-');
+  if (options.window > 0) reading = fmt::format("-window-{}-stride-{}", options.window, options.stride);
+  return RunDirectory(run_directory).evaluation() /
+         fmt::format("{}-step-{:08}{}.json", file.path().stem().string(), saved.progress.step, reading);
+}
+
+void write_results(const Options& options, const SavedModel& saved, const TokenFile& file, const std::string& data,
+                   const EvaluationResult& result, RunLog& log) {
+  const auto write = [&](const std::filesystem::path& asked, const std::string& content) {
+    const std::filesystem::path path = partial_unless(result.complete(), asked);
+    if (path.empty()) return;
+    write_result(path, content);
+    log.note(fmt::format("Result: {}", path.string()));
+  };
+  nlohmann::ordered_json json = {{"checkpoint", saved.path().string()},
+                                 {"step", saved.progress.step},
+                                 {"data", data},
+                                 {"data_checksum", file.checksum()}};
+  json.update(to_json(result));
+  // Names of files need not be UTF-8.
+  write(json_path(options, saved, file), json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
+  if (!options.csv.empty()) write(options.csv, to_csv(result));
+}
+
+int evaluate_model(Options options, Communicator& communicator) {
+  if (options.window > 0 && options.stride == 0) options.stride = (options.window + 1) / 2;
   check_sequence_ranks("--sequence-ranks", options.sequence_ranks, communicator.size());
   const std::unique_ptr<Communicator> together = sequence_group(communicator, options.sequence_ranks);
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
@@ -77,20 +117,19 @@ int evaluate_model(const Options& options, Communicator& communicator) {
   }
   const RunConfig config =
       std::filesystem::is_regular_file(options.model) ? load_run_config(options.model) : saved.config;
-  const TokenFile file(options.data.empty() ? token_file_of(config.data, options.split) : options.data);
-  if (file.tokenizer_identity() != saved.tokenizer->identity()) {
-    throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}", file.path().string(),
-                                file.tokenizer_identity(), saved.tokenizer->identity()));
-  }
+  const std::unique_ptr<TokenFile> documents = open_documents(options, config.data, saved);
+  const TokenFile& file = *documents;
+  const std::string data =
+      options.texts.empty() ? file.path().string() : fmt::format("{}", fmt::join(options.texts, ", "));
   const StopRequest stop_request;
   log.note(fmt::format("Evaluating {} (step {}) on {}: {}, {} tokens; {}, {} each", saved.path().string(),
-                       saved.progress.step, file.path().string(), format_plural(file.document_count(), "document"),
-                       file.token_count(), communicator.description(), format_plural(threads.threads, "thread")));
+                       saved.progress.step, data, format_plural(file.document_count(), "document"), file.token_count(),
+                       communicator.description(), format_plural(threads.threads, "thread")));
 
   if (file.lossy_documents() > 0) {
     log.warn(
-        fmt::format("{} of {} documents lost text when they were packed (--allow-lossy): perplexity per word and bits "
-                    "per byte look better than they are",
+        fmt::format("{} of {} documents hold text that their tokens do not give back: perplexity per word and bits per "
+                    "byte look better than they are",
                     file.lossy_documents(), file.document_count()));
   }
   RunConfig machine = saved.config;
@@ -101,6 +140,8 @@ int evaluate_model(const Options& options, Communicator& communicator) {
       .max_documents = options.max_documents,
       .memory_segments = options.memory_segments,
       .memory_budget = pass_budget(machine, saved.model->compute_type(), threads.ranks_on_host, Purpose::inference),
+      .window = options.window,
+      .stride = options.stride,
       .sequence_ranks = together.get()};
   MemoryPool pass_pool;
   Evaluation run(*saved.model, file, communicator, evaluation, pass_pool);
@@ -123,15 +164,7 @@ int evaluate_model(const Options& options, Communicator& communicator) {
     if (complete == 0) return exit_code;
   }
   fmt::print("{}", format_evaluation(result));
-  const std::filesystem::path destination = json_path(options, saved, file, result.complete());
-  if (destination.empty()) return exit_code;
-  nlohmann::ordered_json json = {{"checkpoint", saved.path().string()},
-                                 {"step", saved.progress.step},
-                                 {"data", file.path().string()},
-                                 {"data_checksum", file.checksum()}};
-  json.update(to_json(result));
-  write_result(destination, json.dump(2) + '\n');
-  log.note(fmt::format("Result: {}", destination.string()));
+  write_results(options, saved, file, data, result, log);
   return exit_code;
 }
 
@@ -146,7 +179,15 @@ Command add_eval_command(CLI::App& program) {
       ->check(CLI::IsMember({"train", "validation", "test"}));
   command->add_option("--data", options->data, "Another token file instead")->type_name("FILE");
   command
+      ->add_option("TEXT", options->texts,
+                   "Text files, and folders of *.txt files, instead of a token file: each file is a document")
+      ->type_name("PATH")
+      ->excludes("--data")
+      ->excludes("--split");
+  command
       ->add_option("--json", options->json, "Where the result goes as JSON (default: evaluation/ in the run directory)")
+      ->type_name("FILE");
+  command->add_option("--csv", options->csv, "Where the result goes as CSV as well (default: nowhere)")
       ->type_name("FILE");
   command
       ->add_option("--batch-size", options->batch_size,
@@ -167,6 +208,19 @@ Command add_eval_command(CLI::App& program) {
           "kept (the default), none: every segment begins with empty memory, or reset:SEGMENTS: every so many do")
       ->type_name("NAME");
   command
+      ->add_option("--window", options->window,
+                   "Read windows of so many tokens that slide over each document: for attention of kind full, and of "
+                   "kind local up to the segment's length")
+      ->type_name("TOKENS")
+      ->check(whole_number_from(1));
+  command
+      ->add_option("--stride", options->stride,
+                   "How far apart windows begin, so that tokens have --window minus --stride tokens before them "
+                   "(default: half the window)")
+      ->type_name("TOKENS")
+      ->check(whole_number_from(1))
+      ->needs("--window");
+  command
       ->add_option("--sequence-ranks", options->sequence_ranks,
                    "Neighbouring ranks that read each document together, each a run of its segments (default: 1)")
       ->check(whole_number_from(1));
@@ -179,10 +233,14 @@ Command add_eval_command(CLI::App& program) {
       "neither on their number nor on --batch-size. SIGINT, SIGTERM and SIGUSR1 end it after the batch in hand: what "
       "is\n"
       "printed and written, as FILE.partial.json, is then of the documents that are complete. What --memory none\n"
-      "loses is what the memory contributes; such a result has a name of its own and replaces no other.\n\n" +
+      "loses is what the memory contributes; such a result has a name of its own and replaces no other. That of texts\n"
+      "given on the command line is printed, and written with --json or --csv only. --window shares windows, not\n"
+      "documents, over ranks.\n\n" +
       help_footer("palimpsest eval runs/quickstart --split test\n"
                   "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split test --json test.json\n"
                   "palimpsest eval runs/quickstart --memory none\n"
+                  "palimpsest eval runs/quickstart book.txt essays/ --csv result.csv\n"
+                  "palimpsest eval runs/full --window 1024 --stride 256\n"
                   "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"
                   "palimpsest eval runs/quickstart --step 400 --data other.tokens.h5"));
   return {command, [options](Communicator& communicator) { return evaluate_model(*options, communicator); }};

@@ -22,11 +22,14 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A row of the table of perplexities; empty for results of other steps, of evaluations that were stopped, and of those
-/// that took the memory away.
+/// that took the memory away or read in windows.
 std::string row_of(const fs::path& path, std::int64_t step) {
   try {
     const nlohmann::json json = parse_json(read_text_file(path), path.string());
-    if (json.at("step") != step || json.at("complete") != true || json.value("memory", "kept") != "kept") return "";
+    if (json.at("step") != step || json.at("complete") != true || json.value("memory", "kept") != "kept" ||
+        json.contains("window")) {
+      return "";
+    }
     const nlohmann::json& total = json.at("total");
     return fmt::format("| {} | {} | {:.4f} | {:.2f} | {:.4f} |\n",
                        printable(fs::path(json.at("data").get<std::string>()).filename().string()),

@@ -22,7 +22,7 @@
 namespace palimpsest {
 
 struct EvaluationOptions {
-  std::int64_t batch_size = 8;      // documents a rank reads at once, at most
+  std::int64_t batch_size = 8;      // documents a rank reads at once, at most; of windows as many as have their tokens
   std::int64_t tokens_at_once = 0;  // per lane, at most, rounded down to whole segments; at least one segment
   std::int64_t max_documents = 0;   // the first so many of the file; 0: all
   /// The memory begins empty again after so many segments of a document: 1 knocks it out. 0: kept from first to last.
@@ -30,6 +30,10 @@ struct EvaluationOptions {
   /// Bytes that a rank's pass may take, as layers/pass_plan.h estimates them: fewer tokens at once, then fewer
   /// lanes, make it fit. Ranks that share documents keep to the smallest of their plans.
   std::int64_t memory_budget = std::numeric_limits<std::int64_t>::max();
+  /// Each document in windows of so many tokens that begin `stride` tokens apart (launch/inference/sliding_windows.h).
+  /// 0: from its first token to its last.
+  std::int64_t window = 0;
+  std::int64_t stride = 0;
   /// The ranks that read each document together, neighbours in groups of equal size; null: each rank reads its own.
   Communicator* sequence_ranks = nullptr;
 };
@@ -40,8 +44,10 @@ struct EvaluationResult {
   std::int64_t unfinished = 0;   // documents that are not, of an evaluation that was stopped
   // Of every token read, those of unfinished documents too.
   std::vector<PositionScore> by_position;             // in the document
-  std::vector<PositionScore> by_position_in_segment;  // of the model's segment_length
+  std::vector<PositionScore> by_position_in_segment;  // of the model's segment_length; none with windows
+  std::vector<PositionScore> by_compressions;         // behind the token; none with windows
   std::int64_t memory_segments = 0;                   // as in the options
+  std::int64_t window = 0, stride = 0;
   double seconds = 0;
 
   bool complete() const { return unfinished == 0; }
@@ -60,7 +66,8 @@ class Evaluation {
   using BetweenBatches = std::function<bool(const EvaluationProgress&)>;
 
   /// `pool` is where passes take their memory. All that is passed by reference must outlive this. Throws DataError when
-  /// the file's vocabulary exceeds the model's. Collective, like everything here.
+  /// the file's vocabulary exceeds the model's, ConfigError when the model cannot be evaluated in windows, or not
+  /// together with the other options. Collective, like everything here.
   Evaluation(const LanguageModel& model, const TokenFile& file, Communicator& communicator,
              const EvaluationOptions& options, MemoryPool& pool);
 
@@ -74,9 +81,9 @@ class Evaluation {
   EvaluationResult run(const BetweenBatches& between = {});
 
  private:
-  /// `documents`: those that this rank reads, alone or with others.
+  /// `stretches`: those that this rank reads, alone or with others.
   Evaluation(const LanguageModel& model, const TokenFile& file, Communicator& communicator,
-             const EvaluationOptions& options, MemoryPool& pool, std::vector<std::int64_t> documents);
+             const EvaluationOptions& options, MemoryPool& pool, std::vector<Stretch> stretches);
 
   /// The negative log-likelihood of every target, (lanes, tokens), on every rank that reads them.
   std::vector<double> losses(const TokenBatch& batch);
@@ -91,10 +98,10 @@ class Evaluation {
   Communicator* sequence_ranks_;
   MemoryPool& pool_;
   DocumentScores documents_;
-  PositionLosses positions_, positions_in_segment_;
+  PositionLosses positions_, positions_in_segment_, compressions_;
   std::vector<EvaluationAccumulator*> accumulators_;
   ForwardPlan plan_;
-  std::int64_t memory_segments_;
+  std::int64_t memory_segments_, window_, stride_;
   std::int64_t tokens_at_once_;  // of each lane, of all ranks that share it together
   EvaluationCursor cursor_;
   SequenceState state_;

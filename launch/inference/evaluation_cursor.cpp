@@ -4,8 +4,6 @@
 #include <numeric>
 #include <utility>
 
-#include "launch/inference/document_scores.h"
-
 namespace palimpsest {
 
 std::vector<std::vector<std::int64_t>> share_documents(const std::vector<std::int64_t>& tokens, int ranks) {
@@ -25,16 +23,16 @@ std::vector<std::vector<std::int64_t>> share_documents(const std::vector<std::in
   return shares;
 }
 
-EvaluationCursor::EvaluationCursor(const TokenFile& file, std::vector<std::int64_t> documents, std::int64_t lanes)
-    : file_(file), documents_(std::move(documents)) {
-  for (const std::int64_t document : documents_) all_ += text_tokens(file_, document);
-  const auto count = std::min(static_cast<std::size_t>(lanes), documents_.size());
+EvaluationCursor::EvaluationCursor(const TokenFile& file, std::vector<Stretch> stretches, std::int64_t lanes)
+    : file_(file), stretches_(std::move(stretches)) {
+  for (const Stretch& stretch : stretches_) all_ += stretch.tokens();
+  const auto count = std::min(static_cast<std::size_t>(lanes), stretches_.size());
   while (next_ < count) lanes_.push_back(next_lane());
 }
 
 EvaluationCursor::Lane EvaluationCursor::next_lane() {
-  const std::int64_t document = documents_[next_];
-  return {next_++, document, text_tokens(file_, document)};
+  const Stretch& stretch = stretches_[next_];
+  return {next_++, stretch, stretch.begin};
 }
 
 TokenBatch EvaluationCursor::batch(std::int64_t most_tokens) const {
@@ -45,7 +43,7 @@ TokenBatch EvaluationCursor::batch(std::int64_t most_tokens) const {
   batch.tokens = std::min(longest, most_tokens);
   for (const Lane& lane : lanes_) {
     const std::int64_t count = std::min(batch.tokens, lane.remaining());
-    const std::vector<std::int32_t> tokens = file_.document_tokens(lane.document, lane.done, count + 1);
+    const std::vector<std::int32_t> tokens = file_.document_tokens(lane.stretch.document, lane.position, count + 1);
     batch.inputs.insert(batch.inputs.end(), tokens.begin(), tokens.end() - 1);
     batch.targets.insert(batch.targets.end(), tokens.begin() + 1, tokens.end());
     batch.loss_weights.insert(batch.loss_weights.end(), static_cast<std::size_t>(count), 1.0f);
@@ -64,10 +62,10 @@ std::vector<std::int64_t> EvaluationCursor::advance(std::int64_t tokens) {
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     Lane lane = lanes_[i];
     const std::int64_t count = std::min(tokens, lane.remaining());
-    lane.done += count;
+    lane.position += count;
     done_ += count;
     if (lane.remaining() == 0) {
-      if (next_ == documents_.size()) continue;
+      if (next_ == stretches_.size()) continue;
       lane = next_lane();
     }
     lanes.push_back(lane);

@@ -17,10 +17,18 @@ std::size_t PositionLosses::bucket_of(std::int64_t position) const {
   return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(position / first_)));
 }
 
+std::int64_t PositionLosses::position_of(const EvaluatedRun& run, std::int64_t i) const {
+  switch (kind_) {
+    case Position::in_segment: return run.position_in_segment(i);
+    case Position::in_compressions: return run.compressions(i);
+    case Position::in_document: break;
+  }
+  return run.position + i;
+}
+
 void PositionLosses::add(const EvaluatedRun& run) {
   for (std::int64_t i = 0; i < run.tokens(); ++i) {
-    const std::int64_t position = kind_ == Position::in_segment ? run.position_in_segment(i) : run.position + i;
-    const std::size_t at = 2 * bucket_of(position);
+    const std::size_t at = 2 * bucket_of(position_of(run, i));
     sums_[at] += run.losses[static_cast<std::size_t>(i)];
     sums_[at + 1] += 1;
   }

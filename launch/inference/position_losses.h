@@ -1,5 +1,6 @@
-// How the loss falls as a model has read more: by the position in the document, which the memory answers for, and by
-// the position in the segment, which is as far as local attention sees.
+// How the loss falls as a model has read more: by the position in the document, which the memory answers for, by the
+// number of segments that the memory holds, and by the position in the segment, which is as far as local attention
+// sees.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 namespace palimpsest {
 
-/// The tokens at positions [begin, end).
+/// The tokens at positions [begin, end), or with so many compressions behind them.
 struct PositionScore {
   std::int64_t begin = 0, end = 0;
   std::int64_t tokens = 0;
@@ -21,7 +22,7 @@ struct PositionScore {
 
 class PositionLosses final : public EvaluationAccumulator {
  public:
-  enum class Position { in_document, in_segment };
+  enum class Position { in_document, in_segment, in_compressions };
 
   /// Buckets [0, first), [first, 2 first), [2 first, 4 first) and so on, each as wide as all before it, up to the
   /// largest position, `positions` - 1.
@@ -35,6 +36,7 @@ class PositionLosses final : public EvaluationAccumulator {
 
  private:
   std::size_t bucket_of(std::int64_t position) const;
+  std::int64_t position_of(const EvaluatedRun& run, std::int64_t i) const;
 
   Position kind_;
   std::int64_t first_, positions_;

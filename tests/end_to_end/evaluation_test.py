@@ -1,9 +1,12 @@
 """Evaluations that are disturbed: of `eval`, and inside a training run."""
+import csv
 import json
 import signal
 import subprocess
 import time
 import unittest
+
+import numpy
 
 from harness import PROGRAM, TIMEOUT, EndToEndTest, text
 
@@ -64,12 +67,78 @@ class Eval(DisturbedEvaluation):
         self.run_program("eval", config, "--json", self.folder / "positions.json")
         content = json.loads((self.folder / "positions.json").read_text())
         self.assertTrue(content["complete"])
-        for key in "by_position", "by_position_in_segment":
+        for key in "by_position", "by_position_in_segment", "by_compressions":
             self.assertEqual(sum(bucket["tokens"] for bucket in content[key]), content["total"]["tokens"])
             self.assertAlmostEqual(sum(bucket["negative_log_likelihood"] for bucket in content[key]),
                                    content["total"]["negative_log_likelihood"], delta=1e-6 * content["total"]["negative_log_likelihood"])
         self.assertEqual([(bucket["begin"], bucket["end"]) for bucket in content["by_position"]][0], (0, 512))
         self.assertEqual([(bucket["begin"], bucket["end"]) for bucket in content["by_position_in_segment"]], [(0, 16)])
+
+    def test_standard_errors_in_every_output(self):
+        config = self.config("errors")
+        self.run_program("train", config, "--stop-after", 2)
+        shown = self.run_program("eval", config, "--json", self.folder / "errors.json", "--csv", self.folder / "errors.csv").stdout
+        self.assertIn("standard error", shown)
+        self.assertIn("compressions behind the token", shown)
+        content = json.loads((self.folder / "errors.json").read_text())
+        nll, tokens = (numpy.array([document[key] for document in content["documents"]], dtype=float)
+                       for key in ("negative_log_likelihood", "tokens"))
+        rate, count = nll.sum() / tokens.sum(), len(nll)
+        error = numpy.exp(rate) * numpy.sqrt(count / (count - 1) * ((nll - rate * tokens) ** 2).sum()) / tokens.sum()
+        self.assertAlmostEqual(content["total"]["standard_error"]["token_perplexity"], error, delta=1e-9 * error)
+        with open(self.folder / "errors.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([row["name"] for row in rows if row["table"] == "document"], ["0", "1", "2", "3"])
+        total = [row for row in rows if row["table"] == "total"]
+        self.assertEqual(float(total[0]["token_perplexity_standard_error"]), content["total"]["standard_error"]["token_perplexity"])
+        for table in "by_position", "by_position_in_segment", "by_compressions":
+            self.assertEqual([(int(row["begin"]), int(row["tokens"])) for row in rows if row["table"] == table],
+                             [(bucket["begin"], bucket["tokens"]) for bucket in content[table]])
+
+    def test_texts_of_the_command_line_as_those_that_were_packed(self):
+        config = self.config("texts")
+        self.run_program("train", config, "--stop-after", 2)
+        test = self.folder / "corpus" / "test"
+        results = []
+        for name, arguments, ranks in (("packed", [], 1), ("folder", [test], 1), ("files", sorted(test.iterdir()), 2)):
+            self.run_program("eval", config, *arguments, "--json", self.folder / f"{name}.json", ranks=ranks)
+            results.append(json.loads((self.folder / f"{name}.json").read_text()))
+        packed, folder, files = results
+        self.assertEqual([document["name"] for document in folder["documents"]], [f"{test}/{i}.txt" for i in range(4)])
+        self.assertEqual(files["data_checksum"], folder["data_checksum"])
+        for result in folder, files:
+            for key in "tokens", "words", "bytes":
+                self.assertEqual(result["total"][key], packed["total"][key])
+            self.assert_close([result["total"]["negative_log_likelihood"]], [packed["total"]["negative_log_likelihood"]], 1e-6)
+        self.assertEqual(list((self.folder / "texts").glob("evaluation/*")), [])
+        self.assertIn("cannot be read", self.run_program("eval", config, test / "none.txt", expect=3).stderr)
+        self.assertIn("excludes", self.run_program("eval", config, test, "--split", "test", expect=2).stderr)
+
+    def test_windows(self):
+        for kind in "local", "full":
+            config = self.config(f"windows-{kind}", model={"attention": "{kind: %s}" % kind}, train={"carry_memory": "false"})
+            self.run_program("train", config, "--stop-after", 2)
+            self.run_program("eval", config)
+            self.run_program("eval", config, "--window", 16, "--stride", 4, ranks=2)
+            self.run_program("eval", config, "--window", 16, "--stride", 4, "--batch-size", 1, "--json", self.folder / "single.json")
+            folder = self.folder / f"windows-{kind}" / "evaluation"
+            plain = json.loads((folder / "test-step-00000002.json").read_text())
+            windows = json.loads((folder / "test-step-00000002-window-16-stride-4.json").read_text())
+            single = json.loads((self.folder / "single.json").read_text())
+            self.assertEqual((windows["window"], windows["stride"]), (16, 4))
+            self.assertEqual(windows["total"]["tokens"], plain["total"]["tokens"])
+            self.assertNotEqual(windows["total"]["negative_log_likelihood"], plain["total"]["negative_log_likelihood"])
+            self.assert_close([windows["total"]["negative_log_likelihood"]], [single["total"]["negative_log_likelihood"]], 1e-6)
+        self.run_program("eval", config, "--window", 5000, "--stride", 5000, "--json", self.folder / "whole.json")
+        whole = json.loads((self.folder / "whole.json").read_text())
+        self.assert_close([whole["total"]["negative_log_likelihood"]], [plain["total"]["negative_log_likelihood"]], 1e-6)
+        self.assertIn("sees no further than its segment, of 16 tokens",
+                      self.run_program("eval", self.folder / "windows-local", "--window", 17, expect=2).stderr)
+        config = self.config("windows-infini")
+        self.run_program("train", config, "--stop-after", 2)
+        self.assertIn("carries what it has read", self.run_program("eval", config, "--window", 16, expect=2).stderr)
+        self.assertIn("--stride is 17: expected 1 to 16",
+                      self.run_program("eval", config, "--window", 16, "--stride", 17, expect=2).stderr)
 
 
 class Training(DisturbedEvaluation):

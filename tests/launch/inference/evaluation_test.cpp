@@ -212,7 +212,7 @@ TEST_F(EvaluationTest, AccumulatorsSeeEveryTokenOnceWithItsPositions) {
 
 TEST_F(EvaluationTest, PositionsAddUpToTheWhole) {
   const EvaluationResult result = run(3, 16);
-  for (const auto& scores : {result.by_position, result.by_position_in_segment}) {
+  for (const auto& scores : {result.by_position, result.by_position_in_segment, result.by_compressions}) {
     double nll = 0;
     std::int64_t tokens = 0;
     for (const PositionScore& score : scores) nll += score.nll, tokens += score.tokens;
@@ -292,13 +292,56 @@ TEST(PositionLosses, DoublesItsBuckets) {
   std::vector<double> losses(23);
   std::iota(losses.begin(), losses.end(), 0.0);
   PositionLosses by_document(PositionLosses::Position::in_document, 4, 23);
-  by_document.add({0, 0, 8, losses});
+  by_document.add({0, 0, 8, 0, losses});
   EXPECT_EQ(ranges(by_document),
             (std::vector<Range>{{0, 4, 4, 6.0}, {4, 8, 4, 22.0}, {8, 16, 8, 92.0}, {16, 23, 7, 133.0}}));
   PositionLosses by_segment(PositionLosses::Position::in_segment, 2, 8);
-  by_segment.add({0, 16, 8, std::span(losses).first(3)});       // positions 0, 1, 2
-  by_segment.add({0, 23, 8, std::span(losses).subspan(3, 2)});  // 7 and 0
+  by_segment.add({0, 16, 8, 0, std::span(losses).first(3)});       // positions 0, 1, 2
+  by_segment.add({0, 23, 8, 0, std::span(losses).subspan(3, 2)});  // 7 and 0
   EXPECT_EQ(ranges(by_segment), (std::vector<Range>{{0, 2, 3, 5.0}, {2, 4, 1, 2.0}, {4, 8, 1, 3.0}}));
+}
+
+TEST(PositionLosses, EndsWhereTheLongestDocumentDoes) {
+  constexpr std::int64_t million = 1 << 20;
+  PositionLosses losses(PositionLosses::Position::in_document, 512, million + 1);
+  const std::vector<double> two = {1.0, 2.0};
+  losses.add({0, 511, 8, 0, two});
+  losses.add({0, million - 1, 8, 0, two});
+  std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
+  for (const PositionScore& score : losses.scores()) ranges.emplace_back(score.begin, score.end);
+  EXPECT_EQ(ranges, (std::vector<std::pair<std::int64_t, std::int64_t>>{
+                        {0, 512}, {512, 1024}, {million / 2, million}, {million, million + 1}}));
+}
+
+TEST(PositionLosses, CountsCompressionsFromTheLastReset) {
+  const std::vector<double> losses(40, 1.0);  // five segments of eight tokens
+  const auto tokens = [&](std::int64_t memory_segments) {
+    PositionLosses by_compressions(PositionLosses::Position::in_compressions, 1, 5);
+    by_compressions.add({0, 0, 8, memory_segments, losses});
+    std::map<std::int64_t, std::int64_t> found;
+    for (const PositionScore& score : by_compressions.scores()) found[score.begin] = score.tokens;
+    return found;
+  };
+  using Tokens = std::map<std::int64_t, std::int64_t>;
+  EXPECT_EQ(tokens(0), (Tokens{{0, 8}, {1, 8}, {2, 16}, {4, 8}}));
+  EXPECT_EQ(tokens(1), (Tokens{{0, 40}}));
+  EXPECT_EQ(tokens(2), (Tokens{{0, 24}, {1, 16}}));
+  EXPECT_EQ(tokens(3), (Tokens{{0, 16}, {1, 16}, {2, 8}}));
+}
+
+TEST_F(EvaluationTest, CompressionsAreTheSegmentsBeforeTheTokens) {
+  MemoryPool pool;
+  const auto ends = [&](std::int64_t memory_segments) {
+    const EvaluationResult result =
+        evaluate({.batch_size = 2, .tokens_at_once = 16, .memory_segments = memory_segments}, *communicator_, pool);
+    std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>> found;  // by begin: end and tokens
+    for (const PositionScore& score : result.by_compressions) found[score.begin] = {score.end, score.tokens};
+    return found;
+  };
+  using Ends = std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>>;
+  // Of 61, 8, 1, 100, 17, 16 and 33 tokens, the first eight tokens of each have none behind them.
+  EXPECT_EQ(ends(0), (Ends{{0, {1, 49}}, {1, {2, 40}}, {2, {4, 49}}, {4, {8, 62}}, {8, {13, 36}}}));
+  EXPECT_EQ(ends(1), (Ends{{0, {1, 236}}}));
 }
 
 TEST(ShareDocuments, BalancesTokensAndLeavesNoneOut) {
