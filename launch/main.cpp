@@ -79,9 +79,9 @@ class Program {
  private:
   CLI::App app_{"Palimpsest trains transformers with Infini-attention on clusters of CPU machines.", "palimpsest"};
   std::vector<Command> commands_ = {
-      add_train_command(app_), add_eval_command(app_),    add_passkey_command(app_), add_generate_command(app_),
-      add_chat_command(app_),  add_inspect_command(app_), add_pack_command(app_),    add_tokenizer_command(app_),
-      add_bench_command(app_), add_import_command(app_),  add_export_command(app_),
+      add_train_command(app_),     add_eval_command(app_),  add_compare_command(app_), add_passkey_command(app_),
+      add_generate_command(app_),  add_chat_command(app_),  add_inspect_command(app_), add_pack_command(app_),
+      add_tokenizer_command(app_), add_bench_command(app_), add_import_command(app_),  add_export_command(app_),
   };
   std::vector<Command>::const_iterator chosen_ = commands_.end();
   std::exception_ptr unparsed_;

@@ -27,6 +27,7 @@ struct Command {
 /// Each adds a subcommand to `program`. Values parsed are kept alive by the returned `run`.
 Command add_train_command(CLI::App& program);
 Command add_eval_command(CLI::App& program);
+Command add_compare_command(CLI::App& program);
 Command add_generate_command(CLI::App& program);
 Command add_chat_command(CLI::App& program);
 Command add_inspect_command(CLI::App& program);

@@ -3,7 +3,7 @@ import unittest
 
 from harness import EndToEndTest
 
-COMMANDS = ("train", "eval", "generate", "chat", "inspect", "pack", "tokenizer", "bench")
+COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench")
 
 
 class CommandLine(EndToEndTest):

@@ -140,6 +140,34 @@ class Eval(DisturbedEvaluation):
         self.assertIn("--stride is 17: expected 1 to 16",
                       self.run_program("eval", config, "--window", 16, "--stride", 17, expect=2).stderr)
 
+    def test_compared(self):
+        for run, steps in ("short", 2), ("longer", 8):
+            config = self.config(run)
+            self.run_program("train", config, "--stop-after", steps)
+            self.run_program("eval", config)
+            self.run_program("eval", config, "--memory", "none")
+        short, longer = self.folder / "short", self.folder / "longer"
+        output = ["--json", self.folder / "compared.json", "--csv", self.folder / "compared.csv"]
+        shown = self.run_program("compare", short, f"{longer}/", *output).stdout
+        self.assertIn(f"against {short}", shown)
+        content = json.loads((self.folder / "compared.json").read_text())
+        self.assertEqual([run["step"] for run in content["runs"]], [2, 8])
+        self.assertEqual(content["documents"], 4)
+        results = [json.loads((run / "evaluation" / f"test-step-0000000{step}.json").read_text()) for run, step in ((short, 2), (longer, 8))]
+        first, second = (result["total"]["negative_log_likelihood"] for result in results)
+        difference = content["runs"][1]["difference"]
+        self.assertAlmostEqual(difference["nats_per_token"], (second - first) / results[0]["total"]["tokens"], places=9)
+        self.assertEqual((difference["better"], difference["worse"], difference["sign_test"]), (4, 0, 0.125))
+        self.assertEqual(len(difference["by_compressions"]), len(results[0]["by_compressions"]))
+        self.assertIn("difference,", (self.folder / "compared.csv").read_text())
+        none = longer / "evaluation" / "test-step-00000008-memory-none.json"
+        self.assertIn("none", self.run_program("compare", longer, none).stdout)
+        self.run_program("eval", self.folder / "short.yaml", "--split", "validation")
+        other = short / "evaluation" / "validation-step-00000002.json"
+        self.assertIn("are not of the same documents", self.run_program("compare", short, other, expect=3).stderr)
+        self.assertIn("holds no complete result of", self.run_program("compare", short, longer, "--split", "validation", expect=3).stderr)
+        self.assertIn("RUN", self.run_program("compare", short, expect=2).stderr)
+
 
 class Training(DisturbedEvaluation):
     def long_config(self, run, every=0, steps=8):

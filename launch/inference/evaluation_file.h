@@ -1,0 +1,38 @@
+// A result of `palimpsest eval` read back from its JSON file (docs/file-formats.md, "Evaluation results").
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launch/inference/document_scores.h"
+#include "launch/inference/position_losses.h"
+
+namespace palimpsest {
+
+struct SavedEvaluation {
+  std::filesystem::path path;
+  std::int64_t step = 0;
+  std::string data, data_checksum;
+  bool complete = false;
+  std::string memory;                   // "kept", "none" or "reset:4"
+  std::int64_t window = 0, stride = 0;  // 0: whole documents
+  std::vector<Score> documents;
+  Score total;
+  std::vector<PositionScore> by_position, by_position_in_segment, by_compressions;
+};
+
+/// Of the text of a file. Throws FileError, which starts with the path, when it is no result of an evaluation.
+SavedEvaluation parse_evaluation(std::string_view text, const std::filesystem::path& path);
+
+/// Throws FileError.
+SavedEvaluation read_evaluation(const std::filesystem::path& path);
+
+/// The newest complete result of documents read whole, the memory kept, of the token file `data`: that of the highest
+/// step in the folder, among equals the first by name. Other results in it are passed over. Throws FileError when there
+/// is none, or a file that is no JSON.
+SavedEvaluation newest_evaluation(const std::filesystem::path& folder, const std::string& data);
+
+}  // namespace palimpsest
