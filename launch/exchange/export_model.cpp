@@ -27,6 +27,11 @@ RunConfig published(RunConfig config) {
                             &config.data.passkey.tokenizer}) {
     *path = fs::path(*path).filename().string();
   }
+  for (MixtureEntry& entry : config.data.mixture) {
+    for (std::string* path : {&entry.file, &entry.passkey.filler, &entry.passkey.tokenizer}) {
+      *path = fs::path(*path).filename().string();
+    }
+  }
   config.train.run_directory = TrainConfig().run_directory;
   return config;
 }

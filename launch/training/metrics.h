@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,23 @@
 
 namespace palimpsest {
 
+/// What the steps since the line before have made of one source of a mixture.
+struct SourceMetrics {
+  std::string name;
+  SourceTotals totals;
+};
+
+/// Adds them up.
+class MixedLosses {
+ public:
+  void add(std::span<const SourceTotals> sources);
+  /// What was added, source by source, without those that there were no tokens of; nothing is left.
+  std::vector<SourceMetrics> take(const std::vector<std::string>& names);
+
+ private:
+  std::vector<SourceTotals> totals_;
+};
+
 /// What one training step is remembered by.
 struct StepMetrics {
   std::int64_t step = 0;     // 1 after the first update
@@ -26,6 +44,7 @@ struct StepMetrics {
   double memory_gate_learning_rate = 0;
   double tokens_per_second = 0;
   std::int64_t skipped_steps = 0;          // since the start of the run, because something was not finite
+  std::vector<SourceMetrics> sources;      // of a mixture, those that there were tokens of
   AnswerCounts answers;                    // of this step; none where the data asks no questions
   std::string position;                    // in the data, where the step does not say it all: "stage 2 of 6"
   std::vector<std::vector<double>> gates;  // (layers, heads): sigmoid(beta), the share read from memory

@@ -49,7 +49,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
              .step_pool = step_pool_,
              .communicator = communicator_,
              .sequence_ranks = sequence_ranks_.get(),
-             .observer = guard_}),
+             .observer = guard_,
+             .sources = source_->mixed().size()}),
       state_(step_.empty_state()),
       tokenizer_{source_->tokenizer_identity(), std::string(source_->tokenizer_model())},
       checkpoints_({config_, directory_, guard_, log_}, components(),
@@ -152,7 +153,12 @@ StepResult Trainer::take_step() {
   guard_.enter(Phase::data);
   const TokenBatch batch = source_->next(lanes_);
   const StepResult result = step_.step(batch, state_);
-  source_->observe(result.answers);
+  if (result.sources.empty()) {
+    source_->observe(result.answers);
+  } else {
+    source_->observe_each(result.sources);
+    mixed_losses_.add(result.sources);
+  }
   heed(result);
   const double seconds = guard_.step_seconds();
   pace_.add(result.tokens, seconds);
@@ -179,6 +185,7 @@ void Trainer::heed(const StepResult& result) {
 void Trainer::log_step(const StepResult& result) {
   const TrainConfig& train = config_.train;
   const std::int64_t step = state_.progress.step;
+  const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   const StepMetrics metrics{.step = step,
                             .tokens = state_.progress.tokens,
                             .loss = result.loss,
@@ -187,10 +194,10 @@ void Trainer::log_step(const StepResult& result) {
                             .memory_gate_learning_rate = result.rates.memory_gate,
                             .tokens_per_second = pace_.items_per_second(),
                             .skipped_steps = state_.progress.skipped_steps,
+                            .sources = due ? mixed_losses_.take(source_->mixed()) : std::vector<SourceMetrics>(),
                             .answers = result.answers,
                             .position = source_->position(),
                             .gates = gate_values(model_.parameters())};
-  const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);
   if (due && metrics_) metrics_->append(metrics.to_json());
 }

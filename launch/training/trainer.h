@@ -83,6 +83,7 @@ class Trainer {
   RunCheckpoints checkpoints_;
   std::optional<MetricsLog> metrics_;  // rank 0
   Pace pace_;
+  MixedLosses mixed_losses_;  // since the last line
 };
 
 }  // namespace palimpsest

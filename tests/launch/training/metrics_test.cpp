@@ -85,6 +85,18 @@ TEST(MetricsLog, KnowsWhatWasEvaluated) {
   EXPECT_FALSE(holds_evaluation(path, 8)) << "a torn line";
 }
 
+TEST(MixedLosses, AreThoseSinceTheLastLine) {
+  MixedLosses losses;
+  losses.add(std::vector<SourceTotals>{{6, 2, {1, 4}}, {0, 0, {}}});
+  losses.add(std::vector<SourceTotals>{{4, 3, {3, 4}}, {0, 0, {}}});
+  StepMetrics metrics;
+  metrics.sources = losses.take({"books", "notes"});
+  const auto json = metrics.to_json().at("sources");
+  EXPECT_EQ(json.dump(), R"({"books":{"loss":2.0,"loss_weight":5.0,"answer_accuracy":0.5}})");
+  EXPECT_NE(format_step(metrics, 1, 0).find("  books 2.0000 (50.0 % right)  "), std::string::npos);
+  EXPECT_TRUE(losses.take({"books", "notes"}).empty());
+}
+
 TEST(MetricsLog, NamesTheFileItCannotWrite) {
   try {
     MetricsLog log("/no/such/folder/metrics.jsonl", 0, [](const std::string&) {});

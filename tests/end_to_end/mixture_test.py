@@ -1,0 +1,75 @@
+"""Several sources at once."""
+import unittest
+
+from harness import EndToEndTest
+
+LISTED = "[{{file: {folder}/train.h5, weight: 2}}, {{file: {folder}/test.h5, weight: 1, name: other}}]"
+WITH_KEYS = ("[{{file: {folder}/train.h5, weight: 2}}, {{kind: passkey, weight: 1, digits: 2, advance_over: 2, advance_at: 0, "
+             "stages: [{{segments: 32}}, {{segments: 32, virtual_length: 10}}]}}]")
+
+
+class Mixture(EndToEndTest):
+    def mixed(self, run, mixture, **train):
+        """Lanes long enough for a prompt in bytes."""
+        return self.config(run, data={"train": mixture.format(folder=self.folder)},
+                           train={"sequence_length": 512, "batch_size": 4, "steps": 6} | train)
+
+    def test_trains_alike_on_any_number_of_ranks_and_in_both_schedules(self):
+        for ranks in (1, 2, 4):
+            self.run_program("train", self.mixed(f"ranks-{ranks}", WITH_KEYS), ranks=ranks)
+        self.run_program("train", self.mixed("together", WITH_KEYS, sequence_ranks=2), ranks=2)
+        self.run_program("train", self.mixed("segments", WITH_KEYS, schedule="sequential"))
+        reference = self.metrics("ranks-1")
+        for line in reference:
+            self.assertEqual(sorted(line["sources"]), ["passkey", "train"])
+            weights = {name: source["loss_weight"] for name, source in line["sources"].items()}
+            mean = sum(source["loss"] * weights[name] for name, source in line["sources"].items()) / sum(weights.values())
+            self.assertAlmostEqual(mean, line["loss"], 6)
+            self.assertLessEqual(line["sources"]["passkey"]["answer_accuracy"], 1)
+            self.assertNotIn("answer_accuracy", line["sources"]["train"])
+        for run in ("ranks-2", "ranks-4", "together", "segments"):
+            self.assert_close(self.losses("ranks-1"), self.losses(run), 1e-4)
+            for name in ("passkey", "train"):
+                self.assert_close([line["sources"][name]["loss"] for line in reference],
+                                  [line["sources"][name]["loss"] for line in self.metrics(run)], 1e-4)
+
+    def test_both_losses_fall(self):
+        self.run_program("train", self.mixed("learns", WITH_KEYS, steps=40), "--set", "optimizer.learning_rate=0.02")
+        first, last = self.metrics("learns")[0], self.metrics("learns")[-1]
+        for name in ("passkey", "train"):
+            self.assertLess(last["sources"][name]["loss"], 0.7 * first["sources"][name]["loss"], name)
+
+    def test_resumes_with_the_same_bits_and_no_other_mixture(self):
+        for name, mixture in {"text": LISTED, "keys": WITH_KEYS}.items():
+            self.run_program("train", self.mixed(f"whole-{name}", mixture))
+            config = self.mixed(f"resumed-{name}", mixture)
+            self.run_program("train", config, "--stop-after", 3)
+            self.run_program("train", config)
+            self.assert_same_checkpoint(f"whole-{name}", f"resumed-{name}", 6)
+            self.assertEqual(self.losses(f"whole-{name}"), self.losses(f"resumed-{name}"))
+        self.assertIn("6 batches of a mixture of 2 sources", self.run_program("inspect", self.folder / "whole-text").stdout)
+        for change, word in {LISTED.replace("2}}", "3}}"): "data.train[0].weight: 2 -> 3",
+                             LISTED.replace("test.h5", "validation.h5"): "source 1 was",
+                             WITH_KEYS: "data.train[1].kind: text -> passkey"}.items():
+            error = self.run_program("train", self.mixed("whole-text", change, steps=9), expect=2).stderr
+            self.assertIn(word, error)
+        error = self.run_program("train", self.config("whole-text", train={"sequence_length": 512, "steps": 9}), expect=2).stderr
+        self.assertIn("data.train[0].kind: text -> none", error)
+
+    def test_mistakes_are_named(self):
+        for mixture, word in {"[]": "data.train is an empty list",
+                              "[{{file: x.h5, weight: 0}}]": "data.train[0].weight must be at least",
+                              "[{{file: x.h5, wieght: 1}}]": "data.train[0].wieght is not a key; did you mean weight?",
+                              "[{{file: x.h5, digits: 1}}]": "data.train[0].digits is an option of data.train[0].kind passkey",
+                              "[{{weight: 1}}]": "data.train[0].file is empty",
+                              "[a, b]": "data.train[0] is a section"}.items():
+            error = self.run_program("train", self.mixed("mistakes", mixture), expect=2).stderr
+            self.assertIn(word, error)
+        self.assertIn("x.h5", self.run_program("train", self.mixed("mistakes", "[{{file: x.h5}}]"), expect=3).stderr)
+        self.run_program("train", self.mixed("evaluated", LISTED, steps=1))
+        error = self.run_program("eval", self.folder / "evaluated", "--split", "train", expect=2).stderr
+        self.assertIn("data.train is a mixture", error)
+
+
+if __name__ == "__main__":
+    unittest.main()
