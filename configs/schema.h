@@ -147,6 +147,7 @@ void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);
+void describe(EvaluationSet& set, SchemaVisitor& visitor);
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor);
 void describe(CheckpointConfig& checkpoint, SchemaVisitor& visitor);
 

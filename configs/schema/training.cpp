@@ -91,6 +91,11 @@ void describe(LossSpikeConfig& spike, SchemaVisitor& visitor) {
       "from it, the standard deviation if losses were normal.");
 }
 
+void describe(EvaluationSet& set, SchemaVisitor& visitor) {
+  visitor.field("name", set.name, Text{}, "In logs and metrics: letters, digits, `-`, `_` and `.`.");
+  visitor.field("file", set.file, Text{}, "Token file, packed with the training data's tokenizer.");
+}
+
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor) {
   visitor.field("every", evaluation.every, between<std::int64_t>(0, max_count),
                 "Steps between evaluations. 0: only after the last step.");
@@ -98,6 +103,9 @@ void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor) {
                 "Documents a rank evaluates at once; the result does not depend on it.");
   visitor.field("max_documents", evaluation.max_documents, between<std::int64_t>(0, max_count),
                 "Documents of the split that count, from its first one. 0: all.");
+  visitor.list("sets", evaluation.sets,
+               "Further token files that are evaluated along with the validation split, or without one: each with how "
+               "far its loss has risen above its least (docs/continued-training.md).");
 }
 
 void describe(CheckpointConfig& checkpoint, SchemaVisitor& visitor) {

@@ -111,17 +111,37 @@ std::string lines_until(const std::string& metrics, std::int64_t last_step) {
   return kept;
 }
 
-bool holds_evaluation(const std::filesystem::path& path, std::int64_t step) {
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split) {
   if (!std::filesystem::exists(path)) return false;
   std::istringstream lines(read_text(path));
   for (std::string line; std::getline(lines, line);) {
     const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (record.is_object() && record.value("kind", nlohmann::json()) == "evaluation" &&
-        record.value("split", nlohmann::json()) == "validation" && record.value("step", nlohmann::json()) == step) {
+        record.value("split", nlohmann::json()) == split && record.value("step", nlohmann::json()) == step) {
       return true;
     }
   }
   return false;
+}
+
+void LeastLosses::read(const std::filesystem::path& path, std::int64_t last_step) {
+  if (!std::filesystem::exists(path)) return;
+  std::istringstream lines(lines_until(read_text(path), last_step));
+  for (std::string line; std::getline(lines, line);) {
+    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const auto split = record.find("split"), loss = record.find("loss");
+    if (split == record.end() || !split->is_string() || loss == record.end() || !loss->is_number()) continue;
+    add(split->get<std::string>(), record.at("step").get<std::int64_t>(), loss->get<double>());
+  }
+}
+
+LeastLosses::Rise LeastLosses::add(const std::string& split, std::int64_t step, double loss) {
+  const auto [least, is_new] = least_.try_emplace(split, Least{loss, step});
+  if (is_new || loss <= least->second.loss) {
+    least->second = {loss, step};
+    return {};
+  }
+  return {loss - least->second.loss, least->second.step};
 }
 
 namespace {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,9 +78,30 @@ class MetricsLog {
   LineFile file_;
 };
 
-/// Whether the metrics file `path` has an evaluation of the validation split after `step`; false without such a file.
+/// Whether the metrics file `path` has an evaluation of a split after `step`; false without such a file.
 /// Throws FileError when it cannot be read.
-bool holds_evaluation(const std::filesystem::path& path, std::int64_t step);
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split = "validation");
+
+/// The least loss of each split so far, and how far a later one is above it: what has been forgotten.
+class LeastLosses {
+ public:
+  struct Rise {
+    double nats = 0;         // a token; 0: there was no less before
+    std::int64_t since = 0;  // the step of the least
+  };
+
+  /// Takes the evaluations up to `last_step` of a metrics file, which need not be there. Throws FileError when it
+  /// cannot be read.
+  void read(const std::filesystem::path& path, std::int64_t last_step);
+  Rise add(const std::string& split, std::int64_t step, double loss);
+
+ private:
+  struct Least {
+    double loss;
+    std::int64_t step;
+  };
+  std::map<std::string, Least> least_;
+};
 
 /// The lines of a metrics file that belong to steps up to `last_step`, newline included.
 std::string lines_until(const std::string& metrics, std::int64_t last_step);

@@ -1,5 +1,6 @@
 #include "launch/training/trainer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -17,14 +18,19 @@ namespace palimpsest {
 
 namespace {
 
-std::optional<TokenFile> open_validation_file(const DataConfig& config, const TokenSource& source) {
-  if (config.validation.empty()) return std::nullopt;
-  std::optional<TokenFile> file(std::in_place, config.validation);
-  if (file->tokenizer_identity() != source.tokenizer_identity()) {
-    throw DataError(fmt::format("{}: was packed with tokenizer {}, {} with {}", file->path().string(),
-                                file->tokenizer_identity(), source.name(), source.tokenizer_identity()));
-  }
-  return file;
+std::vector<EvaluatedFile> open_evaluated(const RunConfig& config, const TokenSource& source) {
+  std::vector<EvaluatedFile> evaluated;
+  const auto open = [&](const std::string& name, const std::string& path) {
+    TokenFile file(path);
+    if (file.tokenizer_identity() != source.tokenizer_identity()) {
+      throw DataError(fmt::format("{}: was packed with tokenizer {}, {} with {}", file.path().string(),
+                                  file.tokenizer_identity(), source.name(), source.tokenizer_identity()));
+    }
+    evaluated.push_back({name, std::move(file)});
+  };
+  if (!config.data.validation.empty()) open("validation", config.data.validation);
+  for (const EvaluationSet& set : config.evaluation.sets) open(set.name, set.file);
+  return evaluated;
 }
 
 }  // namespace
@@ -33,7 +39,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
     : guard_(config.train, communicator),
       communicator_(communicator),
       source_(open_source(config.data, plan_source(config))),
-      validation_file_(open_validation_file(config.data, *source_)),
+      evaluated_(open_evaluated(config, *source_)),
       config_(resolve(config, *source_, communicator_.size())),
       sequence_ranks_(sequence_group(communicator_, config_.train.sequence_ranks)),
       lanes_(plan_lane_run(config_.train, communicator_.rank(), communicator_.size())),
@@ -97,9 +103,10 @@ int Trainer::train(std::int64_t stop_after) {
   const std::int64_t& step = state_.progress.step;
   print_banner({config_, communicator_, threads_, directory_.path(), model_, *source_, step_.plan(), step}, log_);
   const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
-  const bool owed = evaluation_owed();
+  const std::vector<bool> owed_files = evaluations_owed();
+  const bool owed = std::ranges::find(owed_files, true) != owed_files.end();
   if (owed) {
-    if (const StopReason stop = evaluate_validation(); stop.stop()) return stop_early(stop);
+    if (const StopReason stop = evaluate(owed_files); stop.stop()) return stop_early(stop);
   }
   if (step >= last_step) {
     if (!owed) log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
@@ -115,7 +122,7 @@ int Trainer::train(std::int64_t stop_after) {
     if (stopping || !config_.checkpoint.asynchronous) checkpoints_.finish(/*required=*/stopping);
     if (result.stop.stop() && !last) return stop_early(result.stop);
     if (!evaluation_due(step)) continue;
-    if (const StopReason stop = evaluate_validation(); stop.stop()) {
+    if (const StopReason stop = evaluate_all(); stop.stop()) {
       ensure_checkpoint();
       return stop_early(stop);
     }
@@ -130,6 +137,7 @@ void Trainer::resume() {
   checkpoints_.resume();
   if (!communicator_.is_root()) return;
   write_result(directory_.config(), to_yaml(config_));
+  least_losses_.read(directory_.metrics(), state_.progress.step);
   metrics_.emplace(directory_.metrics(), state_.progress.step, [this](const std::string& text) { log_.warn(text); });
 }
 

@@ -1,4 +1,4 @@
-"""Several sources at once."""
+"""Several sources at once, and several sets to evaluate."""
 import unittest
 
 from harness import EndToEndTest
@@ -69,6 +69,35 @@ class Mixture(EndToEndTest):
         self.run_program("train", self.mixed("evaluated", LISTED, steps=1))
         error = self.run_program("eval", self.folder / "evaluated", "--split", "train", expect=2).stderr
         self.assertIn("data.train is a mixture", error)
+
+
+class EvaluationSets(EndToEndTest):
+    def sets(self, run, every=2, **train):
+        return self.config(run, evaluation={"every": every, "sets": f"[{{name: other, file: {self.folder}/test.h5}}]"}, train=train)
+
+    def test_each_set_is_evaluated_and_its_rise_is_told(self):
+        config = self.sets("sets")
+        self.run_program("train", config, "--stop-after", 5)
+        log = self.run_program("train", config, "--set", "optimizer.learning_rate=3", "optimizer.decay=constant").stdout
+        lines = self.metrics("sets", "evaluation")
+        self.assertEqual([(line["step"], line["split"]) for line in lines],
+                         [(step, split) for step in (2, 4, 6, 8) for split in ("validation", "other")])
+        for split in ("validation", "other"):
+            least = None
+            for line in (line for line in lines if line["split"] == split):
+                rise = 0 if least is None else max(0, line["loss"] - least)
+                self.assertAlmostEqual(line["forgetting"], rise, 9)
+                least = line["loss"] if least is None else min(least, line["loss"])
+            self.assertGreater(rise, 0)
+        self.assertRegex(log, r"step 8  other: .* above that of step [46]")
+
+    def test_mistakes_are_named(self):
+        for sets, word in {"[{name: a b, file: x}]": 'evaluation.sets[0].name is "a b"',
+                           "[{name: validation, file: x}]": "data.validation is called already",
+                           "[{name: a, file: x}, {name: a, file: y}]": "an earlier set is called already",
+                           "[{name: a}]": "evaluation.sets[0].file is empty"}.items():
+            error = self.run_program("train", self.config("mistakes", evaluation={"sets": sets}), expect=2).stderr
+            self.assertIn(word, error)
 
 
 if __name__ == "__main__":
