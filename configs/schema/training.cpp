@@ -8,6 +8,12 @@ using namespace schema;
 void describe(TrainConfig& train, SchemaVisitor& visitor) {
   visitor.field("run_directory", train.run_directory, Text{},
                 "Where checkpoints and metrics go. Training that starts again in it resumes.");
+  visitor.field(
+      "initial_weights", train.initial_weights, Text{},
+      "The weights to begin with: a checkpoint, a run directory, or a Hugging Face folder. Nothing else of it "
+      "is taken over. Empty: they are drawn at random.");
+  visitor.field("allow_unused_weights", train.allow_unused_weights, Boolean{},
+                "Whether `initial_weights` may hold parameters that the model has no place for.");
   visitor.field("seed", train.seed, Range<std::uint64_t>{}, "Seed of initialization and of the order of documents.");
   visitor.field("steps", train.steps, between<std::int64_t>(1, max_count), "Optimizer updates in all.");
   visitor.field("batch_size", train.batch_size, between<std::int64_t>(1, max_length),

@@ -34,6 +34,7 @@ RunConfig published(RunConfig config) {
     }
   }
   config.train.run_directory = TrainConfig().run_directory;
+  config.train.initial_weights = fs::path(config.train.initial_weights).filename().string();
   return config;
 }
 

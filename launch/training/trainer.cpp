@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "configs/yaml.h"
 #include "core/error.h"
@@ -35,8 +36,9 @@ std::vector<EvaluatedFile> open_evaluated(const RunConfig& config, const TokenSo
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, Communicator& communicator)
-    : guard_(config.train, communicator),
+Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStoredModel open_stored)
+    : open_stored_(std::move(open_stored)),
+      guard_(config.train, communicator),
       communicator_(communicator),
       source_(open_source(config.data, plan_source(config))),
       evaluated_(open_evaluated(config, *source_)),
@@ -135,10 +137,25 @@ int Trainer::train(std::int64_t stop_after) {
 
 void Trainer::resume() {
   checkpoints_.resume();
+  if (checkpoints_.saved_step() == 0 && !config_.train.initial_weights.empty()) take_initial_weights();
   if (!communicator_.is_root()) return;
   write_result(directory_.config(), to_yaml(config_));
   least_losses_.read(directory_.metrics(), state_.progress.step);
   metrics_.emplace(directory_.metrics(), state_.progress.step, [this](const std::string& text) { log_.warn(text); });
+}
+
+void Trainer::take_initial_weights() {
+  MemoryPool pool;
+  const StoredModel stored = open_stored_(config_.train.initial_weights, communicator_, pool);
+  const TakenWeights taken =
+      take_weights(stored, config_, tokenizer_.identity, config_.train.allow_unused_weights, model_.parameters());
+  log_.note(fmt::format("Beginning with the weights of {}", stored.path));
+  const auto list = [&](const char* what, const std::vector<std::string>& names) {
+    if (!names.empty()) log_.note(fmt::format("  {:<14} {}", what, fmt::join(names, ", ")));
+  };
+  list("initialized", taken.initialized);
+  list("left out", taken.unused);
+  list("changed", taken.differences);
 }
 
 void Trainer::start_checkpoint() {

@@ -15,6 +15,7 @@
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/components.h"
+#include "launch/training/initial_weights.h"
 #include "launch/training/metrics.h"
 #include "launch/training/run_checkpoints.h"
 #include "launch/training/run_directory.h"
@@ -34,8 +35,9 @@ struct EvaluatedFile {
 class Trainer {
  public:
   /// Opens the data and the run directory and builds the model; nothing is trained yet. Throws
-  /// ConfigError, FileError or DataError on what cannot work. Collective, like everything here.
-  Trainer(const RunConfig& config, Communicator& communicator);
+  /// ConfigError, FileError or DataError on what cannot work. `open_stored` opens train.initial_weights. Collective,
+  /// like everything here.
+  Trainer(const RunConfig& config, Communicator& communicator, OpenStoredModel open_stored = open_checkpoint_model);
 
   /// Resumes from the run directory's newest checkpoint, if there is one, and trains to the last
   /// step, or to step `stop_after` if that is positive. Returns an exit code: ok, time_limit, or 128 + the
@@ -53,8 +55,9 @@ class Trainer {
 
   /// What goes into checkpoints.
   Components components();
-  /// Continues from the newest checkpoint, if there is one.
+  /// Continues from the newest checkpoint. If there is none, begins with train.initial_weights, if these are named.
   void resume();
+  void take_initial_weights();
   void start_checkpoint();
   /// Returns when there is a checkpoint of the last step. Throws WriteError when it could not be saved.
   void ensure_checkpoint();
@@ -62,8 +65,8 @@ class Trainer {
   // launch/training/trainer_evaluation.cpp
 
   bool evaluation_due(std::int64_t step) const;
-  /// By token file: whether the step that the run has resumed from should have been evaluated, and was not: the run was
-  /// stopped or killed before the evaluation was through. Collective.
+  /// By token file: whether the step that the run begins or has resumed with should have been evaluated, and was not:
+  /// it is the first of all, or the run was stopped or killed before the evaluation was through. Collective.
   std::vector<bool> evaluations_owed();
   /// Bytes that a pass without gradients may take beside what training keeps.
   std::int64_t evaluation_budget();
@@ -75,6 +78,7 @@ class Trainer {
   std::optional<EvaluationResult> evaluate(const EvaluatedFile& evaluated, StopReason& stop);
   void log_evaluation(const EvaluatedFile& evaluated, const EvaluationResult& result);
 
+  OpenStoredModel open_stored_;
   RunGuard guard_;
   Communicator& communicator_;
   std::unique_ptr<TokenSource> source_;

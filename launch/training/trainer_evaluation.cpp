@@ -27,7 +27,9 @@ std::string title_of(const EvaluatedFile& evaluated) {
 }  // namespace
 
 bool Trainer::evaluation_due(std::int64_t step) const {
-  if (evaluated_.empty() || step == 0) return false;
+  if (evaluated_.empty()) return false;
+  // What a run goes on from is what it may forget.
+  if (step == 0) return !config_.train.initial_weights.empty();
   return step == config_.train.steps || (config_.evaluation.every > 0 && step % config_.evaluation.every == 0);
 }
 

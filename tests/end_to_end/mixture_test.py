@@ -1,4 +1,4 @@
-"""Several sources at once, and several sets to evaluate."""
+"""Several sources at once, several sets to evaluate, and weights to begin with."""
 import unittest
 
 from harness import EndToEndTest
@@ -98,6 +98,58 @@ class EvaluationSets(EndToEndTest):
                            "[{name: a}]": "evaluation.sets[0].file is empty"}.items():
             error = self.run_program("train", self.config("mistakes", evaluation={"sets": sets}), expect=2).stderr
             self.assertIn(word, error)
+
+
+class InitialWeights(EndToEndTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        test = cls("run_program")
+        test.run_program("train", test.config("old"))
+
+    def parameters(self, run, step):
+        return {name: value for name, value in self.tensors(run, step).items() if name.startswith("parameters/")}
+
+    def begun(self, run, path, *overrides, expect=0, **sections):
+        """A run whose steps change nothing, so that its checkpoint shows what it began with."""
+        config = self.config(run, **sections)
+        result = self.run_program("train", config, "--set", f"train.initial_weights={self.folder / path}", "train.steps=1",
+                                  "optimizer.learning_rate=0", "optimizer.memory_gate_learning_rate=0", *overrides, expect=expect)
+        return result.stdout + result.stderr
+
+    def test_a_run_begins_with_any_form_of_a_model(self):
+        before = self.parameters("old", 8)
+        self.run_program("export", self.folder / "old", self.folder / "exported")
+        self.run_program("import", self.folder / "exported", self.folder / "imported")
+        for number, path in enumerate(("old", "old/checkpoints/step-00000008", "exported", "imported")):
+            log = self.begun(f"new-{number}", path)
+            self.assertIn("Beginning with the weights of", log)
+            self.assertNotIn("initialized", log)
+            self.assertEqual(self.parameters(f"new-{number}", 1), before, path)
+            self.assertEqual([line["step"] for line in self.metrics(f"new-{number}", "evaluation")], [0, 1])
+        self.assertEqual(self.manifest("new-0", 1)["training_state"]["progress"]["step"], 1)
+
+    def test_another_context_and_another_kind_of_attention(self):
+        self.begun("longer", "old", "model.segment_length=32", "train.sequence_length=96", "model.attention.memory_update=linear")
+        self.assertEqual(self.parameters("longer", 1), self.parameters("old", 8))
+        error = self.begun("refused", "old", "model.attention.kind=local", expect=2)
+        self.assertIn("no place for layers.0.self_attn.memory_gate", error)
+        log = self.begun("local", "old", "model.attention.kind=local", "train.allow_unused_weights=true")
+        self.assertIn("left out", log)
+        self.assertIn("model.attention.kind: infini -> local", log)
+        log = self.begun("again", "local", "model.attention.initial_gate=-3")
+        self.assertIn("initialized    layers.0.self_attn.memory_gate", log)
+        self.assertIn("is (48, 32), expected (64, 32)", self.begun("wide", "old", "model.ffn_size=64", expect=2))
+        self.assertIn("is not there", self.begun("nowhere", "missing", expect=3))
+
+    def test_it_resumes_from_its_own_checkpoint(self):
+        config = self.config("whole", train={"initial_weights": self.folder / "old"})
+        self.run_program("train", config)
+        config = self.config("resumed", train={"initial_weights": self.folder / "old"})
+        self.run_program("train", config, "--stop-after", 3)
+        log = self.run_program("train", config, "--set", f"train.initial_weights={self.folder / 'gone'}").stdout
+        self.assertNotIn("Beginning with", log)
+        self.assert_same_checkpoint("whole", "resumed", 8)
 
 
 if __name__ == "__main__":
