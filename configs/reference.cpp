@@ -54,10 +54,17 @@ class ReferenceWriter final : public SchemaVisitor {
     row(name, "list of sections", "[]", "any number", meaning);
     within(fmt::format("{}[].", name), [&](SchemaVisitor& visitor) { list.describe_default(visitor); });
   }
+  void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,
+                           std::string_view meaning) override {
+    row(name, fmt::format("{} or list of sections", value.type()), value.format(), value.allowed(),
+        condition_ + std::string(meaning));
+    within(fmt::format("{}[].", name), [&](SchemaVisitor& visitor) { list.describe_default(visitor); });
+  }
   void visit_options(std::string_view kind, bool, const Description& keys) override {
+    const std::string outer = condition_;
     condition_ = fmt::format("Kind `{}`. ", kind);
     keys(*this);
-    condition_.clear();
+    condition_ = outer;
   }
 
  private:

@@ -1,10 +1,16 @@
 #include "configs/run_config.h"
 
 #include <algorithm>
+#include <cctype>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/printable.h"
 
 namespace palimpsest {
 
@@ -32,6 +38,33 @@ void validate_sequence_ranks(const TrainConfig& train, std::int64_t segment_leng
   }
 }
 
+/// The name by which logs and metrics know the validation split.
+constexpr std::string_view validation_name = "validation";
+
+void validate_evaluation(const RunConfig& config) {
+  const std::vector<EvaluationSet>& sets = config.evaluation.sets;
+  if (config.evaluation.every > 0 && config.data.validation.empty() && sets.empty()) {
+    throw ConfigError(fmt::format("evaluation.every is {} but data.validation names no token file, nor evaluation.sets",
+                                  config.evaluation.every));
+  }
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    const std::string& name = sets[i].name;
+    const bool plain = !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+    });
+    if (!plain) {
+      throw ConfigError(
+          fmt::format("evaluation.sets[{}].name is \"{}\", expected letters, digits, -, _ and .", i, printable(name)));
+    }
+    const auto same = std::ranges::find(sets, name, &EvaluationSet::name);
+    if (name == validation_name || same != sets.begin() + static_cast<std::ptrdiff_t>(i)) {
+      throw ConfigError(fmt::format("evaluation.sets[{}].name is \"{}\", which {} is called already", i, name,
+                                    name == validation_name ? "data.validation" : "an earlier set"));
+    }
+    if (sets[i].file.empty()) throw ConfigError(fmt::format("evaluation.sets[{}].file is empty", i));
+  }
+}
+
 }  // namespace
 
 void validate(const RunConfig& config) {
@@ -52,10 +85,7 @@ void validate(const RunConfig& config) {
     throw ConfigError("optimizer.sharded true needs optimizer.kind adamw, found adafactor");
   }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
-  if (config.evaluation.every > 0 && config.data.validation.empty()) {
-    throw ConfigError(
-        fmt::format("evaluation.every is {} but data.validation names no token file", config.evaluation.every));
-  }
+  validate_evaluation(config);
 }
 
 }  // namespace palimpsest

@@ -76,6 +76,15 @@ class SchemaVisitor {
     visit_list(name, list, meaning);
   }
 
+  /// A key with one value or, instead, a list of sections.
+  template <class T, class Allowed, class Options>
+  void field_or_list(std::string_view name, T& value, const Allowed& allowed, std::vector<Options>& items,
+                     std::string_view meaning) {
+    Bound<T, Allowed> bound(value, allowed);
+    Items<Options> list(items);
+    visit_field_or_list(name, bound, list, meaning);
+  }
+
   /// Keys that are there only if the key `kind` of this section, described before, has this value: `chosen` says so.
   void options_of(std::string_view kind, bool chosen, const Description& keys) { visit_options(kind, chosen, keys); }
 
@@ -83,6 +92,11 @@ class SchemaVisitor {
   virtual void visit_field(std::string_view name, SchemaValue& value, std::string_view meaning) = 0;
   virtual void visit_section(std::string_view name, const Description& below, std::string_view meaning) = 0;
   virtual void visit_list(std::string_view name, SchemaList& list, std::string_view meaning) = 0;
+  virtual void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,
+                                   std::string_view meaning) {
+    if (list.size() == 0) return visit_field(name, value, meaning);
+    visit_list(name, list, meaning);
+  }
   virtual void visit_options(std::string_view, bool chosen, const Description& keys) {
     if (chosen) keys(*this);
   }
@@ -128,10 +142,12 @@ void describe(ModelConfig& model, SchemaVisitor& visitor);
 void describe(AttentionConfig& attention, SchemaVisitor& visitor);
 void describe(RotaryScaling& scaling, SchemaVisitor& visitor);
 void describe(DataConfig& data, SchemaVisitor& visitor);
+void describe(MixtureEntry& entry, SchemaVisitor& visitor);
 void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);
+void describe(EvaluationSet& set, SchemaVisitor& visitor);
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor);
 void describe(CheckpointConfig& checkpoint, SchemaVisitor& visitor);
 

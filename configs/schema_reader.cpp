@@ -92,6 +92,14 @@ class SectionReader final : public SchemaVisitor {
     }
   }
 
+  void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,
+                           std::string_view meaning) override {
+    const YamlNode* node = node_.find(name);
+    if (node == nullptr || node->kind != Kind::list) return visit_field(name, value, meaning);
+    if (node->children.empty()) source_.fail(*node, joined(path_, name) + " is an empty list");
+    visit_list(name, list, meaning);
+  }
+
   void visit_options(std::string_view kind, bool chosen, const Description& keys) override {
     if (chosen) return keys(*this);
     KeyNames others;

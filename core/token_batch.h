@@ -22,12 +22,21 @@ struct TokenBatch {
   std::vector<float> write_weights = {};
   /// 1 where whether the target is the likeliest token shall be counted. Empty: nowhere.
   std::vector<std::uint8_t> answers = {};
+  /// Which source of a mixture each token is of: the losses of each are added up apart. Empty: not.
+  std::vector<std::uint8_t> sources = {};
 };
 
 /// How many of the tokens that count as answers (TokenBatch::answers) the model held most likely.
 struct AnswerCounts {
   std::int64_t right = 0;
   std::int64_t all = 0;
+};
+
+/// What a step makes of the tokens of one source.
+struct SourceTotals {
+  double loss = 0;    // the sum of loss weight times negative log-likelihood, nats
+  double weight = 0;  // the sum of the loss weights
+  AnswerCounts answers;
 };
 
 /// Lanes, and columns of every lane, [begin, end).

@@ -1,6 +1,9 @@
 #include "data/open_source.h"
 
+#include <fmt/format.h>
+
 #include "core/error.h"
+#include "data/stream/mixture_source.h"
 #include "data/stream/passkey_source.h"
 #include "data/stream/segment_stream.h"
 #include "data/tokens/token_file.h"
@@ -9,6 +12,13 @@ namespace palimpsest {
 
 std::unique_ptr<TokenSource> open_source(const DataConfig& config, const SourceShape& shape) {
   if (config.kind == DataKind::passkey) return std::make_unique<PasskeySource>(config.passkey, shape);
+  if (!config.mixture.empty()) {
+    if (config.virtual_length > 1) {
+      throw ConfigError(fmt::format("data.virtual_length is {}: where data.train is a list, each source has its own",
+                                    config.virtual_length));
+    }
+    return std::make_unique<MixtureSource>(config.mixture, shape);
+  }
   if (config.train.empty()) throw ConfigError("data.train is empty: it names the token file to train on");
   return std::make_unique<SegmentStream>(std::make_shared<const TokenFile>(config.train),
                                          StreamConfig{.seed = shape.seed,

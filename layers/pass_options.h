@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <string_view>
+#include <vector>
 
 #include "autograd/operator_profile.h"
 #include "core/comm/communicator.h"
@@ -68,6 +69,8 @@ struct PassOptions {
   /// Answers of the batch (TokenBatch::answers) are added here, of ranks that share a sequence each its own. May be
   /// null.
   AnswerCounts* answers = nullptr;
+  /// And its tokens to the total of their source (TokenBatch::sources), of which there has to be one. May be null.
+  std::vector<SourceTotals>* sources = nullptr;
   /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
   /// on its run of segments, all at once (the parallel schedule).
   Communicator* sequence_ranks = nullptr;

@@ -34,12 +34,13 @@ void check_batch(const TokenBatch& batch, const SequenceState& state, const Mode
   if (batch.inputs.size() != elements || batch.targets.size() != elements || batch.documents.size() != elements ||
       batch.loss_weights.size() != elements || batch.lanes <= 0 || batch.tokens <= 0 ||
       (!batch.write_weights.empty() && batch.write_weights.size() != elements) ||
-      (!batch.answers.empty() && batch.answers.size() != elements)) {
+      (!batch.answers.empty() && batch.answers.size() != elements) ||
+      (!batch.sources.empty() && batch.sources.size() != elements)) {
     throw ShapeError(
         fmt::format("a batch of {} lanes x {} tokens holds {} inputs, {} targets, {} document indices, {} loss "
-                    "weights, {} write weights and {} marks of answers",
+                    "weights, {} write weights and {} marks of answers and {} of sources",
                     batch.lanes, batch.tokens, batch.inputs.size(), batch.targets.size(), batch.documents.size(),
-                    batch.loss_weights.size(), batch.write_weights.size(), batch.answers.size()));
+                    batch.loss_weights.size(), batch.write_weights.size(), batch.answers.size(), batch.sources.size()));
   }
   if (state.lanes() != batch.lanes || state.tokens.size() != state.documents.size() ||
       static_cast<std::int64_t>(state.layers.size()) != config.num_layers) {
@@ -87,10 +88,11 @@ LayoutPointer layout_of(const TokenBatch& batch, const std::vector<std::int64_t>
 
 /// -> the loss, then the state after, flat.
 std::vector<Variable> loss_pass(const LanguageModel& model, const ForwardContext& context, const TokenBatch& chunk,
-                                const StateVariables& before, const std::shared_ptr<AnswerCounts>& counts) {
+                                const StateVariables& before, const std::shared_ptr<AnswerCounts>& counts,
+                                const std::shared_ptr<std::vector<SourceTotals>>& totals) {
   LanguageModel::Result result = model.forward(context, chunk.inputs, before);
-  std::vector<Variable> outputs{
-      model.loss(context, result.hidden, {chunk.targets, chunk.loss_weights, chunk.answers, counts})};
+  std::vector<Variable> outputs{model.loss(
+      context, result.hidden, {chunk.targets, chunk.loss_weights, chunk.answers, counts, chunk.sources, totals})};
   for (Variable& variable : result.state.flat()) outputs.push_back(std::move(variable));
   return outputs;
 }
@@ -128,6 +130,8 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
   const StateVariables form = carried.like(std::vector<Variable>(carried.flat().size()));  // nothing but its sizes
   std::vector<Variable> losses;
   const auto counts = std::make_shared<AnswerCounts>();
+  std::shared_ptr<std::vector<SourceTotals>> totals;
+  if (options.sources != nullptr) totals = std::make_shared<std::vector<SourceTotals>>(*options.sources);
   for (std::int64_t begin = 0; begin < batch.tokens; begin += step) {
     auto chunk = std::make_shared<const TokenBatch>(
         sequence ? tokens_of(*sequence.share, batch) : columns_of(batch, begin, std::min(begin + step, batch.tokens)));
@@ -139,10 +143,10 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
     // only then are gradients final.
     if (begin == 0) context.listener = std::make_shared<const ParameterEvents>(options.events);
-    const auto pass = [&model, chunk, context, form, counts](Tape& on, std::span<const Variable> before) {
+    const auto pass = [&model, chunk, context, form, counts, totals](Tape& on, std::span<const Variable> before) {
       ForwardContext here = context;
       here.tape = &on;
-      return loss_pass(model, here, *chunk, form.like(before), counts);
+      return loss_pass(model, here, *chunk, form.like(before), counts, totals);
     };
     std::vector<Variable> outputs = recomputing ? recompute(tape, pass, carried.flat()) : pass(tape, carried.flat());
     losses.push_back(outputs.front());
@@ -164,6 +168,7 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     options.answers->right += counts->right;
     options.answers->all += counts->all;
   }
+  if (totals) *options.sources = *totals;
   return sum;
 }
 

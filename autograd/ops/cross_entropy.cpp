@@ -66,6 +66,21 @@ double weighted_sum(std::span<const float> weights, std::span<const double> nll)
   return sum;
 }
 
+/// Adds rows [offset, ...) to the totals of their sources, in their order.
+void add_to_totals(const LossTargets& wanted, std::size_t offset, std::size_t rows, std::span<const double> nll,
+                   std::span<const std::uint8_t> right) {
+  for (std::size_t i = 0; i < rows; ++i) {
+    const double weight = static_cast<double>(wanted.weights[offset + i]);
+    if (weight == 0) continue;
+    SourceTotals& totals = wanted.totals->at(wanted.sources[offset + i]);
+    totals.loss += weight * nll[i];
+    totals.weight += weight;
+    if (wanted.answers.empty() || wanted.answers[offset + i] == 0) continue;
+    ++totals.answers.all;
+    totals.answers.right += right[i];
+  }
+}
+
 /// The nll of every row.
 template <class T>
 std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor& weight,
@@ -96,6 +111,8 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
   Tensor logits(pool, {most_rows, w.rows}, data_type_of<A>);
   Tensor dlogits = std::is_same_v<T, A> ? logits : Tensor(pool, logits.shape(), data_type_of<T>);
   std::vector<double> nll(static_cast<std::size_t>(most_rows));
+  const bool by_source = wanted.totals && !wanted.sources.empty();
+  std::vector<std::uint8_t> right_rows(by_source ? static_cast<std::size_t>(most_rows) : 0);
 
   Gradient<Tensor> dx = hidden.wanted_gradient(pool), dw = weight.wanted_gradient(pool);
   const Output dx_output = dx.accumulate ? Output::accumulate : Output::overwrite;
@@ -108,6 +125,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
     CrossEntropyRows rows{std::span(wanted.targets).subspan(offset, extent),
                           std::span(wanted.weights).subspan(offset, extent)};
     if (!wanted.answers.empty()) rows.answers = std::span(wanted.answers).subspan(offset, extent);
+    if (by_source) rows.right = std::span(right_rows).first(extent);
     const ConstMatrix block = rows_of(x, begin, count);
     if (all_zero(rows.weights)) {
       if (dx.wanted() && !dx.accumulate) {
@@ -124,6 +142,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
       wanted.counts->right += right;
       wanted.counts->all += answers_of(rows);
     }
+    if (by_source) add_to_totals(wanted, offset, extent, nll, right_rows);
     const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, w.rows);
     if (dx.wanted()) matmul(pool, gradient, w, rows_of(matrix_of(dx.view), begin, count), dx_output);
     if (dw.wanted()) {
@@ -145,9 +164,10 @@ Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable
   const OperatorScope scope(tape, "head and loss");
   check(hidden.value(), weight.value(), wanted.targets);
   const std::size_t rows = wanted.targets.size();
-  if (wanted.weights.size() != rows || (!wanted.answers.empty() && wanted.answers.size() != rows)) {
-    throw ShapeError(fmt::format("cross entropy: {} loss weights and {} marks of answers for {} rows",
-                                 wanted.weights.size(), wanted.answers.size(), rows));
+  if (wanted.weights.size() != rows || (!wanted.answers.empty() && wanted.answers.size() != rows) ||
+      (!wanted.sources.empty() && wanted.sources.size() != rows)) {
+    throw ShapeError(fmt::format("cross entropy: {} loss weights, {} marks of answers and {} of sources for {} rows",
+                                 wanted.weights.size(), wanted.answers.size(), wanted.sources.size(), rows));
   }
   Tensor loss(tape.pool(), Shape{}, DataType::float64);
   fill(loss, std::numeric_limits<double>::quiet_NaN());

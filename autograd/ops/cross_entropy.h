@@ -19,6 +19,9 @@ struct LossTargets {
   std::vector<std::uint8_t> answers = {};  // not 0: it is asked whether the target is the likeliest; empty: never
   /// Added to in backward: the answers of some weight, and those that were right. May be null.
   std::shared_ptr<AnswerCounts> counts = {};
+  std::vector<std::uint8_t> sources = {};  // which of `totals` a row is added to; empty: none
+  /// Added to in backward, one a source. May be null.
+  std::shared_ptr<std::vector<SourceTotals>> totals = {};
 };
 
 /// Sum over rows of weights * nll, nll = logsumexp(hidden W^T) - (hidden W^T)[target], as a

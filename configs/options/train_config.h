@@ -13,6 +13,8 @@ enum class Precision { float32, bfloat16 };
 
 struct TrainConfig {
   std::string run_directory = "runs/default";
+  std::string initial_weights;        // of a run, a checkpoint or a Hugging Face folder; empty: drawn at random
+  bool allow_unused_weights = false;  // of these, where the model has no place for them
   std::uint64_t seed = 1;
   std::int64_t steps = 1000;
   std::int64_t batch_size = 8;          // lanes of the global batch

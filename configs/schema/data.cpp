@@ -11,11 +11,8 @@ constexpr std::int64_t max_digits = 1'000;
 constexpr std::int64_t max_keys = 16;
 constexpr std::int64_t max_repetitions = 1'000'000'000;
 
-void describe_prompts(PasskeyConfig& passkey, SchemaVisitor& visitor) {
-  visitor.field(
-      "tokenizer", passkey.tokenizer, Text{},
-      "As for `palimpsest pack --tokenizer`; `passkey` is the list of the prompts' own words, digits and names. "
-      "With a `filler` file its tokenizer is taken.");
+void describe_prompts(PasskeyConfig& passkey, std::string_view tokenizer, SchemaVisitor& visitor) {
+  visitor.field("tokenizer", passkey.tokenizer, Text{}, tokenizer);
   visitor.field("filler", passkey.filler, Text{},
                 "Token file whose text hides the keys. Empty: the paper's sentences over and over.");
   visitor.field("digits", passkey.digits, between<std::int64_t>(1, max_digits), "Of a key.");
@@ -49,20 +46,45 @@ void describe(PasskeyStage& stage, SchemaVisitor& visitor) {
   visitor.field("keys", stage.keys, between<std::int64_t>(0, max_keys), "Hidden in a prompt. 0: all.");
 }
 
+void describe(MixtureEntry& entry, SchemaVisitor& visitor) {
+  visitor.field("kind", entry.kind, Choices{Choice{"text", DataKind::text}, Choice{"passkey", DataKind::passkey}},
+                "`text`, a token file, or `passkey`, made up prompts.");
+  visitor.field("name", entry.name, Text{}, "In logs. Empty: the file's name without its ending, or `passkey`.");
+  visitor.field("weight", entry.weight, between(1e-6, 1e6),
+                "Its part of the tokens: this weight over that of all sources.");
+  visitor.options_of("text", entry.kind == DataKind::text, [&](SchemaVisitor& options) {
+    options.field("file", entry.file, Text{}, "Token file.");
+    options.field("virtual_length", entry.virtual_length, between(1.0, static_cast<double>(max_repetitions)),
+                  "As `virtual_length` below, for the tokens of this source.");
+  });
+  visitor.options_of("passkey", entry.kind == DataKind::passkey, [&](SchemaVisitor& options) {
+    describe_prompts(entry.passkey,
+                     "As for `palimpsest pack --tokenizer`. Empty: that of the text in the mixture, or without any "
+                     "`passkey`. With a `filler` file its tokenizer is taken.",
+                     options);
+  });
+}
+
 void describe(DataConfig& data, SchemaVisitor& visitor) {
   visitor.field(
       "kind", data.kind, Choices{Choice{"text", DataKind::text}, Choice{"passkey", DataKind::passkey}},
       "What is trained on: `text`, a token file; `passkey`, prompts made up on the way that hide keys in filler "
       "and ask for one (docs/passkey.md).");
   visitor.options_of("text", data.kind == DataKind::text, [&](SchemaVisitor& options) {
-    options.field("train", data.train, Text{}, "The training split.");
+    options.field_or_list("train", data.train, Text{}, data.mixture,
+                          "The training split. A list of sources instead mixes them by their weights (docs/data.md).");
     options.field(
         "virtual_length", data.virtual_length, between(1.0, static_cast<double>(max_repetitions)),
         "The most repetitions that a segment stands for when it writes to the memory; drawn anew for each. 1: "
         "none, the text is what it is.");
   });
-  visitor.options_of("passkey", data.kind == DataKind::passkey,
-                     [&](SchemaVisitor& options) { describe_prompts(data.passkey, options); });
+  visitor.options_of("passkey", data.kind == DataKind::passkey, [&](SchemaVisitor& options) {
+    describe_prompts(
+        data.passkey,
+        "As for `palimpsest pack --tokenizer`; `passkey` is the list of the prompts' own words, digits and names. "
+        "With a `filler` file its tokenizer is taken.",
+        options);
+  });
   visitor.field("validation", data.validation, Text{},
                 "The validation split, evaluated while training. Empty: no evaluation while training.");
   visitor.field("test", data.test, Text{}, "The test split, for `palimpsest eval`.");

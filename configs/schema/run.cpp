@@ -9,7 +9,8 @@ void describe(RunConfig& config, SchemaVisitor& visitor) {
   visitor.section("train", config.train, "The training run.");
   visitor.section("optimizer", config.optimizer, "The optimizer and its learning rate.");
   visitor.section("loss_spike", config.loss_spike, "What to do about a loss that jumps.");
-  visitor.section("evaluation", config.evaluation, "Evaluation of the validation split while training.");
+  visitor.section("evaluation", config.evaluation,
+                  "Evaluation of the validation split, and of further token files, while training.");
   visitor.section("checkpoint", config.checkpoint, "Checkpoints in `train.run_directory`.");
 }
 

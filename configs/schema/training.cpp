@@ -8,6 +8,12 @@ using namespace schema;
 void describe(TrainConfig& train, SchemaVisitor& visitor) {
   visitor.field("run_directory", train.run_directory, Text{},
                 "Where checkpoints and metrics go. Training that starts again in it resumes.");
+  visitor.field(
+      "initial_weights", train.initial_weights, Text{},
+      "The weights to begin with: a checkpoint, a run directory, or a Hugging Face folder. Nothing else of it "
+      "is taken over. Empty: they are drawn at random.");
+  visitor.field("allow_unused_weights", train.allow_unused_weights, Boolean{},
+                "Whether `initial_weights` may hold parameters that the model has no place for.");
   visitor.field("seed", train.seed, Range<std::uint64_t>{}, "Seed of initialization and of the order of documents.");
   visitor.field("steps", train.steps, between<std::int64_t>(1, max_count), "Optimizer updates in all.");
   visitor.field("batch_size", train.batch_size, between<std::int64_t>(1, max_length),
@@ -91,6 +97,11 @@ void describe(LossSpikeConfig& spike, SchemaVisitor& visitor) {
       "from it, the standard deviation if losses were normal.");
 }
 
+void describe(EvaluationSet& set, SchemaVisitor& visitor) {
+  visitor.field("name", set.name, Text{}, "In logs and metrics: letters, digits, `-`, `_` and `.`.");
+  visitor.field("file", set.file, Text{}, "Token file, packed with the training data's tokenizer.");
+}
+
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor) {
   visitor.field("every", evaluation.every, between<std::int64_t>(0, max_count),
                 "Steps between evaluations. 0: only after the last step.");
@@ -98,6 +109,9 @@ void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor) {
                 "Documents a rank evaluates at once; the result does not depend on it.");
   visitor.field("max_documents", evaluation.max_documents, between<std::int64_t>(0, max_count),
                 "Documents of the split that count, from its first one. 0: all.");
+  visitor.list("sets", evaluation.sets,
+               "Further token files that are evaluated along with the validation split, or without one: each with how "
+               "far its loss has risen above its least (docs/continued-training.md).");
 }
 
 void describe(CheckpointConfig& checkpoint, SchemaVisitor& visitor) {

@@ -33,12 +33,14 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
   const auto answers = in.answers;
   const auto rows = static_cast<std::int64_t>(targets.size());
   assert(weights.size() == targets.size() && (answers.empty() || answers.size() == targets.size()));
+  assert(in.right.empty() || in.right.size() == targets.size());
   std::int64_t right = 0;
 #pragma omp parallel for schedule(static) reduction(+ : right) if (rows * columns > 16384)
   for (std::int64_t i = 0; i < rows; ++i) {
     A* const row = logits + i * columns;
     G* const out = gradient + i * columns;
     const auto index = static_cast<std::size_t>(i);
+    if (!in.right.empty()) in.right[index] = 0;
     if (weights[index] == 0.0f) {
       nll[i] = 0.0;
       for (std::int64_t j = 0; j < columns; ++j) out[j] = G(A{0});
@@ -47,8 +49,11 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
     const A maximum = largest(row, columns);
     assert(targets[index] >= 0 && targets[index] < columns);
     const A target = row[targets[index]];
-    if (!answers.empty() && answers[index] != 0)
-      right += target == maximum && std::find(row, row + targets[index], maximum) == row + targets[index];
+    if (!answers.empty() && answers[index] != 0) {
+      const bool likeliest = target == maximum && std::find(row, row + targets[index], maximum) == row + targets[index];
+      right += likeliest;
+      if (!in.right.empty()) in.right[index] = likeliest;
+    }
     A sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t j = 0; j < columns; ++j) {

@@ -16,6 +16,7 @@ struct CrossEntropyRows {
   std::span<const std::int32_t> targets;  // below `columns`
   std::span<const float> weights;
   std::span<const std::uint8_t> answers = {};  // not 0: it is asked whether the target is the likeliest; empty: never
+  std::span<std::uint8_t> right = {};          // becomes 1 in the rows where it is, else 0; empty: not wanted
 };
 
 /// The same, and the gradient of upstream * sum(weights * nll) with respect to the logits, in G: A

@@ -15,8 +15,8 @@ struct PasskeyStage {
 };
 
 struct PasskeyConfig {
-  std::string tokenizer = "passkey";  // as for `palimpsest pack`; with a filler file that file's
-  std::string filler;                 // token file; empty: the paper's sentences
+  std::string tokenizer = "passkey";  // as for `palimpsest pack`; with a filler file that file's; see MixtureEntry, too
+  std::string filler = {};            // token file; empty: the paper's sentences
   std::int64_t digits = 4;
   std::int64_t keys = 1;
   std::int64_t updates = 0;        // so often is each key replaced later on
@@ -26,7 +26,7 @@ struct PasskeyConfig {
   double advance_at = 0.93;        // share of the answer's tokens that are right when the next stage begins
   std::int64_t advance_over = 20;  // steps over which that share is taken
   double earlier_lengths = 0.2;    // share of the steps whose prompts have a length drawn from the stages so far
-  std::vector<PasskeyStage> stages;
+  std::vector<PasskeyStage> stages = {};
   /// Without stages, prompts of 2, 4, 8 ... segments up to the sequence, then up to so many repetitions by powers of
   /// ten.
   std::int64_t virtual_length = 10'000;

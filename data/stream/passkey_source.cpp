@@ -36,17 +36,24 @@ std::int64_t count_of(const nlohmann::json& json, const char* key) {
 
 }  // namespace
 
-PasskeySource::PasskeySource(const PasskeyConfig& config, const SourceShape& shape) : config_(config), shape_(shape) {
+std::shared_ptr<const PasskeyLanguage> passkey_language(const PasskeyConfig& config, const TokenFile* mixed_with) {
   std::shared_ptr<const TokenFile> text;
   std::shared_ptr<const Tokenizer> tokenizer;
   if (!config.filler.empty()) {
     text = std::make_shared<const TokenFile>(config.filler);
     tokenizer = text->tokenizer();
+  } else if (config.tokenizer.empty() && mixed_with != nullptr) {
+    tokenizer = mixed_with->tokenizer();
   } else {
-    tokenizer = make_tokenizer(config.tokenizer);
+    tokenizer = make_tokenizer(config.tokenizer.empty() ? PasskeyConfig().tokenizer : config.tokenizer);
   }
-  language_ = std::make_shared<const PasskeyLanguage>(
+  return std::make_shared<const PasskeyLanguage>(
       std::move(tokenizer), PasskeyTask{config.digits, config.keys, config.updates}, std::move(text));
+}
+
+PasskeySource::PasskeySource(const PasskeyConfig& config, const SourceShape& shape,
+                             std::shared_ptr<const PasskeyLanguage> language)
+    : config_(config), shape_(shape), language_(std::move(language)) {
   stages_ = config.stages.empty() ? default_stages() : config.stages;
   check();
 }

@@ -14,16 +14,24 @@
 
 namespace palimpsest {
 
+/// What prompts of this configuration are made of. Without a tokenizer of its own or its filler's it takes that of a
+/// text that it is mixed with, or else, without such a text, the prompts' own.
+std::shared_ptr<const PasskeyLanguage> passkey_language(const PasskeyConfig& config, const TokenFile* mixed_with);
+
 class PasskeySource final : public TokenSource {
  public:
   /// Sequences are a multiple of the segment. Throws ConfigError on numbers that do not go together, FileError or
   /// DataError over the filler or the tokenizer.
-  PasskeySource(const PasskeyConfig& config, const SourceShape& shape);
+  PasskeySource(const PasskeyConfig& config, const SourceShape& shape)
+      : PasskeySource(config, shape, passkey_language(config, nullptr)) {}
+  PasskeySource(const PasskeyConfig& config, const SourceShape& shape, std::shared_ptr<const PasskeyLanguage> language);
 
   /// A lane holds as many prompts of this step's length as fit, each a document of its own that starts at a segment's
   /// border; the last one takes the segments that are left. Loss weights: for each prompt the mean over the answer's
   /// tokens plus `text_loss` times the mean over all its tokens, scaled to add up to the prompt's length.
   TokenBatch next(LaneRun lanes) override;
+  /// A step further without any rows.
+  void skip() { ++steps_; }
   /// Counts towards the next stage, unless the step had prompts of an earlier length.
   void observe(const AnswerCounts& answers) override;
   nlohmann::json state() const override;

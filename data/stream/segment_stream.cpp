@@ -105,7 +105,7 @@ void SegmentStream::append_write_weights(std::int64_t lane, std::vector<float>& 
   }
 }
 
-void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch) {
+void SegmentStream::fill_lane(std::int64_t lane, TokenWindow& window, std::int64_t row, TokenBatch& batch) {
   const std::int64_t length = run_length(lane);
   std::int64_t consumed = steps_ * config_.sequence_length;
   for (std::int64_t remaining = config_.sequence_length; remaining > 0;) {
@@ -118,7 +118,7 @@ void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t ro
     // One token more than the inputs, unless they reach the document's end: the last one's target.
     const bool ends = count == in_document;
     const auto read =
-        tokens(window, document.begin + place.offset, count + (ends ? 0 : 1), document.begin + document.tokens);
+        window.read(*file_, document.begin + place.offset, count + (ends ? 0 : 1), document.begin + document.tokens);
     for (std::int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(row + i);
       const auto source = static_cast<std::size_t>(i);
@@ -132,19 +132,6 @@ void SegmentStream::fill_lane(std::int64_t lane, Window& window, std::int64_t ro
     consumed += count;
     remaining -= count;
   }
-}
-
-std::span<const std::int32_t> SegmentStream::tokens(Window& window, std::int64_t begin, std::int64_t count,
-                                                    std::int64_t end) const {
-  const auto window_end = window.begin + static_cast<std::int64_t>(window.tokens.size());
-  if (begin < window.begin || begin + count > window_end) {
-    Window fresh{
-        begin, std::vector<std::int32_t>(static_cast<std::size_t>(std::min(end - begin, std::max(count, read_ahead))))};
-    file_->read(begin, fresh.tokens);
-    window = std::move(fresh);
-  }
-  return std::span(window.tokens)
-      .subspan(static_cast<std::size_t>(begin - window.begin), static_cast<std::size_t>(count));
 }
 
 const DocumentOrder& SegmentStream::order(std::int64_t epoch) {

@@ -16,6 +16,7 @@
 #include "core/token_batch.h"
 #include "data/stream/document_order.h"
 #include "data/stream/token_source.h"
+#include "data/stream/token_window.h"
 #include "data/tokens/token_file.h"
 
 namespace palimpsest {
@@ -48,7 +49,7 @@ StreamCursor stream_cursor_from_json(const nlohmann::json& json);
 /// Reads ahead by pieces of `read_ahead` tokens a lane; never holds more of the file than that.
 class SegmentStream final : public TokenSource {
  public:
-  static constexpr std::int64_t read_ahead = 1 << 15;
+  static constexpr std::int64_t read_ahead = TokenWindow::read_ahead;
 
   /// `file` must outlive the stream. Throws ConfigError on sizes that are not positive or lanes outside
   /// the batch, DataError when the file has fewer tokens than the batch lanes.
@@ -84,25 +85,17 @@ class SegmentStream final : public TokenSource {
   std::string_view tokenizer_model() const override { return file_->tokenizer_model(); }
 
  private:
-  /// What a lane holds of the file: tokens [begin, begin + tokens.size()).
-  struct Window {
-    std::int64_t begin = 0;
-    std::vector<std::int32_t> tokens;
-  };
-
   void require_lanes(LaneRun lanes) const;
   std::int64_t run_begin(std::int64_t lane) const;
   std::int64_t run_length(std::int64_t lane) const;
   const DocumentOrder& order(std::int64_t epoch);
-  /// Tokens [begin, begin + count) of the file, which lie in one document that ends before `end`.
-  std::span<const std::int32_t> tokens(Window& window, std::int64_t begin, std::int64_t count, std::int64_t end) const;
   void append_write_weights(std::int64_t lane, std::vector<float>& weights) const;
-  void fill_lane(std::int64_t lane, Window& window, std::int64_t row, TokenBatch& batch);
+  void fill_lane(std::int64_t lane, TokenWindow& window, std::int64_t row, TokenBatch& batch);
 
   std::shared_ptr<const TokenFile> file_;
   StreamConfig config_;
   std::int64_t steps_ = 0;
-  std::map<std::int64_t, Window> windows_;  // by lane
+  std::map<std::int64_t, TokenWindow> windows_;  // by lane
   std::map<std::int64_t, DocumentOrder> orders_;
 };
 

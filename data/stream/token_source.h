@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -36,6 +38,10 @@ class TokenSource {
   virtual TokenBatch next(LaneRun lanes) = 0;
   /// Told after every step of the answers on all ranks, the same on every rank.
   virtual void observe(const AnswerCounts&) {}
+  /// What logs call the sources of a mixture, by their numbers in TokenBatch::sources; none for anything else.
+  virtual std::vector<std::string> mixed() const { return {}; }
+  /// Told instead by a mixture's steps: of the answers of each source.
+  virtual void observe_each(std::span<const SourceTotals>) {}
 
   /// The position of the batch that `next` will return, with what it is a position in; the same on every rank.
   virtual nlohmann::json state() const = 0;

@@ -51,6 +51,9 @@ struct Options {
 
 const std::string& token_file_of(const DataConfig& data, const std::string& split) {
   const std::string& file = split == "train" ? data.train : split == "validation" ? data.validation : data.test;
+  if (split == "train" && !data.mixture.empty()) {
+    throw ConfigError("data.train is a mixture: name one of its token files with --data");
+  }
   if (file.empty()) {
     throw ConfigError(fmt::format("the configuration has no data.{}: name a token file with --data", split));
   }

@@ -116,6 +116,10 @@ std::string describe_position(const nlohmann::json& cursor) {
     return fmt::format("{} batches of passkey prompts read, stage {} of {}", whole_number(cursor, "steps"),
                        cursor.at("stage_begins").size(), cursor.at("task").at("stages").size());
   }
+  if (cursor.value("kind", "") == "mixture") {
+    return fmt::format("{} batches of a mixture of {} sources read, seed {}", whole_number(cursor, "steps"),
+                       whole_number(cursor.at("task"), "sources"), whole_number(cursor.at("task"), "seed"));
+  }
   const StreamCursor place = stream_cursor_from_json(cursor);
   return fmt::format("{} batches of {} lanes x {} tokens read, seed {}, data {}", place.steps, place.batch_size,
                      place.sequence_length, place.seed, place.data_checksum);

@@ -86,6 +86,11 @@ std::shared_ptr<const PasskeyLanguage> language_of(const Options& options, const
   const DataConfig& data = saved.config.data;
   PasskeyTask task;
   if (data.kind == DataKind::passkey) task = {data.passkey.digits, data.passkey.keys, data.passkey.updates};
+  for (const MixtureEntry& entry : data.mixture) {
+    if (entry.kind != DataKind::passkey) continue;
+    task = {entry.passkey.digits, entry.passkey.keys, entry.passkey.updates};
+    break;
+  }
   if (options.digits > 0) task.digits = options.digits;
   if (options.hide) task.digits = static_cast<std::int64_t>(options.hide->size());
   if (options.keys > 0) task.keys = options.keys;

@@ -11,6 +11,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
+#include "launch/exchange/stored_model.h"
 #include "launch/output/exit_codes.h"
 #include "launch/training/run_plan.h"
 #include "launch/training/trainer.h"
@@ -51,7 +52,7 @@ Command add_train_command(CLI::App& program) {
         fmt::print("{}\n", describe_plan(config.train, last_step(config.train, options->stop_after)).dump());
       return ExitCode::ok;
     }
-    Trainer trainer(config, communicator);
+    Trainer trainer(config, communicator, open_stored_model);
     return trainer.run(options->stop_after);
   };
   const auto seconds_to_meet = [options] {

@@ -27,7 +27,14 @@ RunConfig published(RunConfig config) {
                             &config.data.passkey.tokenizer}) {
     *path = fs::path(*path).filename().string();
   }
+  for (EvaluationSet& set : config.evaluation.sets) set.file = fs::path(set.file).filename().string();
+  for (MixtureEntry& entry : config.data.mixture) {
+    for (std::string* path : {&entry.file, &entry.passkey.filler, &entry.passkey.tokenizer}) {
+      *path = fs::path(*path).filename().string();
+    }
+  }
   config.train.run_directory = TrainConfig().run_directory;
+  config.train.initial_weights = fs::path(config.train.initial_weights).filename().string();
   return config;
 }
 

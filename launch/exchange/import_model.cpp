@@ -65,7 +65,7 @@ RunConfig configure(const ModelDescription& description, const ImportOptions& op
   } else {
     config = exported_config(description, path);
   }
-  config.train.run_directory = options.destination.string();
+  if (!options.destination.empty()) config.train.run_directory = options.destination.string();
   return parse_run_config(to_yaml(config), path.string(), options.overrides);
 }
 
@@ -178,38 +178,48 @@ std::vector<std::string> notes_of(const ModelDescription& description, const Run
 
 }  // namespace
 
-ImportResult import_model(const ImportOptions& options, Communicator& communicator) {
+ReleasedModel read_released_model(const ImportOptions& options, MemoryPool& pool) {
   const ModelDescription description = read_model_description(options.folder / "config.json");
-  const RunConfig config = configure(description, options);
-  const std::unique_ptr<Tokenizer> tokenizer =
+  ReleasedModel released;
+  released.config = configure(description, options);
+  released.context = description.context;
+  released.tokenizer =
       options.tokenizer.empty() ? read_tokenizer(options.folder, description.own) : make_tokenizer(options.tokenizer);
-  if (tokenizer->vocab_size() > config.model.vocab_size) {
+  if (released.tokenizer->vocab_size() > released.config.model.vocab_size) {
     throw DataError(fmt::format("{}: the tokenizer has {} tokens, the model only {}", options.folder.string(),
-                                tokenizer->vocab_size(), config.model.vocab_size));
+                                released.tokenizer->vocab_size(), released.config.model.vocab_size));
   }
+  released.model = std::make_unique<LanguageModel>(pool, released.config.model.resolved(), DataType::float32);
+  released.model->initialize(released.config.train.seed);
+  released.initialized = load(options.folder, *released.model, !description.own.is_null());
+  released.notes = notes_of(description, released.config, *released.tokenizer);
+  return released;
+}
+
+ImportResult import_model(const ImportOptions& options, Communicator& communicator) {
   const bool alone = checkpoint_step(options.destination.filename().string()) == 0;
   std::error_code error;
   if (fs::exists(fs::symlink_status(options.destination, error))) {
     throw WriteError(fmt::format("{}: exists already", options.destination.string()));
   }
-
   MemoryPool pool;
-  LanguageModel model(pool, config.model.resolved(), DataType::float32);
-  model.initialize(config.train.seed);
+  ReleasedModel released = read_released_model(options, pool);
+  const RunConfig& config = released.config;
+  LanguageModel& model = *released.model;
   ImportResult result;
-  result.initialized = load(options.folder, model, !description.own.is_null());
-  result.notes = notes_of(description, config, *tokenizer);
+  result.initialized = std::move(released.initialized);
+  result.notes = std::move(released.notes);
   result.parameters = model.parameters().elements();
   if (alone) {
-    save(options.destination.parent_path(), config, model, *tokenizer, communicator);
+    save(options.destination.parent_path(), config, model, *released.tokenizer, communicator);
     result.checkpoint = options.destination;
     return result;
   }
   AtomicDirectory building(options.destination);
   const RunDirectory run(building.temporary());
-  save(run.checkpoints(), config, model, *tokenizer, communicator);
+  save(run.checkpoints(), config, model, *released.tokenizer, communicator);
   write_result(run.config(), to_yaml(config));
-  write_tokenizer(run.path(), *tokenizer, description.context);
+  write_tokenizer(run.path(), *released.tokenizer, released.context);
   building.commit();
   result.checkpoint = RunDirectory(options.destination).checkpoints() / checkpoint_directory_name(0);
   return result;

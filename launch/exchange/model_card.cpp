@@ -103,6 +103,11 @@ std::string training(const SavedModel& saved, const RunConfig& config) {
   const TrainConfig& train = config.train;
   if (saved.progress.step == 0) return "Imported, and not trained since.\n";
   std::string data = config.data.kind == DataKind::passkey ? "passkey prompts (training)" : "";
+  for (const MixtureEntry& entry : config.data.mixture) {
+    data += fmt::format("{}{} (training, weight {})", data.empty() ? "" : ", ",
+                        entry.kind == DataKind::passkey ? "passkey prompts" : fmt::format("`{}`", entry.file),
+                        entry.weight);
+  }
   for (const auto& [split, file] :
        {std::pair("training", config.data.train), std::pair("validation", config.data.validation),
         std::pair("test", config.data.test)}) {

@@ -31,6 +31,25 @@ double accuracy_of(const AnswerCounts& answers) {
 
 }  // namespace
 
+void MixedLosses::add(std::span<const SourceTotals> sources) {
+  totals_.resize(sources.size());
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    totals_[i].loss += sources[i].loss;
+    totals_[i].weight += sources[i].weight;
+    totals_[i].answers.right += sources[i].answers.right;
+    totals_[i].answers.all += sources[i].answers.all;
+  }
+}
+
+std::vector<SourceMetrics> MixedLosses::take(const std::vector<std::string>& names) {
+  std::vector<SourceMetrics> metrics;
+  for (std::size_t i = 0; i < totals_.size(); ++i) {
+    if (totals_[i].weight > 0) metrics.push_back({names[i], totals_[i]});
+  }
+  totals_.clear();
+  return metrics;
+}
+
 nlohmann::ordered_json StepMetrics::to_json() const {
   nlohmann::ordered_json json = {{"kind", "step"},
                                  {"step", step},
@@ -46,12 +65,21 @@ nlohmann::ordered_json StepMetrics::to_json() const {
                                  {"gates", gates}};
   if (answers.all > 0) json["answer_accuracy"] = accuracy_of(answers);
   if (!position.empty()) json["position"] = position;
+  for (const auto& [name, totals] : sources) {
+    json["sources"][name] = {{"loss", totals.loss / totals.weight}, {"loss_weight", totals.weight}};
+    if (totals.answers.all > 0) json["sources"][name]["answer_accuracy"] = accuracy_of(totals.answers);
+  }
   return json;
 }
 
 std::string format_step(const StepMetrics& step, std::int64_t total_steps, double seconds_left) {
   std::string data;
-  if (step.answers.all > 0) data += fmt::format("  answers {:.1f} %", 100 * accuracy_of(step.answers));
+  for (const auto& [name, totals] : step.sources) {
+    data += fmt::format("  {} {:.4f}", name, totals.loss / totals.weight);
+    if (totals.answers.all > 0) data += fmt::format(" ({:.1f} % right)", 100 * accuracy_of(totals.answers));
+  }
+  if (step.answers.all > 0 && step.sources.empty())
+    data += fmt::format("  answers {:.1f} %", 100 * accuracy_of(step.answers));
   if (!step.position.empty()) data += "  " + step.position;
   return fmt::format(
       "step {}/{}  loss {:.4f}  ppl {:.2f}  bits/token {:.3f}{}  {} tokens/s  lr {:.2e}  grad {:.3f}  ETA {}",
@@ -83,17 +111,37 @@ std::string lines_until(const std::string& metrics, std::int64_t last_step) {
   return kept;
 }
 
-bool holds_evaluation(const std::filesystem::path& path, std::int64_t step) {
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split) {
   if (!std::filesystem::exists(path)) return false;
   std::istringstream lines(read_text(path));
   for (std::string line; std::getline(lines, line);) {
     const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (record.is_object() && record.value("kind", nlohmann::json()) == "evaluation" &&
-        record.value("split", nlohmann::json()) == "validation" && record.value("step", nlohmann::json()) == step) {
+        record.value("split", nlohmann::json()) == split && record.value("step", nlohmann::json()) == step) {
       return true;
     }
   }
   return false;
+}
+
+void LeastLosses::read(const std::filesystem::path& path, std::int64_t last_step) {
+  if (!std::filesystem::exists(path)) return;
+  std::istringstream lines(lines_until(read_text(path), last_step));
+  for (std::string line; std::getline(lines, line);) {
+    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const auto split = record.find("split"), loss = record.find("loss");
+    if (split == record.end() || !split->is_string() || loss == record.end() || !loss->is_number()) continue;
+    add(split->get<std::string>(), record.at("step").get<std::int64_t>(), loss->get<double>());
+  }
+}
+
+LeastLosses::Rise LeastLosses::add(const std::string& split, std::int64_t step, double loss) {
+  const auto [least, is_new] = least_.try_emplace(split, Least{loss, step});
+  if (is_new || loss <= least->second.loss) {
+    least->second = {loss, step};
+    return {};
+  }
+  return {loss - least->second.loss, least->second.step};
 }
 
 namespace {

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +18,23 @@
 
 namespace palimpsest {
 
+/// What the steps since the line before have made of one source of a mixture.
+struct SourceMetrics {
+  std::string name;
+  SourceTotals totals;
+};
+
+/// Adds them up.
+class MixedLosses {
+ public:
+  void add(std::span<const SourceTotals> sources);
+  /// What was added, source by source, without those that there were no tokens of; nothing is left.
+  std::vector<SourceMetrics> take(const std::vector<std::string>& names);
+
+ private:
+  std::vector<SourceTotals> totals_;
+};
+
 /// What one training step is remembered by.
 struct StepMetrics {
   std::int64_t step = 0;     // 1 after the first update
@@ -26,6 +45,7 @@ struct StepMetrics {
   double memory_gate_learning_rate = 0;
   double tokens_per_second = 0;
   std::int64_t skipped_steps = 0;          // since the start of the run, because something was not finite
+  std::vector<SourceMetrics> sources;      // of a mixture, those that there were tokens of
   AnswerCounts answers;                    // of this step; none where the data asks no questions
   std::string position;                    // in the data, where the step does not say it all: "stage 2 of 6"
   std::vector<std::vector<double>> gates;  // (layers, heads): sigmoid(beta), the share read from memory
@@ -58,9 +78,30 @@ class MetricsLog {
   LineFile file_;
 };
 
-/// Whether the metrics file `path` has an evaluation of the validation split after `step`; false without such a file.
+/// Whether the metrics file `path` has an evaluation of a split after `step`; false without such a file.
 /// Throws FileError when it cannot be read.
-bool holds_evaluation(const std::filesystem::path& path, std::int64_t step);
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split = "validation");
+
+/// The least loss of each split so far, and how far a later one is above it: what has been forgotten.
+class LeastLosses {
+ public:
+  struct Rise {
+    double nats = 0;         // a token; 0: there was no less before
+    std::int64_t since = 0;  // the step of the least
+  };
+
+  /// Takes the evaluations up to `last_step` of a metrics file, which need not be there. Throws FileError when it
+  /// cannot be read.
+  void read(const std::filesystem::path& path, std::int64_t last_step);
+  Rise add(const std::string& split, std::int64_t step, double loss);
+
+ private:
+  struct Least {
+    double loss;
+    std::int64_t step;
+  };
+  std::map<std::string, Least> least_;
+};
 
 /// The lines of a metrics file that belong to steps up to `last_step`, newline included.
 std::string lines_until(const std::string& metrics, std::int64_t last_step);

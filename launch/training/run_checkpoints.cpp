@@ -28,7 +28,7 @@ void RunCheckpoints::resume() {
     if (found.step() == 0) {  // only `palimpsest import` writes such
       throw ConfigError(
           fmt::format("{}: holds an imported model, and no state of a training to resume. Choose another "
-                      "train.run_directory",
+                      "train.run_directory, and name this one as train.initial_weights",
                       setting_.config.train.run_directory));
     }
     differences = check_resumable(parse_saved_config(found.config_yaml(), found.path().string()), setting_.config);

@@ -16,19 +16,41 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 7> must_agree = {"model.",
-                                                        "data.kind",
-                                                        "optimizer.kind",
-                                                        "train.seed",
-                                                        "train.batch_size",
-                                                        "train.sequence_length",
-                                                        "train.carry_memory"};
+constexpr std::array<std::string_view, 9> must_agree = {
+    "model.",     "data.kind",        "data.train[].kind",     "data.train[].weight", "optimizer.kind",
+    "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
 // These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
-constexpr auto may_differ = std::to_array<std::string_view>(
-    {"data.train", "data.validation", "data.test", "data.filler", "data.tokenizer", "evaluation.", "checkpoint.",
-     "optimizer.sharded", "train.run_directory", "train.steps", "train.log_every", "train.recompute",
-     "train.overlap_gradients", "train.gradient_bucket", "train.overlap_memory", "train.time_limit",
-     "train.watchdog_timeout", "train.max_skipped_steps"});
+constexpr auto may_differ = std::to_array<std::string_view>({"data.train",
+                                                             "data.train[].file",
+                                                             "data.train[].filler",
+                                                             "data.train[].tokenizer",
+                                                             "data.train[].name",
+                                                             "data.validation",
+                                                             "data.test",
+                                                             "data.filler",
+                                                             "data.tokenizer",
+                                                             "evaluation.",
+                                                             "checkpoint.",
+                                                             "optimizer.sharded",
+                                                             "train.run_directory",
+                                                             "train.initial_weights",
+                                                             "train.allow_unused_weights",
+                                                             "train.steps",
+                                                             "train.log_every",
+                                                             "train.recompute",
+                                                             "train.overlap_gradients",
+                                                             "train.gradient_bucket",
+                                                             "train.overlap_memory",
+                                                             "train.time_limit",
+                                                             "train.watchdog_timeout",
+                                                             "train.max_skipped_steps"});
+
+/// Without the numbers of list entries: "data.train[2].file: ..." is "data.train[].file: ...".
+std::string without_numbers(std::string difference) {
+  const std::size_t open = difference.find('['), close = difference.find(']');
+  if (open < difference.find(':') && close != std::string::npos) difference.erase(open + 1, close - open - 1);
+  return difference;
+}
 
 template <std::size_t count>
 bool is_one_of(const std::string& difference, const std::array<std::string_view, count>& keys) {
@@ -58,9 +80,9 @@ void write_result(const std::filesystem::path& path, const std::string& content)
 std::vector<std::string> check_resumable(const RunConfig& saved, const RunConfig& asked) {
   std::vector<std::string> refused, noted;
   for (const std::string& difference : differences(saved, asked)) {
-    if (is_one_of(difference, must_agree)) {
+    if (is_one_of(without_numbers(difference), must_agree)) {
       refused.push_back(difference);
-    } else if (!is_one_of(difference, may_differ)) {
+    } else if (!is_one_of(without_numbers(difference), may_differ)) {
       noted.push_back(difference);
     }
   }

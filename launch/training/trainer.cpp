@@ -1,8 +1,10 @@
 #include "launch/training/trainer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "configs/yaml.h"
 #include "core/error.h"
@@ -17,23 +19,29 @@ namespace palimpsest {
 
 namespace {
 
-std::optional<TokenFile> open_validation_file(const DataConfig& config, const TokenSource& source) {
-  if (config.validation.empty()) return std::nullopt;
-  std::optional<TokenFile> file(std::in_place, config.validation);
-  if (file->tokenizer_identity() != source.tokenizer_identity()) {
-    throw DataError(fmt::format("{}: was packed with tokenizer {}, {} with {}", file->path().string(),
-                                file->tokenizer_identity(), source.name(), source.tokenizer_identity()));
-  }
-  return file;
+std::vector<EvaluatedFile> open_evaluated(const RunConfig& config, const TokenSource& source) {
+  std::vector<EvaluatedFile> evaluated;
+  const auto open = [&](const std::string& name, const std::string& path) {
+    TokenFile file(path);
+    if (file.tokenizer_identity() != source.tokenizer_identity()) {
+      throw DataError(fmt::format("{}: was packed with tokenizer {}, {} with {}", file.path().string(),
+                                  file.tokenizer_identity(), source.name(), source.tokenizer_identity()));
+    }
+    evaluated.push_back({name, std::move(file)});
+  };
+  if (!config.data.validation.empty()) open("validation", config.data.validation);
+  for (const EvaluationSet& set : config.evaluation.sets) open(set.name, set.file);
+  return evaluated;
 }
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, Communicator& communicator)
-    : guard_(config.train, communicator),
+Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStoredModel open_stored)
+    : open_stored_(std::move(open_stored)),
+      guard_(config.train, communicator),
       communicator_(communicator),
       source_(open_source(config.data, plan_source(config))),
-      validation_file_(open_validation_file(config.data, *source_)),
+      evaluated_(open_evaluated(config, *source_)),
       config_(resolve(config, *source_, communicator_.size())),
       sequence_ranks_(sequence_group(communicator_, config_.train.sequence_ranks)),
       lanes_(plan_lane_run(config_.train, communicator_.rank(), communicator_.size())),
@@ -49,7 +57,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator)
              .step_pool = step_pool_,
              .communicator = communicator_,
              .sequence_ranks = sequence_ranks_.get(),
-             .observer = guard_}),
+             .observer = guard_,
+             .sources = source_->mixed().size()}),
       state_(step_.empty_state()),
       tokenizer_{source_->tokenizer_identity(), std::string(source_->tokenizer_model())},
       checkpoints_({config_, directory_, guard_, log_}, components(),
@@ -96,9 +105,10 @@ int Trainer::train(std::int64_t stop_after) {
   const std::int64_t& step = state_.progress.step;
   print_banner({config_, communicator_, threads_, directory_.path(), model_, *source_, step_.plan(), step}, log_);
   const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
-  const bool owed = evaluation_owed();
+  const std::vector<bool> owed_files = evaluations_owed();
+  const bool owed = std::ranges::find(owed_files, true) != owed_files.end();
   if (owed) {
-    if (const StopReason stop = evaluate_validation(); stop.stop()) return stop_early(stop);
+    if (const StopReason stop = evaluate(owed_files); stop.stop()) return stop_early(stop);
   }
   if (step >= last_step) {
     if (!owed) log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
@@ -114,7 +124,7 @@ int Trainer::train(std::int64_t stop_after) {
     if (stopping || !config_.checkpoint.asynchronous) checkpoints_.finish(/*required=*/stopping);
     if (result.stop.stop() && !last) return stop_early(result.stop);
     if (!evaluation_due(step)) continue;
-    if (const StopReason stop = evaluate_validation(); stop.stop()) {
+    if (const StopReason stop = evaluate_all(); stop.stop()) {
       ensure_checkpoint();
       return stop_early(stop);
     }
@@ -127,9 +137,25 @@ int Trainer::train(std::int64_t stop_after) {
 
 void Trainer::resume() {
   checkpoints_.resume();
+  if (checkpoints_.saved_step() == 0 && !config_.train.initial_weights.empty()) take_initial_weights();
   if (!communicator_.is_root()) return;
   write_result(directory_.config(), to_yaml(config_));
+  least_losses_.read(directory_.metrics(), state_.progress.step);
   metrics_.emplace(directory_.metrics(), state_.progress.step, [this](const std::string& text) { log_.warn(text); });
+}
+
+void Trainer::take_initial_weights() {
+  MemoryPool pool;
+  const StoredModel stored = open_stored_(config_.train.initial_weights, communicator_, pool);
+  const TakenWeights taken =
+      take_weights(stored, config_, tokenizer_.identity, config_.train.allow_unused_weights, model_.parameters());
+  log_.note(fmt::format("Beginning with the weights of {}", stored.path));
+  const auto list = [&](const char* what, const std::vector<std::string>& names) {
+    if (!names.empty()) log_.note(fmt::format("  {:<14} {}", what, fmt::join(names, ", ")));
+  };
+  list("initialized", taken.initialized);
+  list("left out", taken.unused);
+  list("changed", taken.differences);
 }
 
 void Trainer::start_checkpoint() {
@@ -152,7 +178,12 @@ StepResult Trainer::take_step() {
   guard_.enter(Phase::data);
   const TokenBatch batch = source_->next(lanes_);
   const StepResult result = step_.step(batch, state_);
-  source_->observe(result.answers);
+  if (result.sources.empty()) {
+    source_->observe(result.answers);
+  } else {
+    source_->observe_each(result.sources);
+    mixed_losses_.add(result.sources);
+  }
   heed(result);
   const double seconds = guard_.step_seconds();
   pace_.add(result.tokens, seconds);
@@ -179,6 +210,7 @@ void Trainer::heed(const StepResult& result) {
 void Trainer::log_step(const StepResult& result) {
   const TrainConfig& train = config_.train;
   const std::int64_t step = state_.progress.step;
+  const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   const StepMetrics metrics{.step = step,
                             .tokens = state_.progress.tokens,
                             .loss = result.loss,
@@ -187,10 +219,10 @@ void Trainer::log_step(const StepResult& result) {
                             .memory_gate_learning_rate = result.rates.memory_gate,
                             .tokens_per_second = pace_.items_per_second(),
                             .skipped_steps = state_.progress.skipped_steps,
+                            .sources = due ? mixed_losses_.take(source_->mixed()) : std::vector<SourceMetrics>(),
                             .answers = result.answers,
                             .position = source_->position(),
                             .gates = gate_values(model_.parameters())};
-  const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);
   if (due && metrics_) metrics_->append(metrics.to_json());
 }

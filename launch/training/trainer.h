@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
@@ -13,6 +15,7 @@
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/components.h"
+#include "launch/training/initial_weights.h"
 #include "launch/training/metrics.h"
 #include "launch/training/run_checkpoints.h"
 #include "launch/training/run_directory.h"
@@ -23,11 +26,18 @@
 
 namespace palimpsest {
 
+/// A token file that is evaluated while training.
+struct EvaluatedFile {
+  std::string name;  // "validation", or of a set
+  TokenFile file;
+};
+
 class Trainer {
  public:
   /// Opens the data and the run directory and builds the model; nothing is trained yet. Throws
-  /// ConfigError, FileError or DataError on what cannot work. Collective, like everything here.
-  Trainer(const RunConfig& config, Communicator& communicator);
+  /// ConfigError, FileError or DataError on what cannot work. `open_stored` opens train.initial_weights. Collective,
+  /// like everything here.
+  Trainer(const RunConfig& config, Communicator& communicator, OpenStoredModel open_stored = open_checkpoint_model);
 
   /// Resumes from the run directory's newest checkpoint, if there is one, and trains to the last
   /// step, or to step `stop_after` if that is positive. Returns an exit code: ok, time_limit, or 128 + the
@@ -45,8 +55,9 @@ class Trainer {
 
   /// What goes into checkpoints.
   Components components();
-  /// Continues from the newest checkpoint, if there is one.
+  /// Continues from the newest checkpoint. If there is none, begins with train.initial_weights, if these are named.
   void resume();
+  void take_initial_weights();
   void start_checkpoint();
   /// Returns when there is a checkpoint of the last step. Throws WriteError when it could not be saved.
   void ensure_checkpoint();
@@ -54,20 +65,24 @@ class Trainer {
   // launch/training/trainer_evaluation.cpp
 
   bool evaluation_due(std::int64_t step) const;
-  /// Whether the step that the run has resumed from should have been evaluated, and was not: the run was stopped or
-  /// killed before the evaluation was through. Collective.
-  bool evaluation_owed();
+  /// By token file: whether the step that the run begins or has resumed with should have been evaluated, and was not:
+  /// it is the first of all, or the run was stopped or killed before the evaluation was through. Collective.
+  std::vector<bool> evaluations_owed();
   /// Bytes that a pass without gradients may take beside what training keeps.
   std::int64_t evaluation_budget();
-  /// Evaluates and remembers the result, unless a signal or the time limit stops it between two batches: then there is
-  /// none, and the run has to end. Checkpoints under way are moved on meanwhile.
-  StopReason evaluate_validation();
-  void log_evaluation(const EvaluationResult& result);
+  /// Evaluates these token files and remembers the results, unless a signal or the time limit stops it between two
+  /// batches: then some have none, and the run has to end. Checkpoints under way are moved on meanwhile.
+  StopReason evaluate(const std::vector<bool>& chosen);
+  StopReason evaluate_all() { return evaluate(std::vector<bool>(evaluated_.size(), true)); }
+  /// Null when it was stopped, for which `stop` says why.
+  std::optional<EvaluationResult> evaluate(const EvaluatedFile& evaluated, StopReason& stop);
+  void log_evaluation(const EvaluatedFile& evaluated, const EvaluationResult& result);
 
+  OpenStoredModel open_stored_;
   RunGuard guard_;
   Communicator& communicator_;
   std::unique_ptr<TokenSource> source_;
-  std::optional<TokenFile> validation_file_;
+  std::vector<EvaluatedFile> evaluated_;
   RunConfig config_;                              // resolved
   std::unique_ptr<Communicator> sequence_ranks_;  // that share this rank's sequences; null: it has them alone
   LaneRun lanes_;                                 // of this rank
@@ -83,6 +98,8 @@ class Trainer {
   RunCheckpoints checkpoints_;
   std::optional<MetricsLog> metrics_;  // rank 0
   Pace pace_;
+  LeastLosses least_losses_;  // of what was evaluated; rank 0
+  MixedLosses mixed_losses_;  // since the last line
 };
 
 }  // namespace palimpsest

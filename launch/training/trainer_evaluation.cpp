@@ -1,4 +1,5 @@
-// The trainer's evaluations of the validation split: when, within what memory, and what becomes of the result.
+// The trainer's evaluations of the validation split and of further sets: when, within what memory, and what becomes of
+// the result.
 #include <array>
 #include <span>
 
@@ -19,18 +20,28 @@ StopReason agree_on(const StopReason& own, Communicator& communicator) {
   return {static_cast<int>(reasons[0]), reasons[1] != 0};
 }
 
+std::string title_of(const EvaluatedFile& evaluated) {
+  return evaluated.name == "validation" ? "the validation split" : evaluated.name;
+}
+
 }  // namespace
 
 bool Trainer::evaluation_due(std::int64_t step) const {
-  if (!validation_file_ || step == 0) return false;
+  if (evaluated_.empty()) return false;
+  // What a run goes on from is what it may forget.
+  if (step == 0) return !config_.train.initial_weights.empty();
   return step == config_.train.steps || (config_.evaluation.every > 0 && step % config_.evaluation.every == 0);
 }
 
-bool Trainer::evaluation_owed() {
-  if (!evaluation_due(state_.progress.step)) return false;
-  std::int64_t owed = metrics_ && !holds_evaluation(directory_.metrics(), state_.progress.step) ? 1 : 0;
-  communicator_.all_reduce_max(std::span(&owed, 1));
-  return owed != 0;
+std::vector<bool> Trainer::evaluations_owed() {
+  std::vector<std::int64_t> owed(evaluated_.size(), 0);
+  if (evaluation_due(state_.progress.step)) {
+    for (std::size_t i = 0; metrics_ && i < owed.size(); ++i) {
+      owed[i] = holds_evaluation(directory_.metrics(), state_.progress.step, evaluated_[i].name) ? 0 : 1;
+    }
+    communicator_.all_reduce_max(std::span(owed));
+  }
+  return {owed.begin(), owed.end()};
 }
 
 std::int64_t Trainer::evaluation_budget() {
@@ -40,7 +51,22 @@ std::int64_t Trainer::evaluation_budget() {
   return pass_budget(config_, model_.compute_type(), threads_.ranks_on_host, Purpose::training) - in_use;
 }
 
-StopReason Trainer::evaluate_validation() {
+StopReason Trainer::evaluate(const std::vector<bool>& chosen) {
+  double seconds = 0;
+  StopReason stop;
+  for (std::size_t i = 0; i < evaluated_.size(); ++i) {
+    if (!chosen[i]) continue;
+    if (stop.stop()) return stop;
+    const std::optional<EvaluationResult> result = evaluate(evaluated_[i], stop);
+    if (!result) return stop;
+    seconds += result->seconds;
+    log_evaluation(evaluated_[i], *result);
+  }
+  guard_.time_limit().evaluation_took(seconds);
+  return {};
+}
+
+std::optional<EvaluationResult> Trainer::evaluate(const EvaluatedFile& evaluated, StopReason& stop) {
   guard_.enter(Phase::evaluating);
   step_.wait();
   const EvaluationOptions options = {.batch_size = config_.evaluation.batch_size,
@@ -48,40 +74,41 @@ StopReason Trainer::evaluate_validation() {
                                      .max_documents = config_.evaluation.max_documents,
                                      .memory_budget = evaluation_budget(),
                                      .sequence_ranks = sequence_ranks_.get()};
-  Evaluation evaluation(model_, *validation_file_, communicator_, options, step_pool_);
-  StopReason stop;
+  Evaluation evaluation(model_, evaluated.file, communicator_, options, step_pool_);
   guard_.begin_batch();
-  const EvaluationResult result = evaluation.run([&](const EvaluationProgress& progress) {
+  EvaluationResult result = evaluation.run([&](const EvaluationProgress& progress) {
     checkpoints_.poll();
     guard_.enter(Phase::evaluating);
     stop = agree_on(guard_.stop_reason(), communicator_);
     guard_.begin_batch();
     if (progress.all > 0) {
-      log_.progress(fmt::format("evaluating the validation split: {:.0f} %",
+      log_.progress(fmt::format("evaluating {}: {:.0f} %", title_of(evaluated),
                                 100.0 * static_cast<double>(progress.done) / static_cast<double>(progress.all)),
                     /*lasting=*/false);
     }
     return stop.stop();
   });
-  if (!result.complete()) {
-    log_.note(fmt::format("step {}  validation: stopped with {} unread; resuming evaluates this step again",
-                          state_.progress.step, format_plural(result.unfinished, "document")));
-    return stop;
-  }
-  guard_.time_limit().evaluation_took(result.seconds);
-  log_evaluation(result);
-  return {};
+  if (result.complete()) return result;
+  log_.note(fmt::format("step {}  {}: stopped with {} unread; resuming evaluates this step again", state_.progress.step,
+                        evaluated.name, format_plural(result.unfinished, "document")));
+  return std::nullopt;
 }
 
-void Trainer::log_evaluation(const EvaluationResult& result) {
+void Trainer::log_evaluation(const EvaluatedFile& evaluated, const EvaluationResult& result) {
   const std::int64_t step = state_.progress.step;
-  log_.note(fmt::format("step {}  validation: {} ({} tokens in {})", step, format_score(result.total),
-                        format_count(static_cast<double>(result.total.tokens)), format_duration(result.seconds)));
+  const double loss = result.total.nll / static_cast<double>(result.total.tokens);
+  const LeastLosses::Rise rise = least_losses_.add(evaluated.name, step, loss);
+  log_.note(fmt::format(
+      "step {}  {}: {} ({} tokens in {}){}", step, evaluated.name, format_score(result.total),
+      format_count(static_cast<double>(result.total.tokens)), format_duration(result.seconds),
+      rise.nats > 0 ? fmt::format(", loss {:.4f} above that of step {}", rise.nats, rise.since) : std::string()));
   if (!metrics_) return;
-  nlohmann::ordered_json line = {{"kind", "evaluation"}, {"step", step}, {"split", "validation"}};
+  nlohmann::ordered_json line = {{"kind", "evaluation"}, {"step", step}, {"split", evaluated.name}};
   nlohmann::ordered_json score = to_json(result.total);
   score.erase("name");
   line.update(score);
+  line["loss"] = loss;
+  line["forgetting"] = rise.nats;
   metrics_->append(line);
 }
 

@@ -22,6 +22,20 @@ AnswerCounts sum_over_ranks(const AnswerCounts& answers, Communicator& communica
   return {counts[0], counts[1]};
 }
 
+void sum_over_ranks(std::vector<SourceTotals>& sources, Communicator& communicator) {
+  std::vector<double> sums;
+  std::vector<std::int64_t> counts;
+  for (const SourceTotals& source : sources) {
+    sums.insert(sums.end(), {source.loss, source.weight});
+    counts.insert(counts.end(), {source.answers.right, source.answers.all});
+  }
+  communicator.all_reduce_sum(std::span(sums));
+  communicator.all_reduce_sum(std::span(counts));
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    sources[i] = {sums[2 * i], sums[2 * i + 1], {counts[2 * i], counts[2 * i + 1]}};
+  }
+}
+
 }  // namespace
 
 TrainingStep::TrainingStep(const Setting& setting)
@@ -54,8 +68,8 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
 
   model.parameters().clear_gradients();
   const std::vector<SequenceState> memories_before = state.memories;  // for explanations; they share their tensors
-  result.loss =
-      accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories, result.answers);
+  result.sources.resize(setting_.sources);
+  result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories, result);
   observer.enter(Phase::communication);
   GradientNorm gradient_norm(model.parameters(), communicator);
   reducer_.finish([&](std::size_t index) { gradient_norm.add(index); });
@@ -63,6 +77,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   const bool own_loss_finite = std::isfinite(result.loss);
   communicator.all_reduce_sum(std::span(&result.loss, 1));
   if (result.tokens > 0) result.loss /= result.tokens;
+  if (setting_.sources > 0) sum_over_ranks(result.sources, communicator);
   if (!batch.answers.empty()) result.answers = sum_over_ranks(result.answers, communicator);
 
   const bool finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
@@ -102,7 +117,7 @@ double TrainingStep::total_weight(const TokenBatch& batch) const {
 }
 
 double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_scale,
-                                          std::vector<SequenceState>& memories, AnswerCounts& answers) {
+                                          std::vector<SequenceState>& memories, StepResult& result) {
   const TrainConfig& train = setting_.config.train;
   const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
   double loss = 0;
@@ -112,7 +127,8 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
                         .recompute = setting_.plan.recompute,
                         .loss_scale = loss_scale,
                         .profile = setting_.observer.profile(),
-                        .answers = &answers,
+                        .answers = &result.answers,
+                        .sources = setting_.sources > 0 ? &result.sources : nullptr,
                         .sequence_ranks = setting_.sequence_ranks,
                         .overlap_memory = train.overlap_memory};
     // What the last update has left under way is there once the first micro batch has used it.

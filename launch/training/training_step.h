@@ -37,10 +37,11 @@ struct StepState {
 
 /// The same on every rank.
 struct StepResult {
-  double loss = 0;           // mean negative log-likelihood per token, nats, before the update
-  double tokens = 0;         // predicted: the sum of the loss weights
-  double gradient_norm = 0;  // before clipping
-  AnswerCounts answers;      // of the batch, where it has any
+  double loss = 0;                    // mean negative log-likelihood per token, nats, before the update
+  double tokens = 0;                  // predicted: the sum of the loss weights
+  double gradient_norm = 0;           // before clipping
+  AnswerCounts answers;               // of the batch, where it has any
+  std::vector<SourceTotals> sources;  // of each source of a mixture; none of anything else
   LearningRates rates;
   StopReason stop;       // of any rank
   std::string warning;   // what was wrong with the loss or the gradients; on rank 0
@@ -60,6 +61,7 @@ class TrainingStep {
     Communicator& communicator;
     Communicator* sequence_ranks;  // that share each sequence; null for none
     StepObserver& observer;
+    std::size_t sources = 0;  // that the batches are a mixture of; 0: they are none
   };
 
   /// The optimiser's state is zero. Collective, like everything here.
@@ -85,10 +87,10 @@ class TrainingStep {
 
  private:
   double total_weight(const TokenBatch& batch) const;
-  /// Back-propagates this rank's lanes and counts their answers. Returns their weighted sum of negative
-  /// log-likelihoods.
+  /// Back-propagates this rank's lanes, counts their answers and adds up what is of each source. Returns their weighted
+  /// sum of negative log-likelihoods.
   double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<SequenceState>& memories,
-                              AnswerCounts& answers);
+                              StepResult& result);
   std::int64_t micro_batches() const { return setting_.lanes.per_rank / setting_.lanes.per_micro_batch; }
 
   const Setting setting_;

@@ -152,6 +152,32 @@ TEST_F(CrossEntropyTest, CountsTheAnswersThatWereLikeliest) {
   EXPECT_THROW(count({1, 2, 0, 0}, ones, {1, 1}), ShapeError);
 }
 
+TEST_F(CrossEntropyTest, AddsUpTheRowsOfEachSource) {
+  const auto nll = reference_nll(hidden_, weight_, targets_);
+  LossTargets wanted{targets_, weights_};
+  wanted.answers = {1, 0, 1, 0, 1, 1, 0, 0};
+  wanted.counts = std::make_shared<AnswerCounts>();
+  wanted.sources = {0, 2, 0, 2, 2, 0, 0, 2};
+  wanted.totals = std::make_shared<std::vector<SourceTotals>>(3);
+  const auto counts = wanted.counts;
+  const auto totals = wanted.totals;
+  std::vector<double> loss(3), weight(3);
+  for (std::size_t i = 0; i < nll.size(); ++i) {
+    loss[wanted.sources[i]] += static_cast<double>(weights_[i]) * nll[i];
+    weight[wanted.sources[i]] += static_cast<double>(weights_[i]);
+  }
+  Tape tape(pool_);
+  const Variable hidden = Variable::leaf(hidden_), matrix = Variable::leaf(weight_);
+  tape.backward(linear_cross_entropy(tape, hidden, matrix, wanted));
+  for (std::size_t source = 0; source < 3; ++source) {
+    EXPECT_NEAR((*totals)[source].loss, loss[source], 1e-9) << source;
+    EXPECT_EQ((*totals)[source].weight, weight[source]) << source;
+  }
+  EXPECT_EQ((*totals)[0].answers.all, 2) << "a row without weight is none";
+  EXPECT_EQ((*totals)[2].answers.all, 1);
+  EXPECT_EQ((*totals)[0].answers.right + (*totals)[2].answers.right, counts->right);
+}
+
 TEST_F(CrossEntropyTest, LogitsOfAllRowsNeverExist) {
   constexpr std::int64_t rows = 8192, vocab = 1000;
   MemoryPool pool;

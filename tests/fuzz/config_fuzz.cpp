@@ -14,6 +14,8 @@ std::vector<std::string> seeds() {
       "# comment\ntrain:\n  seed: 18446744073709551615\n  steps: 20\n  carry_memory: false\n---\n",
       "train:\n  <<: &a [*a]\n  ? {x: !!int 1}\n  : |\n    text\noptimizer: {learning_rate: .nan, beta1: 1e-2}\n",
       "data:\n  train: \"\\x41\\u00e9\\U0001F600\\\n    folded\"\n  test: 'it''s'\n",
+      "data:\n  train:\n    - {file: a, weight: 3, virtual_length: 10}\n    - {kind: passkey, digits: 2, stages: "
+      "[{segments: 3}]}\n",
   };
 }
 

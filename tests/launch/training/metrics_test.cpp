@@ -82,7 +82,39 @@ TEST(MetricsLog, KnowsWhatWasEvaluated) {
   EXPECT_FALSE(holds_evaluation(path, 2)) << "a step";
   EXPECT_TRUE(holds_evaluation(path, 4));
   EXPECT_FALSE(holds_evaluation(path, 6)) << "another split";
+  EXPECT_TRUE(holds_evaluation(path, 6, "other"));
   EXPECT_FALSE(holds_evaluation(path, 8)) << "a torn line";
+}
+
+TEST(LeastLosses, TellHowFarALossHasRisen) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "metrics.jsonl";
+  LeastLosses losses;
+  losses.read(path, 9);
+  EXPECT_EQ(losses.add("old", 1, 2.0).nats, 0);
+  EXPECT_EQ(losses.add("old", 2, 1.5).nats, 0);
+  EXPECT_EQ(losses.add("new", 2, 9.0).nats, 0);
+  EXPECT_EQ(losses.add("old", 3, 1.75).nats, 0.25);
+  EXPECT_EQ(losses.add("old", 3, 1.75).since, 2);
+  write(path,
+        "{\"kind\":\"evaluation\",\"step\":4,\"split\":\"old\",\"loss\":1.0}\n"
+        "{\"kind\":\"step\",\"step\":4,\"loss\":0.5}\n"
+        "{\"kind\":\"evaluation\",\"step\":6,\"split\":\"old\",\"loss\":0.25}\n");
+  LeastLosses resumed;
+  resumed.read(path, 5);
+  EXPECT_EQ(resumed.add("old", 6, 1.5).nats, 0.5) << "what came after the step is forgotten";
+}
+
+TEST(MixedLosses, AreThoseSinceTheLastLine) {
+  MixedLosses losses;
+  losses.add(std::vector<SourceTotals>{{6, 2, {1, 4}}, {0, 0, {}}});
+  losses.add(std::vector<SourceTotals>{{4, 3, {3, 4}}, {0, 0, {}}});
+  StepMetrics metrics;
+  metrics.sources = losses.take({"books", "notes"});
+  const auto json = metrics.to_json().at("sources");
+  EXPECT_EQ(json.dump(), R"({"books":{"loss":2.0,"loss_weight":5.0,"answer_accuracy":0.5}})");
+  EXPECT_NE(format_step(metrics, 1, 0).find("  books 2.0000 (50.0 % right)  "), std::string::npos);
+  EXPECT_TRUE(losses.take({"books", "notes"}).empty());
 }
 
 TEST(MetricsLog, NamesTheFileItCannotWrite) {

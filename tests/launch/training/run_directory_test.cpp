@@ -53,6 +53,20 @@ TEST(Resumable, WhatMakesAnotherRunIsRefusedAndShown) {
             std::string::npos);
 }
 
+TEST(Resumable, AMixtureKeepsItsSourcesAndWeights) {
+  RunConfig saved;
+  saved.data.mixture.resize(2);
+  RunConfig asked = saved;
+  asked.data.mixture[1].file = "moved.h5";
+  EXPECT_TRUE(check_resumable(saved, asked).empty()) << "their content counts";
+  asked.data.mixture[1].virtual_length = 10;
+  EXPECT_EQ(check_resumable(saved, asked), std::vector<std::string>{"data.train[1].virtual_length: 1 -> 10"});
+  asked.data.mixture[1].weight = 3;
+  EXPECT_NE(message_of([&] { check_resumable(saved, asked); }).find("data.train[1].weight: 1 -> 3"), std::string::npos);
+  EXPECT_NE(message_of([&] { check_resumable(saved, {}); }).find("data.train[0].kind: text -> none"),
+            std::string::npos);
+}
+
 TEST(Resumable, WhatChangesBitsIsNoted) {
   RunConfig asked;
   asked.optimizer.learning_rate = 0.5;
