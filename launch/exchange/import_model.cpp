@@ -13,16 +13,12 @@
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
 #include "core/io/safetensors.h"
-#include "core/matmul.h"
 #include "core/printable.h"
-#include "data/stream/segment_stream.h"
-#include "launch/checkpoint/checkpointer.h"
-#include "launch/checkpoint/components.h"
 #include "launch/exchange/model_description.h"
 #include "launch/exchange/tensor_names.h"
 #include "launch/exchange/tokenizer_files.h"
-#include "launch/training/components.h"
 #include "launch/training/run_directory.h"
+#include "launch/training/saved_model.h"
 #include "layers/language_model.h"
 
 namespace palimpsest {
@@ -129,25 +125,6 @@ std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool
   return initialized;
 }
 
-/// As a run's checkpoint that has not made a step: what a reader of models looks at, and no optimizer.
-void save(const fs::path& checkpoints, const RunConfig& config, LanguageModel& model, const Tokenizer& tokenizer,
-          Communicator& communicator) {
-  Progress progress;
-  TokenizerRecord record{tokenizer.identity(), std::string(tokenizer.model())};
-  Origin unread;
-  Components components;
-  components.push_back(std::make_unique<ProgressComponent>(progress));
-  components.push_back(std::make_unique<ParametersComponent>(model.parameters()));
-  components.push_back(std::make_unique<TokenizerComponent>(record));
-  components.push_back(std::make_unique<OriginComponent>(Origin{1, 1, instruction_set()}, unread));
-  nlohmann::json state = state_of(components);
-  state["optimizer"] = {{"step", 0}};
-  state["state"] = {{"documents", nlohmann::json::array()}, {"tokens", nlohmann::json::array()}};
-  state["cursor"] = to_json(StreamCursor{});
-  Checkpointer(CheckpointStore(checkpoints), communicator, /*asynchronous=*/false)
-      .save(0, tensors_of(components).replicated, {}, state, to_yaml(config));
-}
-
 std::vector<std::string> notes_of(const ModelDescription& description, const RunConfig& config,
                                   const Tokenizer& tokenizer) {
   std::vector<std::string> notes;
@@ -211,13 +188,13 @@ ImportResult import_model(const ImportOptions& options, Communicator& communicat
   result.notes = std::move(released.notes);
   result.parameters = model.parameters().elements();
   if (alone) {
-    save(options.destination.parent_path(), config, model, *released.tokenizer, communicator);
+    save_model(options.destination.parent_path(), config, model, *released.tokenizer, {}, communicator);
     result.checkpoint = options.destination;
     return result;
   }
   AtomicDirectory building(options.destination);
   const RunDirectory run(building.temporary());
-  save(run.checkpoints(), config, model, *released.tokenizer, communicator);
+  save_model(run.checkpoints(), config, model, *released.tokenizer, {}, communicator);
   write_result(run.config(), to_yaml(config));
   write_tokenizer(run.path(), *released.tokenizer, released.context);
   building.commit();

@@ -76,8 +76,14 @@ GeneratorState Generator::state() const {
   return state;
 }
 
-void Generator::append(std::string_view text) {
-  const std::vector<std::int32_t> tokens = tokenizer_->encode(text);
+void Generator::append(std::string_view text) { append_tokens(tokenizer_->encode(text)); }
+
+void Generator::append_tokens(std::span<const std::int32_t> tokens) {
+  for (const std::int32_t token : tokens) {
+    if (token < 0 || token >= tokenizer_->vocab_size()) {
+      throw DataError(fmt::format("token {} is outside the vocabulary, {} tokens", token, tokenizer_->vocab_size()));
+    }
+  }
   drawn_.append(tokens);
   if (tokens.empty()) return;
   unread_.erase(unread_.begin(), unread_.begin() + std::exchange(next_, 0));
@@ -96,6 +102,11 @@ bool Generator::read(const GoesOn& goes_on) {
   unread_.clear();
   next_ = 0;
   return true;
+}
+
+std::span<const float> Generator::logits() {
+  read();
+  return std::as_const(logits_).values<float>();
 }
 
 GenerationResult Generator::generate(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on) {

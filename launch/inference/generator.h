@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,12 +72,18 @@ class Generator {
   /// The text goes on with this, which the model reads when it is needed or `read` is called. What was held back is
   /// given up: `flush` takes it before.
   void append(std::string_view text);
+  /// The same for tokens. Throws DataError on one outside the tokenizer's vocabulary; nothing has happened then.
+  void append_tokens(std::span<const std::int32_t> tokens);
   /// Reads what is unread, sixteen segments at a time. False where `goes_on`, asked after each of them, said no; a
   /// later call goes on there.
   bool read(const GoesOn& goes_on = {});
   /// Tokens that the model has read, the begin token included, and those of the text that it has not.
   std::int64_t tokens() const { return decoder_.tokens(); }
   std::int64_t unread() const { return static_cast<std::int64_t>(unread_.size()) - next_; }
+
+  /// Reads what is unread. The logits of the token that comes next, over the model's vocabulary; valid until the text
+  /// goes on.
+  std::span<const float> logits();
 
   /// Continues the text. What might yet become a character or a stop string is held back, also at the end, for a
   /// generation that goes on from here; see `flush`. Throws what `check` does, and NumericalError.

@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* format_name = "palimpsest generator state";
-constexpr std::int64_t format_version = 1;
 constexpr std::string_view tensors_folder = "tensors/";
 
 /// Texts and lists with their lengths, so that no two contents give the same bytes.
@@ -139,7 +138,7 @@ void write_generator_file(const fs::path& path, const GeneratorFile& content) {
   file.write("seen", state.drawn.seen);
   file.write("config", bytes(identity.config));
   file.write_attribute("format", format_name);
-  file.write_attribute("format_version", format_version);
+  file.write_attribute("format_version", generator_state_version);
   file.write_attribute("parameters", identity.parameters);
   file.write_attribute("compute_type", identity.compute_type);
   file.write_attribute("tokenizer", identity.tokenizer);
@@ -161,8 +160,8 @@ GeneratorFile read_generator_file(const fs::path& path, MemoryPool& pool) {
   if (!file.has_attribute("format") || file.text_attribute("format") != format_name) {
     throw FileError(fmt::format("{}: is not a state of a text, which `--save-state` writes", name));
   }
-  if (const std::int64_t version = file.integer_attribute("format_version"); version != format_version) {
-    throw FileError(fmt::format("{}: is a state of version {}: expected {}", name, version, format_version));
+  if (const std::int64_t version = file.integer_attribute("format_version"); version != generator_state_version) {
+    throw FileError(fmt::format("{}: is a state of version {}: expected {}", name, version, generator_state_version));
   }
   const auto text = [&](const char* dataset) {
     const std::vector<std::uint8_t> bytes = file.read_vector<std::uint8_t>(dataset);

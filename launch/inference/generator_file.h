@@ -2,6 +2,7 @@
 // to be taken up by another process with the same model.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -9,6 +10,9 @@
 #include "launch/inference/generator.h"
 
 namespace palimpsest {
+
+/// Of what a state consists of, in a file and as arrays (launch/library/state_arrays.h).
+inline constexpr std::int64_t generator_state_version = 1;
 
 /// What a state goes with.
 struct GeneratorIdentity {

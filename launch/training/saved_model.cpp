@@ -8,7 +8,10 @@
 
 #include "configs/yaml.h"
 #include "core/error.h"
+#include "core/matmul.h"
 #include "core/sequence_layout.h"
+#include "data/stream/segment_stream.h"
+#include "launch/checkpoint/checkpointer.h"
 #include "launch/checkpoint/components.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_plan.h"
@@ -65,7 +68,8 @@ SavedModel read_model(const Checkpoint& checkpoint, Communicator& communicator, 
 
 }  // namespace
 
-SavedModel open_model(const fs::path& path, std::int64_t step, Communicator& communicator, MemoryPool& pool) {
+SavedModel open_model(const fs::path& path, std::int64_t step, Communicator& communicator, MemoryPool& pool,
+                      CheckpointStore::Warn warn) {
   SavedModel saved;
   const auto load = [&](const Checkpoint& checkpoint) { saved = read_model(checkpoint, communicator, pool); };
   std::error_code error;
@@ -87,7 +91,7 @@ SavedModel open_model(const fs::path& path, std::int64_t step, Communicator& com
     throw FileError(
         fmt::format("{}: is not there: expected a checkpoint, a run directory or a configuration file", path.string()));
   }
-  const CheckpointStore store(directory.checkpoints());
+  const CheckpointStore store(directory.checkpoints(), {}, std::move(warn));
   std::optional<Checkpoint> found = step > 0 ? store.at(step, communicator, load) : store.newest(communicator, load);
   if (!found) {
     throw FileError(fmt::format("{}: there is no checkpoint (a run directory has them in checkpoints/step-*)",
@@ -95,6 +99,23 @@ SavedModel open_model(const fs::path& path, std::int64_t step, Communicator& com
   }
   saved.checkpoint = std::move(found);
   return saved;
+}
+
+void save_model(const fs::path& checkpoints, const RunConfig& config, LanguageModel& model, const Tokenizer& tokenizer,
+                Progress progress, Communicator& communicator) {
+  TokenizerRecord record{tokenizer.identity(), std::string(tokenizer.model())};
+  Origin unread;
+  Components components;
+  components.push_back(std::make_unique<ProgressComponent>(progress));
+  components.push_back(std::make_unique<ParametersComponent>(model.parameters()));
+  components.push_back(std::make_unique<TokenizerComponent>(record));
+  components.push_back(std::make_unique<OriginComponent>(Origin{1, 1, instruction_set()}, unread));
+  nlohmann::json state = state_of(components);
+  state["optimizer"] = {{"step", progress.step - progress.skipped_steps}};
+  state["state"] = {{"documents", nlohmann::json::array()}, {"tokens", nlohmann::json::array()}};
+  state["cursor"] = to_json(StreamCursor{});
+  Checkpointer(CheckpointStore(checkpoints), communicator, /*asynchronous=*/false)
+      .save(progress.step, tensors_of(components).replicated, {}, state, to_yaml(config));
 }
 
 fs::path run_directory_of(const Checkpoint& checkpoint) {

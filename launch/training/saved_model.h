@@ -32,10 +32,15 @@ struct SavedModel {
 
 /// Collective. Reads configuration, state and parameters, these into `pool`, of the checkpoint
 /// that a user means by a path: a checkpoint's directory; a run directory, or the configuration file of a
-/// run, then its checkpoint of `step`, or for 0 its newest one that is whole. All of its files are verified.
-/// Throws FileError when there is none.
+/// run, then its checkpoint of `step`, or for 0 its newest one that is whole; `warn` is told of those passed over, or
+/// by default spdlog is. All of its files are verified. Throws FileError when there is none.
 SavedModel open_model(const std::filesystem::path& path, std::int64_t step, Communicator& communicator,
-                      MemoryPool& pool);
+                      MemoryPool& pool, CheckpointStore::Warn warn = {});
+
+/// A checkpoint of progress.step among `checkpoints`, for whoever evaluates, generates or exports; as it has no state
+/// of an optimizer, no training resumes from it. By one process. Throws WriteError.
+void save_model(const std::filesystem::path& checkpoints, const RunConfig& config, LanguageModel& model,
+                const Tokenizer& tokenizer, Progress progress, Communicator& communicator);
 
 /// The run directory that a checkpoint lies in; empty when it lies elsewhere.
 std::filesystem::path run_directory_of(const Checkpoint& checkpoint);

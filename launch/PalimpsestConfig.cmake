@@ -1,0 +1,38 @@
+# find_package(Palimpsest): the targets Palimpsest::palimpsest (C++) and Palimpsest::c (C), or those of the components
+# that are asked for, `cxx` and `c`. What the C++ library stands on is found only where it is wanted.
+set(Palimpsest_components ${Palimpsest_FIND_COMPONENTS})
+if(NOT Palimpsest_components)
+  set(Palimpsest_components cxx c)
+endif()
+foreach(component ${Palimpsest_components})
+  if(NOT component MATCHES "^(cxx|c)$")
+    set(Palimpsest_FOUND FALSE)
+    set(Palimpsest_NOT_FOUND_MESSAGE "Palimpsest has the components cxx and c, and no '${component}'")
+    return()
+  endif()
+endforeach()
+
+if("c" IN_LIST Palimpsest_components)
+  include(${CMAKE_CURRENT_LIST_DIR}/PalimpsestCTargets.cmake)
+endif()
+
+if("cxx" IN_LIST Palimpsest_components)
+  include(CMakeFindDependencyMacro)
+  enable_language(C)  # in which CMake looks for MPI and HDF5
+  find_dependency(OpenMP)
+  find_dependency(MPI COMPONENTS C)
+  find_dependency(HDF5 COMPONENTS C)
+  find_dependency(yaml-cpp)
+  find_dependency(nlohmann_json)
+  find_dependency(spdlog)
+  find_dependency(fmt)
+  find_dependency(utf8cpp)
+  find_dependency(ICU COMPONENTS uc i18n)
+  find_dependency(PkgConfig)
+  pkg_check_modules(SENTENCEPIECE REQUIRED QUIET IMPORTED_TARGET sentencepiece)
+  pkg_check_modules(XXHASH REQUIRED QUIET IMPORTED_TARGET libxxhash)
+  pkg_check_modules(LIBEDIT REQUIRED QUIET IMPORTED_TARGET libedit)
+  include(${CMAKE_CURRENT_LIST_DIR}/PalimpsestTargets.cmake)
+endif()
+
+set(Palimpsest_FOUND TRUE)
