@@ -1,7 +1,8 @@
-// Versions and errors.
+// Versions, errors and arguments.
 #include <exception>
 #include <new>
 
+#include "data/text/utf8.h"
 #include "launch/c_interface/handles.h"
 #include "launch/output/exit_codes.h"
 
@@ -38,6 +39,16 @@ int keep_error() {
   } catch (...) {
     return keep("an exception that is none of Palimpsest's", palimpsest_internal_error);
   }
+}
+
+std::string_view required_text(const char* text, std::size_t bytes) {
+  const std::span<const char> content = elements(text, bytes, "the text");
+  const std::string_view result(content.data(), content.size());
+  if (const auto found = find_invalid_utf8(result)) {
+    throw DataError(fmt::format("the text is not UTF-8: byte {} at offset {}",
+                                static_cast<unsigned char>(result[static_cast<std::size_t>(*found)]), *found));
+  }
+  return result;
 }
 
 }  // namespace palimpsest::c_interface

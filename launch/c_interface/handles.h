@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,9 @@ std::span<T> elements(T* pointer, std::size_t count, const char* argument) {
   if (count > 0) required(pointer, argument);
   return {pointer, count};
 }
+
+/// Throws ConfigError on null, DataError on what is not UTF-8.
+std::string_view required_text(const char* text, std::size_t bytes);
 
 /// A model and the number of threads that compute with it, 0 for what OpenMP has.
 struct SharedModel {

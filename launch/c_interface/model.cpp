@@ -61,9 +61,9 @@ int palimpsest_model_warnings(const PalimpsestModel* model, const char** warning
 int palimpsest_model_encode(const PalimpsestModel* model, const char* text, size_t bytes, int32_t* tokens,
                             size_t capacity, size_t* count) {
   return guarded([&] {
-    const std::span<const char> content = elements(text, bytes, "text");
+    const std::string_view content = required_text(text, bytes);
     const palimpsest::Tokenizer& tokenizer = required(model, "model").shared.model->tokenizer();
-    hand_out(tokenizer.encode({content.data(), content.size()}), tokens, capacity, required(count, "count"));
+    hand_out(tokenizer.encode(content), tokens, capacity, required(count, "count"));
   });
 }
 

@@ -92,10 +92,6 @@ enum PalimpsestFinish {
   palimpsest_finish_interrupted = 3 /* the callback has asked for it */
 };
 
-/* Receives text as it comes, whole characters. Other than 0 ends the generation after this token. Must not call a
- * function with the same text. */
-typedef int (*PalimpsestWrite)(void* user, const char* text, size_t bytes);
-
 /* The start of a document. */
 int palimpsest_text_new(const struct PalimpsestModel* model, struct PalimpsestText** text);
 /* Goes on with what palimpsest_text_save, or `palimpsest generate --save-state`, has written. */
@@ -104,7 +100,7 @@ int palimpsest_text_open(const struct PalimpsestModel* model, const char* path, 
 int palimpsest_text_copy(struct PalimpsestText* text, struct PalimpsestText** copy);
 void palimpsest_text_close(struct PalimpsestText* text);
 
-/* The text goes on with this. The model reads it when that is needed, or when it is told to. */
+/* The text goes on with this, which has to be UTF-8. The model reads it when that is needed, or when it is told to. */
 int palimpsest_text_append(struct PalimpsestText* text, const char* bytes, size_t count);
 int palimpsest_text_append_tokens(struct PalimpsestText* text, const int32_t* tokens, size_t count);
 int palimpsest_text_read(struct PalimpsestText* text);
@@ -115,12 +111,16 @@ int palimpsest_text_logits(struct PalimpsestText* text, float* logits, size_t co
 
 /* The options as `palimpsest generate` has them by default. */
 void palimpsest_generation_defaults(struct PalimpsestGeneration* options);
-/* Continues the text. What may become a character or a stop text is held back for a generation that goes on from here;
- * see palimpsest_text_flush. `tokens` and `finish` may be null. */
+/* Continues the text. `write` receives what is added as it comes, whole characters; other than 0 from it ends the
+ * generation after this token. Calls with the same text are refused meanwhile; it must not be closed. What may become a
+ * character or a stop text is held back for a generation that goes on from here; see palimpsest_text_flush. `tokens`
+ * and `finish` may be null. */
 int palimpsest_text_generate(struct PalimpsestText* text, const struct PalimpsestGeneration* options,
-                             PalimpsestWrite write, void* user, int64_t* tokens, int* finish);
+                             int (*write)(void* user, const char* text, size_t bytes), void* user, int64_t* tokens,
+                             int* finish);
 /* Writes what was held back, when nothing comes after it. */
-int palimpsest_text_flush(struct PalimpsestText* text, PalimpsestWrite write, void* user);
+int palimpsest_text_flush(struct PalimpsestText* text, int (*write)(void* user, const char* text, size_t bytes),
+                          void* user);
 
 /* Replaces or creates a file from which palimpsest_text_open goes on, bit for bit. */
 int palimpsest_text_save(struct PalimpsestText* text, const char* path);

@@ -92,10 +92,7 @@ int palimpsest_text_copy(PalimpsestText* text, PalimpsestText** copy) {
 void palimpsest_text_close(PalimpsestText* text) { delete text; }
 
 int palimpsest_text_append(PalimpsestText* text, const char* bytes, size_t count) {
-  return with_text(text, [&](PalimpsestText& of) {
-    const std::span<const char> content = elements(bytes, count, "bytes");
-    of.generator.append(std::string_view(content.data(), content.size()));
-  });
+  return with_text(text, [&](PalimpsestText& of) { of.generator.append(required_text(bytes, count)); });
 }
 
 int palimpsest_text_append_tokens(PalimpsestText* text, const int32_t* tokens, size_t count) {
@@ -140,8 +137,9 @@ void palimpsest_generation_defaults(PalimpsestGeneration* options) {
               .stop_count = 0};
 }
 
-int palimpsest_text_generate(PalimpsestText* text, const PalimpsestGeneration* options, PalimpsestWrite write,
-                             void* user, int64_t* tokens, int* finish) {
+int palimpsest_text_generate(PalimpsestText* text, const PalimpsestGeneration* options,
+                             int (*write)(void* user, const char* text, size_t bytes), void* user, int64_t* tokens,
+                             int* finish) {
   return with_text(text, [&](PalimpsestText& of) {
     const palimpsest::GenerationOptions wanted = options_of(required(options, "options"));
     if (write == nullptr) throw ConfigError("write is null");
@@ -157,7 +155,7 @@ int palimpsest_text_generate(PalimpsestText* text, const PalimpsestGeneration* o
   });
 }
 
-int palimpsest_text_flush(PalimpsestText* text, PalimpsestWrite write, void* user) {
+int palimpsest_text_flush(PalimpsestText* text, int (*write)(void* user, const char* text, size_t bytes), void* user) {
   return with_text(text, [&](PalimpsestText& of) {
     if (write == nullptr) throw ConfigError("write is null");
     const std::string held = of.generator.flush();

@@ -258,6 +258,12 @@ class Library(unittest.TestCase):
         self.assertIn("libhdf5", needed)
         self.assertNotIn("libmpi", needed)
 
+    def test_text_has_to_be_utf8(self):
+        library = ctypes.CDLL(str(LIBRARY))
+        library.palimpsest_last_error.restype = ctypes.c_char_p
+        self.assertEqual(library.palimpsest_model_encode(None, b"ab\xffc", ctypes.c_size_t(4), None, ctypes.c_size_t(0), None), 3)
+        self.assertEqual(library.palimpsest_last_error(), b"the text is not UTF-8: byte 255 at offset 2")
+
     def test_null_is_refused_everywhere(self):
         library = ctypes.CDLL(str(LIBRARY))
         library.palimpsest_last_error.restype = ctypes.c_char_p
