@@ -96,6 +96,7 @@ void ModelTraining::require_sound(const TokenBatch& batch) const {
   require_size("loss_weights", batch.loss_weights.size(), false);
   require_size("write_weights", batch.write_weights.size(), true);
   require_size("answers", batch.answers.size(), true);
+  require_size("sources", batch.sources.size(), true);
   const std::int64_t vocabulary = config_.model.vocab_size;
   for (const std::vector<std::int32_t>* tokens : {&batch.inputs, &batch.targets}) {
     const auto found =
