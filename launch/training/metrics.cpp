@@ -8,6 +8,7 @@
 #include <sstream>
 #include <utility>
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -53,6 +54,7 @@ std::vector<SourceMetrics> MixedLosses::take(const std::vector<std::string>& nam
 nlohmann::ordered_json StepMetrics::to_json() const {
   nlohmann::ordered_json json = {{"kind", "step"},
                                  {"step", step},
+                                 {"time", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(time))},
                                  {"tokens", tokens},
                                  {"loss", loss},
                                  {"perplexity", std::exp(loss)},
@@ -61,8 +63,9 @@ nlohmann::ordered_json StepMetrics::to_json() const {
                                  {"learning_rate", learning_rate},
                                  {"memory_gate_learning_rate", memory_gate_learning_rate},
                                  {"tokens_per_second", tokens_per_second},
-                                 {"skipped_steps", skipped_steps},
-                                 {"gates", gates}};
+                                 {"step_seconds", step_seconds},
+                                 {"model_flops_per_second", model_flops_per_second},
+                                 {"skipped_steps", skipped_steps}};
   if (answers.all > 0) json["answer_accuracy"] = accuracy_of(answers);
   if (!position.empty()) json["position"] = position;
   for (const auto& [name, totals] : sources) {
@@ -95,6 +98,20 @@ std::vector<std::vector<double>> gate_values(const ParameterList& parameters) {
     for (double& beta : gates.back()) beta = 1.0 / (1.0 + std::exp(-beta));
   }
   return gates;
+}
+
+std::filesystem::path gates_beside(const std::filesystem::path& metrics) {
+  return std::filesystem::path(metrics).replace_filename("gates.jsonl");
+}
+
+nlohmann::ordered_json gates_line(std::int64_t step, const std::vector<std::vector<double>>& gates) {
+  return {{"kind", "gates"}, {"step", step}, {"gates", gates}};
+}
+
+bool gates_due(std::int64_t step, std::int64_t total_steps, std::int64_t log_every) {
+  constexpr std::int64_t most = 200;
+  const std::int64_t every = log_every * ((total_steps + most * log_every - 1) / (most * log_every));
+  return step == 1 || step == total_steps || step % every == 0;
 }
 
 std::string lines_until(const std::string& metrics, std::int64_t last_step) {

@@ -1,6 +1,6 @@
 // metrics.jsonl in the run directory: one JSON object a line for every logged step and every
-// evaluation, in the order in which they happened. No step appears twice, however often the run was
-// resumed. docs/file-formats.md has every key.
+// evaluation, in the order in which they happened; and gates.jsonl, where the memory gates stood. No step appears twice
+// in either, however often the run was resumed. docs/file-formats.md has every key.
 #pragma once
 
 #include <cstdint>
@@ -44,11 +44,13 @@ struct StepMetrics {
   double learning_rate = 0;
   double memory_gate_learning_rate = 0;
   double tokens_per_second = 0;
-  std::int64_t skipped_steps = 0;          // since the start of the run, because something was not finite
-  std::vector<SourceMetrics> sources;      // of a mixture, those that there were tokens of
-  AnswerCounts answers;                    // of this step; none where the data asks no questions
-  std::string position;                    // in the data, where the step does not say it all: "stage 2 of 6"
-  std::vector<std::vector<double>> gates;  // (layers, heads): sigmoid(beta), the share read from memory
+  double step_seconds = 0;             // mean over the steps since the last logged one
+  double model_flops_per_second = 0;   // of all ranks together (layers/model_flops.h)
+  std::int64_t time = 0;               // when the step ended, seconds since 1970
+  std::int64_t skipped_steps = 0;      // since the start of the run, because something was not finite
+  std::vector<SourceMetrics> sources;  // of a mixture, those that there were tokens of
+  AnswerCounts answers;                // of this step; none where the data asks no questions
+  std::string position;                // in the data, where the step does not say it all: "stage 2 of 6"
 
   nlohmann::ordered_json to_json() const;
 };
@@ -59,6 +61,15 @@ std::string format_step(const StepMetrics& step, std::int64_t total_steps, doubl
 /// sigmoid of every memory gate, (layers, heads).
 std::vector<std::vector<double>> gate_values(const ParameterList& parameters);
 
+/// gates.jsonl, beside a run's metrics.jsonl.
+std::filesystem::path gates_beside(const std::filesystem::path& metrics);
+/// A line of it.
+nlohmann::ordered_json gates_line(std::int64_t step, const std::vector<std::vector<double>>& gates);
+
+/// Whether the gates are written after `step`, which is a logged one: the first, the last, and some 200 between them.
+bool gates_due(std::int64_t step, std::int64_t total_steps, std::int64_t log_every);
+
+/// metrics.jsonl or gates.jsonl.
 class MetricsLog {
  public:
   /// Opens `path`, first dropping the lines of steps after `last_step` and any torn line: a run

@@ -1,6 +1,7 @@
 #include "launch/training/trainer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/banner.h"
 #include "launch/training/run_plan.h"
+#include "layers/model_flops.h"
 
 namespace palimpsest {
 
@@ -92,6 +94,7 @@ int Trainer::run(std::int64_t stop_after) {
   try {
     const int exit_code = train(stop_after);
     if (exit_code == ExitCode::ok && metrics_) metrics_->finish();
+    if (exit_code == ExitCode::ok && gates_) gates_->finish();
     guard_.enter(Phase::finished);
     return exit_code;
   } catch (...) {
@@ -140,8 +143,11 @@ void Trainer::resume() {
   if (checkpoints_.saved_step() == 0 && !config_.train.initial_weights.empty()) take_initial_weights();
   if (!communicator_.is_root()) return;
   write_result(directory_.config(), to_yaml(config_));
+  const auto warn = [this](const std::string& text) { log_.warn(text); };
   least_losses_.read(directory_.metrics(), state_.progress.step);
-  metrics_.emplace(directory_.metrics(), state_.progress.step, [this](const std::string& text) { log_.warn(text); });
+  metrics_.emplace(directory_.metrics(), state_.progress.step, warn);
+  if (!gate_values(model_.parameters()).empty())
+    gates_.emplace(gates_beside(directory_.metrics()), state_.progress.step, warn);
 }
 
 void Trainer::take_initial_weights() {
@@ -161,6 +167,7 @@ void Trainer::take_initial_weights() {
 void Trainer::start_checkpoint() {
   guard_.enter(Phase::saving);
   if (metrics_) metrics_->synchronize();
+  if (gates_) gates_->synchronize();
   step_.wait();
   checkpoints_.start(state_.progress.step);
 }
@@ -187,6 +194,8 @@ StepResult Trainer::take_step() {
   heed(result);
   const double seconds = guard_.step_seconds();
   pace_.add(result.tokens, seconds);
+  ++unlogged_.steps;
+  unlogged_.seconds += seconds;
   guard_.time_limit().step_took(seconds);
   return result;
 }
@@ -218,13 +227,21 @@ void Trainer::log_step(const StepResult& result) {
                             .learning_rate = result.rates.model,
                             .memory_gate_learning_rate = result.rates.memory_gate,
                             .tokens_per_second = pace_.items_per_second(),
+                            .step_seconds = unlogged_.seconds / static_cast<double>(unlogged_.steps),
+                            .model_flops_per_second = pace_.items_per_second() *
+                                                      training_flops_per_token(config_.model, train.sequence_length),
+                            .time = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()),
                             .skipped_steps = state_.progress.skipped_steps,
                             .sources = due ? mixed_losses_.take(source_->mixed()) : std::vector<SourceMetrics>(),
                             .answers = result.answers,
-                            .position = source_->position(),
-                            .gates = gate_values(model_.parameters())};
+                            .position = source_->position()};
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);
-  if (due && metrics_) metrics_->append(metrics.to_json());
+  if (!due) return;
+  unlogged_ = {};
+  if (metrics_) metrics_->append(metrics.to_json());
+  if (gates_ && gates_due(step, train.steps, train.log_every)) {
+    gates_->append(gates_line(step, gate_values(model_.parameters())));
+  }
 }
 
 int Trainer::stop_early(const StopReason& reason) {

@@ -97,9 +97,14 @@ class Trainer {
   TokenizerRecord tokenizer_;
   RunCheckpoints checkpoints_;
   std::optional<MetricsLog> metrics_;  // rank 0
+  std::optional<MetricsLog> gates_;    // rank 0, of a model that has gates
   Pace pace_;
   LeastLosses least_losses_;  // of what was evaluated; rank 0
   MixedLosses mixed_losses_;  // since the last line
+  struct {
+    std::int64_t steps = 0;
+    double seconds = 0;
+  } unlogged_;  // since the last logged step
 };
 
 }  // namespace palimpsest

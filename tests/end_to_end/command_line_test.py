@@ -3,7 +3,7 @@ import unittest
 
 from harness import EndToEndTest
 
-COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench")
+COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report")
 
 
 class CommandLine(EndToEndTest):

@@ -1,4 +1,5 @@
 """Training with real processes: resuming, ranks, signals, refusals."""
+import json
 import os
 import signal
 import unittest
@@ -69,6 +70,22 @@ class Metrics(EndToEndTest):
             self.assertTrue(lines, kind)
             for key in lines[-1]:
                 self.assertIn(f"`{key}`", documented, kind)
+
+    def test_gates_have_a_file_of_their_own(self):
+        def steps(run):
+            lines = (self.folder / run / "gates.jsonl").read_text(encoding="utf-8").splitlines()
+            gates = [json.loads(line)["gates"] for line in lines]
+            self.assertTrue(all([len(layer) for layer in gate] == [4, 4] for gate in gates))
+            return [json.loads(line)["step"] for line in lines]
+
+        config = self.config("gates")
+        self.run_program("train", config, "--stop-after", 4)
+        with open(self.folder / "gates" / "gates.jsonl", "a", encoding="utf-8") as file:
+            file.write('{"kind":"gates","step":5,"gates":[]}\n{"kind":"ga')
+        self.run_program("train", config)
+        self.assertEqual(steps("gates"), list(range(1, 9)))
+        self.run_program("train", self.config("no-gates", model={"attention": "{kind: local}"}))
+        self.assertFalse((self.folder / "no-gates" / "gates.jsonl").exists())
 
 
 class Ranks(EndToEndTest):

@@ -54,9 +54,12 @@ const std::map<std::string, std::set<std::string>> allowed_rooms = {
     {"launch/exchange/",
      {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
       "launch/exchange/"}},
+    {"launch/report/",
+     {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
+      "launch/report/"}},
     {"launch/commands/",
      {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
-      "launch/benchmark/", "launch/exchange/", "launch/commands/"}},
+      "launch/benchmark/", "launch/exchange/", "launch/report/", "launch/commands/"}},
 };
 
 struct VendorRule {

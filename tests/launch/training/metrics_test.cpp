@@ -20,16 +20,30 @@ std::string read(const std::filesystem::path& path) {
 
 void write(const std::filesystem::path& path, const std::string& text) { std::ofstream(path) << text; }
 
-TEST(Metrics, StepSaysLossThreeWaysAndTheGates) {
+TEST(Metrics, StepSaysLossThreeWaysAndItsTime) {
   StepMetrics metrics;
   metrics.step = 7;
   metrics.loss = std::log(8.0);
-  metrics.gates = {{0.5, 0.25}};
+  metrics.time = 86400 + 61;
   const auto json = metrics.to_json();
   EXPECT_EQ(json.at("step"), 7);
   EXPECT_NEAR(json.at("perplexity").get<double>(), 8.0, 1e-12);
   EXPECT_NEAR(json.at("bits_per_token").get<double>(), 3.0, 1e-12);
-  EXPECT_EQ(json.at("gates").dump(), "[[0.5,0.25]]");
+  EXPECT_EQ(json.at("time"), "1970-01-02T00:01:01Z");
+}
+
+TEST(Metrics, GatesAreWrittenSomeTwoHundredTimes) {
+  EXPECT_EQ(gates_line(7, {{0.5, 0.25}}).dump(), R"({"kind":"gates","step":7,"gates":[[0.5,0.25]]})");
+  const auto count = [](std::int64_t steps, std::int64_t log_every) {
+    std::int64_t due = 0;
+    for (std::int64_t step = log_every; step <= steps; step += log_every) due += gates_due(step, steps, log_every);
+    return due;
+  };
+  EXPECT_EQ(count(150, 1), 150);
+  EXPECT_EQ(count(100'000, 20), 200);
+  EXPECT_LE(count(100'001, 7), 200);
+  EXPECT_TRUE(gates_due(1, 100'000, 20));
+  EXPECT_TRUE(gates_due(999, 999, 20));
 }
 
 TEST(Metrics, StepThatIsNotFiniteIsStillJson) {

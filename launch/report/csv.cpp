@@ -1,0 +1,208 @@
+#include "launch/report/csv.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace palimpsest {
+
+namespace {
+
+using Row = std::vector<std::string>;
+
+std::string field(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
+  std::string quoted = "\"";
+  for (const char character : text) quoted += character == '"' ? std::string("\"\"") : std::string(1, character);
+  return quoted + '"';
+}
+
+std::string number(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
+
+/// The member at the end of `keys` as a field; empty without one.
+std::string member(const nlohmann::ordered_json& object, const std::vector<std::string>& keys) {
+  const nlohmann::ordered_json* value = &object;
+  for (const std::string& key : keys) {
+    if (!value->is_object() || !value->contains(key)) return "";
+    value = &value->at(key);
+  }
+  if (value->is_string()) return value->get<std::string>();
+  return value->is_primitive() && !value->is_null() ? value->dump() : "";
+}
+
+Row members(const nlohmann::ordered_json& object, std::initializer_list<std::vector<std::string>> paths) {
+  Row row;
+  for (const auto& path : paths) row.push_back(member(object, path));
+  return row;
+}
+
+class Table {
+ public:
+  explicit Table(Row heading) { add_line(heading); }
+
+  void add(Row row, const Row& more = {}) {
+    row.insert(row.end(), more.begin(), more.end());
+    add_line(row);
+    empty_ = false;
+  }
+
+  /// Where there is a row.
+  void finish(const std::string& name, std::vector<CsvFile>& files) && {
+    if (!empty_) files.push_back({name, std::move(text_)});
+  }
+
+ private:
+  void add_line(const Row& row) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (i > 0) text_ += ',';
+      text_ += field(row[i]);
+    }
+    text_ += "\r\n";
+  }
+
+  std::string text_;
+  bool empty_ = true;
+};
+
+void add_steps(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Row names;
+  for (const RunRecord& run : runs) {
+    for (const std::string& name : run.history.names) {
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+    }
+  }
+  Row heading = {"run", "hours"};
+  heading.insert(heading.end(), names.begin(), names.end());
+  Table table(heading);
+  for (const RunRecord& run : runs) {
+    for (std::size_t step = 0; step < run.history.steps(); ++step) {
+      Row row = {run.name, number(run.hours[step])};
+      for (const std::string& name : names) {
+        const std::vector<double>* column = run.history.column(name);
+        row.push_back(column == nullptr ? "" : number((*column)[step]));
+      }
+      table.add(std::move(row));
+    }
+  }
+  std::move(table).finish("steps.csv", files);
+}
+
+void add_gates(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Table table({"run", "step", "layer", "head", "gate"});
+  for (const RunRecord& run : runs) {
+    for (const GateFrame& frame : run.history.gates) {
+      for (std::size_t layer = 0; layer < frame.values.size(); ++layer) {
+        for (std::size_t head = 0; head < frame.values[layer].size(); ++head) {
+          table.add({run.name, fmt::format("{}", frame.step), fmt::format("{}", layer), fmt::format("{}", head),
+                     number(frame.values[layer][head])});
+        }
+      }
+    }
+  }
+  std::move(table).finish("gates.csv", files);
+}
+
+const std::vector<std::string> score_keys = {
+    "tokens", "words", "bytes", "negative_log_likelihood", "token_perplexity", "word_perplexity", "bits_per_byte"};
+
+Row score_row(const nlohmann::ordered_json& score) {
+  Row row;
+  for (const std::string& key : score_keys) row.push_back(member(score, {key}));
+  return row;
+}
+
+Row with(Row heading, std::span<const std::string> more) {
+  heading.insert(heading.end(), more.begin(), more.end());
+  return heading;
+}
+
+void add_scores(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Table validation(with({"run", "step", "split"}, score_keys));
+  Table totals(with({"run", "result", "step", "memory", "complete", "token_perplexity_error", "word_perplexity_error",
+                     "bits_per_byte_error"},
+                    score_keys));
+  Table documents(with({"run", "result", "document"}, score_keys));
+  Table positions({"run", "result", "of", "begin", "end", "tokens", "negative_log_likelihood"});
+  for (const RunRecord& run : runs) {
+    for (const auto& line : run.history.evaluations) {
+      validation.add({run.name, member(line, {"step"}), member(line, {"split"})}, score_row(line));
+    }
+    for (const auto& score : run.evaluations.scores) {
+      const std::string file = member(score, {"file"});
+      Row row = {run.name, file};
+      const Row facts = members(score, {{"step"},
+                                        {"memory"},
+                                        {"complete"},
+                                        {"total", "standard_errors", "token_perplexity"},
+                                        {"total", "standard_errors", "word_perplexity"},
+                                        {"total", "standard_errors", "bits_per_byte"}});
+      row.insert(row.end(), facts.begin(), facts.end());
+      totals.add(std::move(row), score_row(score.at("total")));
+      if (score.contains("documents")) {
+        for (const auto& document : score.at("documents")) {
+          documents.add({run.name, file, member(document, {"name"})}, score_row(document));
+        }
+      }
+      for (const char* list : {"by_position", "by_position_in_segment", "by_compressions"}) {
+        if (!score.contains(list)) continue;
+        for (const auto& bucket : score.at(list)) {
+          positions.add({run.name, file, list},
+                        members(bucket, {{"begin"}, {"end"}, {"tokens"}, {"negative_log_likelihood"}}));
+        }
+      }
+    }
+  }
+  std::move(validation).finish("validation.csv", files);
+  std::move(totals).finish("evaluations.csv", files);
+  std::move(documents).finish("documents.csv", files);
+  std::move(positions).finish("positions.csv", files);
+}
+
+void add_passkeys(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  const std::vector<std::string> shares = {"exact_match", "token_accuracy", "exact_match_without_memory",
+                                           "token_accuracy_without_memory"};
+  Row heading = {"run", "result", "length", "depth", "samples"};
+  for (const std::string& share : shares) {
+    for (const char* end : {"", "_low", "_high"}) heading.push_back(share + end);
+  }
+  Table table(heading);
+  for (const RunRecord& run : runs) {
+    for (const auto& passkey : run.evaluations.passkeys) {
+      for (const auto& cell : passkey.at("cells")) {
+        Row row = {run.name, member(passkey, {"file"})};
+        for (const char* key : {"length", "depth", "samples"}) row.push_back(member(cell, {key}));
+        for (const std::string& share : shares) {
+          for (const char* part : {"share", "low", "high"}) row.push_back(member(cell, {share, part}));
+        }
+        table.add(std::move(row));
+      }
+    }
+  }
+  std::move(table).finish("passkey.csv", files);
+}
+
+void add_settings(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Table table({"run", "key", "value"});
+  for (const RunRecord& run : runs) {
+    for (const auto& [key, value] : run.settings) table.add({run.name, key, value});
+  }
+  std::move(table).finish("configuration.csv", files);
+}
+
+}  // namespace
+
+std::vector<CsvFile> to_csv(const std::vector<RunRecord>& runs) {
+  std::vector<CsvFile> files;
+  add_steps(runs, files);
+  add_gates(runs, files);
+  add_scores(runs, files);
+  add_passkeys(runs, files);
+  add_settings(runs, files);
+  return files;
+}
+
+}  // namespace palimpsest

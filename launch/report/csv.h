@@ -1,0 +1,21 @@
+// The numbers of a report as CSV (RFC 4180), for spreadsheets and plotting programs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launch/report/collection.h"
+
+namespace palimpsest {
+
+struct CsvFile {
+  std::string name;  // "steps.csv"
+  std::string text;  // a heading, and a line for each row, ended by "\r\n"
+};
+
+/// steps.csv (every logged step, none left out), gates.csv, validation.csv, evaluations.csv, documents.csv,
+/// positions.csv, passkey.csv and configuration.csv; without those that would have no row. The first column is the
+/// run's name. A number that is not known is an empty field.
+std::vector<CsvFile> to_csv(const std::vector<RunRecord>& runs);
+
+}  // namespace palimpsest
