@@ -30,7 +30,7 @@ struct Options {
   std::vector<std::filesystem::path> runs;
   std::filesystem::path out = "report.html";
   std::filesystem::path csv;  // empty: none
-  double peak = 0;  // GFLOP/s; 0: not known
+  double peak = 0;            // GFLOP/s; 0: not known
   bool follow = false;
   std::int64_t every = 30;  // seconds
 };

@@ -42,7 +42,7 @@ Row members(const nlohmann::ordered_json& object, std::initializer_list<std::vec
 
 class Table {
  public:
-  explicit Table(Row heading) { add_line(heading); }
+  explicit Table(const Row& heading) { add_line(heading); }
 
   void add(Row row, const Row& more = {}) {
     row.insert(row.end(), more.begin(), more.end());
@@ -137,9 +137,9 @@ void add_scores(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files)
       const Row facts = members(score, {{"step"},
                                         {"memory"},
                                         {"complete"},
-                                        {"total", "standard_errors", "token_perplexity"},
-                                        {"total", "standard_errors", "word_perplexity"},
-                                        {"total", "standard_errors", "bits_per_byte"}});
+                                        {"total", "standard_error", "token_perplexity"},
+                                        {"total", "standard_error", "word_perplexity"},
+                                        {"total", "standard_error", "bits_per_byte"}});
       row.insert(row.end(), facts.begin(), facts.end());
       totals.add(std::move(row), score_row(score.at("total")));
       if (score.contains("documents")) {

@@ -66,8 +66,8 @@ nlohmann::ordered_json score_of(const std::string& file, const nlohmann::json& j
     if (find(json, list) != nullptr) expect(json, list, &nlohmann::json::is_array, "a list", name);
   }
   nlohmann::ordered_json score = with_name(file, json);
-  if (find(total, "standard_errors") == nullptr && json.contains("documents")) {
-    score["total"]["standard_errors"] = standard_errors(json.at("documents"));
+  if (find(total, "standard_error") == nullptr && json.contains("documents")) {
+    score["total"]["standard_error"] = standard_errors_over(json.at("documents"));
   }
   return score;
 }
@@ -93,7 +93,7 @@ nlohmann::ordered_json passkey_of(const std::string& file, const nlohmann::json&
 
 }  // namespace
 
-nlohmann::ordered_json standard_errors(const nlohmann::json& documents) {
+nlohmann::ordered_json standard_errors_over(const nlohmann::json& documents) {
   nlohmann::ordered_json errors = nlohmann::ordered_json::object();
   if (const auto tokens = quotient_over(documents, "tokens")) {
     errors["token_perplexity"] = std::exp(tokens->value) * tokens->error;

@@ -11,7 +11,7 @@ namespace palimpsest {
 
 struct EvaluationFiles {
   /// What `palimpsest eval` wrote: its object, with the file's name in front as `file`. Where the documents are many,
-  /// `standard_errors` of the total over them is there, computed here where the file has none.
+  /// `standard_error` of the total over them is there, computed here where the file has none.
   std::vector<nlohmann::ordered_json> scores;
   /// What `palimpsest passkey` wrote, likewise; of the samples only their number and that of the answers' tokens.
   std::vector<nlohmann::ordered_json> passkeys;
@@ -25,6 +25,6 @@ EvaluationFiles read_evaluation_files(const std::filesystem::path& folder);
 
 /// The standard errors, over documents, of a score that is a quotient of sums: `token_perplexity`, `word_perplexity`
 /// and `bits_per_byte` by the delta method. Empty for fewer than two documents, or where one lacks a number.
-nlohmann::ordered_json standard_errors(const nlohmann::json& documents);
+nlohmann::ordered_json standard_errors_over(const nlohmann::json& documents);
 
 }  // namespace palimpsest

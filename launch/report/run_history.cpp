@@ -81,12 +81,19 @@ class Reader {
       if (is_left_out(key) || key == "step") continue;
       if (value.is_number() || value.is_null()) set(key, value.is_null() ? unknown : value.get<double>());
       if (!value.is_object()) continue;
-      for (const auto& [inner, number] : value.items()) {
-        if (number.is_number()) set(fmt::format("{}.{}", key, inner), number.get<double>());
+      const nlohmann::json flat = value.flatten();
+      for (const auto& [inner, number] : flat.items()) {
+        if (number.is_number()) set(key + dotted(inner), number.get<double>());
       }
     }
     for (std::vector<double>& column : history_.columns) column.resize(rows_, unknown);
     if (auto gates = gates_in(line)) add_gates({step, std::move(*gates)});
+  }
+
+  /// "/books/loss" as ".books.loss".
+  static std::string dotted(std::string pointer) {
+    std::ranges::replace(pointer, '/', '.');
+    return pointer;
   }
 
   void set(const std::string& name, double value) {

@@ -15,17 +15,22 @@ function runLines(name, change) {
   return () => withSteps.map((run) => ({ run, label: run.name, points: linePoints(run, name, change) }));
 }
 function lossLines(change) {
-  return () => [...runLines('loss', change)(), ...withSteps.map((run) => ({
-    run, label: run.name + ', validation', dash: [4, 3],
-    points: run.validation.map((line) => ({ x: axisAt(run, line.step), y: change(line.negative_log_likelihood / line.tokens) }))
+  return () => [...runLines('loss', change)(), ...splitLines((line) => change(line.negative_log_likelihood / line.tokens))];
+}
+// A line for every split that was evaluated while a run was trained.
+function splitLines(value) {
+  return withSteps.flatMap((run) => [...new Set(run.validation.map((line) => line.split))].map((split, i) => ({
+    run, label: `${run.name}, ${split}`, dash: [[4, 3], [1, 3], [8, 3, 2, 3]][i % 3],
+    points: run.validation.filter((line) => line.split === split).map((line) => ({ x: axisAt(run, line.step), y: value(line) }))
       .filter((point) => isNumber(point.x) && isNumber(point.y)),
-  }))];
+  })));
 }
 
 const xLabel = () => axes[choices.axis].label;
 const trainingFigures = [
   { id: 'loss', title: 'Loss', unit: 'nats per token', lines: lossLines((value) => value) },
   { id: 'perplexity', title: 'Perplexity', unit: 'per token', logarithmic: true, lines: lossLines(Math.exp) },
+  { id: 'forgetting', title: 'Forgetting: loss above the least so far', unit: 'nats per token', lines: () => splitLines((line) => line.forgetting) },
   { id: 'answer-accuracy', title: 'Answers right in training', unit: 'share of answer tokens', column: 'answer_accuracy' },
   { id: 'learning-rate', title: 'Learning rate', unit: 'learning rate', column: 'learning_rate' },
   { id: 'gate-learning-rate', title: 'Learning rate of the memory gates', unit: 'learning rate', column: 'memory_gate_learning_rate' },
@@ -92,7 +97,7 @@ function evaluationSection() {
   const heading = ['tokens', 'words', 'token perplexity', 'word perplexity', 'bits per byte'];
   const table = makeTable(['run', 'result', 'step', 'memory', 'documents', ...heading],
     results.map(({ run, result }) => [run.name, result.file + (result.complete === false ? ' (not complete)' : ''), formatNumber(result.step),
-      result.memory ?? '–', formatNumber(result.documents?.length), ...scoreCells(result.total, result.total.standard_errors)]),
+      result.memory ?? '–', formatNumber(result.documents?.length), ...scoreCells(result.total, result.total.standard_error)]),
     ['text', 'text', , 'text']);
   const documents = results.filter(({ result }) => result.documents?.length > 1).map(({ result, label }) =>
     tableDetails(`Documents of ${label}`, () => makeTable(['document', ...heading],

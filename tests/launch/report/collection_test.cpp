@@ -67,7 +67,7 @@ TEST(Collection, SortsResultsByTheirKind) {
   write(directory / "evaluation/notes.txt", "no JSON");
   const RunRecord run = read_runs({directory.path()}).front();
   ASSERT_EQ(run.evaluations.scores.size(), 1u);
-  const auto& errors = run.evaluations.scores[0].at("total").at("standard_errors");
+  const auto& errors = run.evaluations.scores[0].at("total").at("standard_error");
   // The quotient is 4/3; the documents are off it by -10/3 and +10/3.
   const double error = std::sqrt(2 * 2 * (10.0 / 3) * (10.0 / 3)) / 30;
   EXPECT_NEAR(errors.at("token_perplexity").get<double>(), std::exp(4.0 / 3) * error, 1e-12);

@@ -34,14 +34,14 @@ TEST(RunHistory, HasAColumnForEveryNumber) {
       "1\"}\n"
       "{\"kind\":\"evaluation\",\"step\":1,\"split\":\"validation\",\"tokens\":10}\n"
       "{\"kind\":\"later\",\"step\":1}\n"
-      "{\"kind\":\"step\",\"step\":4,\"loss\":null,\"sources\":{\"books\":1.5}}\n"
+      "{\"kind\":\"step\",\"step\":4,\"loss\":null,\"sources\":{\"books\":{\"loss\":1.5}}}\n"
       "{\"kind\":\"step\",\"step\":5,\"lo");
   ASSERT_EQ(history.steps(), 2u);
   EXPECT_EQ(*history.column("step"), (std::vector<double>{1, 4}));
   EXPECT_EQ(history.column("loss")->at(0), 2.5);
   EXPECT_TRUE(std::isnan(history.column("loss")->at(1)));
-  EXPECT_TRUE(std::isnan(history.column("sources.books")->at(0)));
-  EXPECT_EQ(history.column("sources.books")->at(1), 1.5);
+  EXPECT_TRUE(std::isnan(history.column("sources.books.loss")->at(0)));
+  EXPECT_EQ(history.column("sources.books.loss")->at(1), 1.5);
   EXPECT_EQ(history.column("perplexity"), nullptr) << "follows from the loss";
   ASSERT_EQ(history.gates.size(), 1u);
   EXPECT_EQ(history.gates[0].values, (std::vector<std::vector<double>>{{0.5, 0.25}}));
