@@ -4,24 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "data/stream/passkey_config.h"
+#include "data/stream/mixture_config.h"
 
 namespace palimpsest {
-
-/// What is trained on: token files, or prompts that are made up on the way.
-enum class DataKind { text, passkey };
-
-/// One of several sources that are mixed.
-struct MixtureEntry {
-  DataKind kind = DataKind::text;
-  std::string name;   // in logs; empty: the file's name, or "passkey"
-  double weight = 1;  // its part of the tokens, beside the other sources' weights
-  // Of kind text.
-  std::string file;           // token file
-  double virtual_length = 1;  // the most that a segment writes to the memory (data/stream/virtual_length.h)
-  // Of kind passkey.
-  PasskeyConfig passkey{.tokenizer = {}};  // empty: that of the mixture's text
-};
 
 struct DataConfig {
   DataKind kind = DataKind::text;

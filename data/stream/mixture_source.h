@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "data/data_config.h"
 #include "data/stream/lane_turns.h"
 #include "data/stream/mixed_text.h"
+#include "data/stream/mixture_config.h"
 #include "data/stream/passkey_source.h"
 #include "data/stream/token_source.h"
 

@@ -215,7 +215,8 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
   expect_refused({
       {"train:\n  batch_size: 8\n  micro_batch_size: 3\n",
        "run.yaml: train.batch_size 8 is not a multiple of train.micro_batch_size 3"},
-      {"evaluation:\n  every: 10\n", "run.yaml: evaluation.every is 10 but data.validation names no token file"},
+      {"evaluation:\n  every: 10\n",
+       "run.yaml: evaluation.every is 10 but data.validation names no token file, nor evaluation.sets"},
       {"train:\n  schedule: parallel\n  recompute: segment\n",
        "run.yaml: train.recompute segment needs train.schedule sequential or automatic, found parallel"},
       {"train:\n  run_directory: \"\"\n", "run.yaml: train.run_directory is empty: checkpoints need a place"},
