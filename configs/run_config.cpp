@@ -38,6 +38,16 @@ void validate_sequence_ranks(const TrainConfig& train, std::int64_t segment_leng
   }
 }
 
+/// As names in logs, metrics and file names are.
+void require_plain(std::string_view name, const std::string& key) {
+  const bool plain = !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+  });
+  if (!plain) {
+    throw ConfigError(fmt::format("{} is \"{}\", expected letters, digits, -, _ and .", key, printable(name)));
+  }
+}
+
 /// The name by which logs and metrics know the validation split.
 constexpr std::string_view validation_name = "validation";
 
@@ -49,13 +59,7 @@ void validate_evaluation(const RunConfig& config) {
   }
   for (std::size_t i = 0; i < sets.size(); ++i) {
     const std::string& name = sets[i].name;
-    const bool plain = !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
-      return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-    });
-    if (!plain) {
-      throw ConfigError(
-          fmt::format("evaluation.sets[{}].name is \"{}\", expected letters, digits, -, _ and .", i, printable(name)));
-    }
+    require_plain(name, fmt::format("evaluation.sets[{}].name", i));
     const auto same = std::ranges::find(sets, name, &EvaluationSet::name);
     if (name == validation_name || same != sets.begin() + static_cast<std::ptrdiff_t>(i)) {
       throw ConfigError(fmt::format("evaluation.sets[{}].name is \"{}\", which {} is called already", i, name,
@@ -85,6 +89,10 @@ void validate(const RunConfig& config) {
     throw ConfigError("optimizer.sharded true needs optimizer.kind adamw, found adafactor");
   }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
+  for (std::size_t i = 0; i < config.data.mixture.size(); ++i) {
+    const std::string& name = config.data.mixture[i].name;
+    if (!name.empty()) require_plain(name, fmt::format("data.train[{}].name", i));
+  }
   validate_evaluation(config);
 }
 

@@ -22,7 +22,7 @@ std::vector<std::string> names_of(const std::vector<MixtureEntry>& entries) {
   for (const MixtureEntry& entry : entries) {
     std::string name = entry.name;
     if (name.empty()) {
-      name = entry.kind == DataKind::passkey ? "passkey" : std::filesystem::path(entry.file).stem().string();
+      name = entry.kind == DataKind::passkey ? "passkey" : printable(std::filesystem::path(entry.file).stem().string());
     }
     const std::string plain = name;
     for (int copy = 2; std::ranges::find(names, name) != names.end(); ++copy) name = fmt::format("{}-{}", plain, copy);

@@ -127,6 +127,7 @@ PasskeyPrompt PasskeyPrompt::for_evaluation(std::shared_ptr<const PasskeyLanguag
                                             double depth, Draws& draws, const std::string& asked_for) {
   const std::int64_t keys = language->task().keys;
   PasskeyPrompt prompt(std::move(language), length, keys, draws, asked_for);
+  if (!asked_for.empty()) prompt.offset_ = 0;  // a text of one's own is read from its beginning
   const auto room =
       static_cast<double>(prompt.put_question(length - static_cast<std::int64_t>(prompt.question_.tokens.size())));
   const double width = std::min({static_cast<double>(depth_tolerance), static_cast<double>(length) / 8, room});

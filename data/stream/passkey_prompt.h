@@ -84,7 +84,8 @@ class PasskeyPrompt {
                                     const Spread& spread, Draws& draws);
   /// The key that is asked for lies at `depth` (0: near the start, 1: near the question), give or take 2,000 tokens, or
   /// an eighth of the length if that is less, behind the whole sentences of the filler. The answer is the end of the
-  /// prompt. `key`: the digits asked for, as many as the task says; drawn if empty.
+  /// prompt. `key`: the digits asked for, as many as the task says, in a text that begins at its beginning; drawn if
+  /// empty, as is where the text begins.
   static PasskeyPrompt for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                       double depth, Draws& draws, const std::string& key = {});
 

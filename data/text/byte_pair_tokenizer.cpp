@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
 #include <queue>
 #include <span>
 #include <tuple>
@@ -135,9 +134,6 @@ class BytePairTokenizer::Encoding {
   std::vector<std::int32_t> tokens;
 
   void add(std::string_view text) {
-    if (text.size() > std::numeric_limits<std::int32_t>::max()) {
-      throw DataError(fmt::format("a text of {} bytes, at most 2 GiB can be cut into pieces", text.size()));
-    }
     if (find_invalid_utf8(text)) return add_valid(valid_utf8(text));
     add_valid(text);
   }

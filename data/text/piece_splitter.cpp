@@ -1,6 +1,8 @@
 #include "data/text/piece_splitter.h"
 
 #include <algorithm>
+#include <limits>
+#include <new>
 
 #include <fmt/format.h>
 #include <unicode/bytestream.h>
@@ -19,7 +21,18 @@ namespace {
 /// Of one match, in units of about a millisecond.
 constexpr std::int32_t longest_match = 10'000;
 
-icu::StringPiece piece_of(std::string_view text) { return {text.data(), static_cast<std::int32_t>(text.size())}; }
+icu::StringPiece piece_of(std::string_view text) {
+  if (text.size() > std::numeric_limits<std::int32_t>::max()) {
+    throw DataError(fmt::format("a text of {} bytes, at most 2 GiB can be cut into pieces", text.size()));
+  }
+  return {text.data(), static_cast<std::int32_t>(text.size())};
+}
+
+icu::UnicodeString units_of(std::string_view text) {
+  icu::UnicodeString units = icu::UnicodeString::fromUTF8(piece_of(text));
+  if (units.isBogus()) throw std::bad_alloc();
+  return units;
+}
 
 /// What at the start of `rest` means something else to ICU than to Oniguruma, for which the patterns are written; empty
 /// when nothing does.
@@ -136,7 +149,7 @@ class PieceSplitter::Cut {
   void split(std::string_view text, std::size_t rule) {
     if (text.empty()) return;
     if (rule == rules_.size()) return take_(text);
-    const icu::UnicodeString units = icu::UnicodeString::fromUTF8(piece_of(text));
+    const icu::UnicodeString units = units_of(text);
     icu::RegexMatcher& matcher = *matchers_[rule];
     matcher.reset(units);
     const bool keeps_rest = rules_[rule]->keeps_rest;

@@ -1,6 +1,5 @@
 // Models.
 #include <algorithm>
-#include <limits>
 
 #include <fmt/ranges.h>
 
@@ -18,14 +17,17 @@ void hand_out(const Values& values, T* target, std::size_t capacity, std::size_t
   count = values.size();
 }
 
+/// Where the system cannot start so many, OpenMP ends the process.
+constexpr std::int64_t most_threads = 1024;
+
 }  // namespace
 
 int palimpsest_model_open(const char* path, int64_t step, int64_t threads, PalimpsestModel** model) {
   return guarded([&] {
     required(path, "path");
     if (step < 0) throw ConfigError(fmt::format("step is {}: expected 0 or more", step));
-    if (threads < 0 || threads > std::numeric_limits<int>::max()) {
-      throw ConfigError(fmt::format("threads is {}: expected 0 or more", threads));
+    if (threads < 0 || threads > most_threads) {
+      throw ConfigError(fmt::format("threads is {}: expected 0 to {}", threads, most_threads));
     }
     auto& result = required(model, "model");
     auto opened = std::make_unique<PalimpsestModel>();

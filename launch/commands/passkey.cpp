@@ -36,7 +36,7 @@ namespace {
 
 struct Options {
   std::string model;
-  std::int64_t step = 0;  // 0: the newest
+  std::int64_t step = 0;             // 0: the newest
   std::vector<std::string> lengths;  // empty: those below
   std::vector<double> depths = {0, 0.5, 1};
   PasskeyOptions passkey;
@@ -254,9 +254,10 @@ Command add_passkey_command(CLI::App& program) {
       ->add_option("--filler", options->filler, "Token file whose text hides the keys (default: the paper's sentences)")
       ->type_name("FILE");
   command
-      ->add_option("--hide", options->hide,
-                   "Hide this key once, in a text of the first length (default: of the filler file, where there is one) at the "
-                   "first depth, and print the answer")
+      ->add_option(
+          "--hide", options->hide,
+          "Hide this key once, in a text of the first length (default: of the filler file, where there is one) at the "
+          "first depth, and print the answer")
       ->type_name("DIGITS");
   command->add_option("--seed", passkey.seed, "Of the prompts (default: 1)");
   command->add_option("--batch-size", passkey.batch_size, "Prompts that a rank reads at once (default: 8)")

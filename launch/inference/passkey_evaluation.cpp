@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <utility>
 
@@ -83,14 +83,14 @@ bool PasskeyEvaluation::run(std::vector<PasskeyCell>& cells, const BetweenChunks
   for (const PasskeyCell& cell : cells)
     static_cast<void>(prompt(cell, 0));  // says what does not fit before any is read
   const std::vector<Batch> batches = plan(cells);
-  std::set<std::int64_t> forks;
+  std::map<std::int64_t, int> forks;
   progress_ = {};
   for (const Batch& batch : batches) {
     if (batch.samples.empty()) continue;
-    forks.insert(batch.fork);
+    ++forks[batch.fork];
     progress_.all += static_cast<std::int64_t>(batch.samples.size()) * (cells[batch.cell].length - batch.fork);
   }
-  if (!forks.empty()) progress_.all += *forks.rbegin();
+  if (!forks.empty()) progress_.all += forks.rbegin()->first;
   communicator_.all_reduce_sum(std::span(&progress_.all, 1));
   SharedBeginning beginning(model_, pool_, std::move(forks));
   for (const Batch& batch : batches) {
@@ -144,7 +144,7 @@ bool PasskeyEvaluation::answer(const PasskeyCell& cell, const Batch& batch, Shar
     std::int64_t count = begin < batch.fork ? beginning.read(prompts.front(), std::min(end, batch.fork)) : 0;
     begin = std::max(begin, batch.fork);
     if (begin >= end) return count;
-    if (!state) state.emplace(beginning.state(batch.fork, lanes));
+    if (!state) state.emplace(beginning.take(batch.fork, lanes));
     advance(begin, std::min(end, first_answer));
     for (std::int64_t at = std::max(begin, first_answer); at < end; ++at) advance(at, at + 1);
     return count + lanes * (end - begin);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "launch/checkpoint/checkpoint_store.h"
 #include "launch/library/file_access.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_plan.h"
@@ -51,9 +52,15 @@ void Model::save_text(const std::filesystem::path& path, const Generator& text) 
 
 void Model::save(const std::filesystem::path& run_directory) {
   const std::scoped_lock lock(file_access());
+  const std::filesystem::path checkpoints = RunDirectory(run_directory).checkpoints();
+  if (!CheckpointStore(checkpoints).steps().empty()) {
+    throw WriteError(
+        fmt::format("{}: holds checkpoints already, which this one would stand in the way of: expected a new folder",
+                    checkpoints.string()));
+  }
   config_.train.run_directory = run_directory.string();
   config_.train.steps = std::max(config_.train.steps, progress_.step);
-  save_model(RunDirectory(run_directory).checkpoints(), config_, *model_, *tokenizer_, progress_, *communicator_);
+  save_model(checkpoints, config_, *model_, *tokenizer_, progress_, *communicator_);
 }
 
 }  // namespace palimpsest

@@ -40,8 +40,8 @@ class Model {
   /// Replaces or creates the file; the earlier one stays where that fails. Throws WriteError.
   static void save_text(const std::filesystem::path& path, const Generator& text);
 
-  /// A checkpoint of the parameters as they are, in `run_directory`; see save_model (launch/training/saved_model.h).
-  /// Throws WriteError.
+  /// A checkpoint of the parameters as they are, in `run_directory`, a run that has none yet; see save_model
+  /// (launch/training/saved_model.h). Throws WriteError.
   void save(const std::filesystem::path& run_directory);
 
   const RunConfig& config() const { return config_; }

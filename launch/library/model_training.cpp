@@ -37,11 +37,14 @@ TokenBatch make_batch(std::span<const std::vector<std::int32_t>> sequences, std:
     batch.inputs.insert(batch.inputs.end(), sequence.begin(), sequence.end() - 1);
     batch.targets.insert(batch.targets.end(), sequence.begin() + 1, sequence.end());
     batch.loss_weights.insert(batch.loss_weights.end(), sequence.size() - 1, 1.0f);
+    batch.write_weights.resize(batch.inputs.size(), 1.0f);
     const std::size_t end = batch.inputs.size() + longest - (sequence.size() - 1);
     batch.inputs.resize(end, 0);
     batch.targets.resize(end, 0);
     batch.loss_weights.resize(end, 0.0f);
+    batch.write_weights.resize(end, 0.0f);
   }
+  if (std::ranges::find(batch.write_weights, 0.0f) == batch.write_weights.end()) batch.write_weights.clear();
   batch.documents.assign(batch.inputs.size(), document);
   return batch;
 }

@@ -16,7 +16,8 @@
 namespace palimpsest {
 
 /// A batch with a sequence in each lane, of which every token is predicted from those before it: one input less than
-/// the longest has tokens. What is filled up behind a shorter one has no weight. `document` names the text that they
+/// the longest has tokens. What is filled up behind a shorter one counts for no loss and is not written to a memory,
+/// but takes up positions: after a shorter one a text of its own had better begin. `document` names the text that they
 /// belong to (TokenBatch::documents): where memory is carried from batch to batch, the same as before goes on with that
 /// of the lane, a larger one begins with none. Throws DataError on a sequence of fewer than two tokens.
 TokenBatch make_batch(std::span<const std::vector<std::int32_t>> sequences, std::int64_t document = 0);

@@ -25,9 +25,9 @@ RunCheckpoints::RunCheckpoints(const Setting& setting, Components components, co
 void RunCheckpoints::resume() {
   std::vector<std::string> differences;
   const auto load = [&](const Checkpoint& found) {
-    if (found.step() == 0) {  // only `palimpsest import` writes such
+    if (found.step() == 0) {  // of an import, or of the library
       throw ConfigError(
-          fmt::format("{}: holds an imported model, and no state of a training to resume. Choose another "
+          fmt::format("{}: holds a model alone, and no state of a training to resume. Choose another "
                       "train.run_directory, and name this one as train.initial_weights",
                       setting_.config.train.run_directory));
     }

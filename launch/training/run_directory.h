@@ -1,6 +1,7 @@
 // The directory of a training run:
 //   config.yaml     the resolved configuration
 //   metrics.jsonl   one JSON object per logged step and evaluation
+//   gates.jsonl     the memory gates at some of these steps
 //   train.log       what was printed, with the time
 //   checkpoints/    step-*: complete checkpoints only
 //   heartbeats/     what each rank is doing (launch/ranks/heartbeat.h)

@@ -189,7 +189,7 @@ StepResult Trainer::take_step() {
     source_->observe(result.answers);
   } else {
     source_->observe_each(result.sources);
-    mixed_losses_.add(result.sources);
+    if (!result.skipped) mixed_losses_.add(result.sources);
   }
   heed(result);
   const double seconds = guard_.step_seconds();

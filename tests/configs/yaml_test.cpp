@@ -217,6 +217,8 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
        "run.yaml: train.batch_size 8 is not a multiple of train.micro_batch_size 3"},
       {"evaluation:\n  every: 10\n",
        "run.yaml: evaluation.every is 10 but data.validation names no token file, nor evaluation.sets"},
+      {"data: {train: [{file: a.h5, name: 'a\\nb'}]}\n",
+       "run.yaml: data.train[0].name is \"a\\\\nb\", expected letters, digits, -, _ and ."},
       {"train:\n  schedule: parallel\n  recompute: segment\n",
        "run.yaml: train.recompute segment needs train.schedule sequential or automatic, found parallel"},
       {"train:\n  run_directory: \"\"\n", "run.yaml: train.run_directory is empty: checkpoints need a place"},

@@ -46,7 +46,7 @@ class ImportExport(harness.EndToEndTest):
         self.run_program("export", self.folder / "trained", exported)
         self.run_program("import", exported, self.folder / "imported", "--set", "train.steps=9")
         error = self.run_program("train", self.config("imported"), expect=2).stderr
-        self.assertIn("holds an imported model", error)
+        self.assertIn("holds a model alone", error)
 
     def test_what_is_no_model_is_named(self):
         folder = self.folder / "no-model"

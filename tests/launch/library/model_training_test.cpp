@@ -77,6 +77,7 @@ TEST_F(ModelTrainingTest, LearnsAndIsStoredAndReadAgain) {
   EXPECT_EQ(again.progress().step, 10);
   EXPECT_EQ(again.config().model, model.config().model);
   EXPECT_TRUE(again.warnings().empty());
+  EXPECT_THROW(again.save(folder_), WriteError) << "a run's checkpoints stay what they are";
 }
 
 TEST_F(ModelTrainingTest, WhatALongerLaneFillsUpChangesNothing) {
@@ -88,9 +89,12 @@ TEST_F(ModelTrainingTest, WhatALongerLaneFillsUpChangesNothing) {
     for (std::size_t i = 0; i < batch.inputs.size(); ++i) {
       if (batch.loss_weights[i] == 0) batch.inputs[i] = batch.targets[i] = filled;
     }
-    norms.push_back(ModelTraining(model, config_).step(batch).gradient_norm);
+    // In the second step the memory holds what the first one wrote.
+    ModelTraining training(model, config_);
+    for (int step = 0; step < 2; ++step) norms.push_back(training.step(batch).gradient_norm);
   }
-  EXPECT_EQ(norms[0], norms[1]);
+  EXPECT_EQ(norms[0], norms[2]);
+  EXPECT_EQ(norms[1], norms[3]);
 }
 
 TEST_F(ModelTrainingTest, RefusesBatchesThatAreNone) {
