@@ -218,7 +218,7 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
       {"evaluation:\n  every: 10\n",
        "run.yaml: evaluation.every is 10 but data.validation names no token file, nor evaluation.sets"},
       {"data: {train: [{file: a.h5, name: 'a\\nb'}]}\n",
-       "run.yaml: data.train[0].name is \"a\\\\nb\", expected letters, digits, -, _ and ."},
+       "run.yaml: data.train[0].name is \"a\\nb\", expected letters, digits, -, _ and ."},
       {"train:\n  schedule: parallel\n  recompute: segment\n",
        "run.yaml: train.recompute segment needs train.schedule sequential or automatic, found parallel"},
       {"train:\n  run_directory: \"\"\n", "run.yaml: train.run_directory is empty: checkpoints need a place"},
