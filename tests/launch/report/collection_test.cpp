@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "launch/report/csv.h"
+#include "launch/report/following.h"
 #include "launch/report/page.h"
 #include "tests/temporary_directory.h"
 
@@ -91,6 +92,16 @@ TEST(Collection, NamesWhatItCannotUse) {
     write(directory / "evaluation/test.json", damaged);
     EXPECT_TRUE(has(error_of(directory.path()), "evaluation/test.json")) << damaged;
   }
+}
+
+TEST(Collection, ARunMayStandBeforeItsFirstStep) {
+  const TemporaryDirectory directory;
+  write(directory / "metrics.jsonl", "{\"kind\":\"evaluation\",\"step\":0,\"split\":\"validation\"}\n");
+  ASSERT_TRUE(has_steps({directory.path()})) << "what makes --follow read it";
+  const auto report = to_report(read_runs({directory.path()}));
+  const auto& run = report.at("runs")[0];
+  EXPECT_EQ(run.at("logged_steps"), 0);
+  EXPECT_EQ(run.at("validation").dump(), R"([{"split":"validation","step":0}])");
 }
 
 TEST(Collection, LongRunsAreThinnedAndSaySo) {
