@@ -141,6 +141,35 @@ class Report(EndToEndTest):
             return json.loads(path.read_text(encoding="utf-8").splitlines()[0])["gates"], None
         return self.metrics(run)[0]["gates"], None
 
+    def test_evaluations_stand_at_their_steps_and_splits_apart(self):
+        def evaluation(step, split, nats):
+            return {"kind": "evaluation", "step": step, "split": split, "tokens": 10, "negative_log_likelihood": 10 * nats,
+                    "token_perplexity": 2 ** nats, "loss": nats, "forgetting": 0}
+
+        # so long that it is thinned: of step 2 the page has the evaluations alone
+        lines = [evaluation(0, "validation", 4), evaluation(0, "books", 5)]
+        for step in range(1, 3501):
+            lines.append({"kind": "step", "step": step, "tokens": 8 * step, "loss": 3, "step_seconds": 3600})
+            if step == 2:
+                lines += [evaluation(step, "validation", 3), evaluation(step, "books", 6)]
+        for run, content in ("sets", lines), ("started", lines[1:2]):
+            (self.folder / run).mkdir()
+            (self.folder / run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content), encoding="utf-8")
+        page = self.report("sets", "started")
+        with Browser() as browser:
+            browser.open(page)
+            # run, last step, tokens, trained for, loss, validation perplexity
+            rows = browser.evaluate("[...document.querySelectorAll('section:first-of-type tbody tr')]"
+                                    ".map((row) => [...row.children].slice(0, 6).map((cell) => cell.textContent))")
+            self.assertEqual(rows, [["sets", "3,500", "28,000", "3500 h", "3", "8"], ["started", "–", "–", "–", "–", "–"]])
+            self.assertNotIn(2, browser.evaluate("report.runs[0].columns.step"))
+            for axis, there in ("step", 2), ("tokens", 16), ("hours", 2):
+                browser.evaluate(f"choices.axis = '{axis}'; drawAll()")
+                drawn = browser.evaluate("Chart.getChart(document.querySelector('#loss canvas')).data.datasets.slice(1)"
+                                         ".map(({label, data}) => [label, data.map(({x, y}) => [x, y])])")
+                self.assertEqual(drawn, [["sets, validation", [[0, 4], [there, 3]]], ["sets, books", [[0, 5], [there, 6]]]], axis)
+            self.assertEqual(browser.complaints, [])
+
     def test_same_runs_give_the_same_page(self):
         first = self.report("linear", "delta", out="first.html").read_bytes()
         self.assertEqual(first, self.report("linear", "delta", out="second.html").read_bytes())
