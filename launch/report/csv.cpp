@@ -121,21 +121,25 @@ Row with(Row heading, std::span<const std::string> more) {
 }
 
 void add_scores(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
-  Table validation(with({"run", "step", "split"}, score_keys));
-  Table totals(with({"run", "result", "step", "memory", "complete", "token_perplexity_error", "word_perplexity_error",
-                     "bits_per_byte_error"},
+  Table validation(with({"run", "step", "split", "loss", "forgetting"}, score_keys));
+  Table totals(with({"run", "result", "step", "memory", "window", "stride", "complete", "token_perplexity_error",
+                     "word_perplexity_error", "bits_per_byte_error"},
                     score_keys));
   Table documents(with({"run", "result", "document"}, score_keys));
   Table positions({"run", "result", "of", "begin", "end", "tokens", "negative_log_likelihood"});
   for (const RunRecord& run : runs) {
     for (const auto& line : run.history.evaluations) {
-      validation.add({run.name, member(line, {"step"}), member(line, {"split"})}, score_row(line));
+      Row row = {run.name};
+      for (const char* key : {"step", "split", "loss", "forgetting"}) row.push_back(member(line, {key}));
+      validation.add(std::move(row), score_row(line));
     }
     for (const auto& score : run.evaluations.scores) {
       const std::string file = member(score, {"file"});
       Row row = {run.name, file};
       const Row facts = members(score, {{"step"},
                                         {"memory"},
+                                        {"window"},
+                                        {"stride"},
                                         {"complete"},
                                         {"total", "standard_error", "token_perplexity"},
                                         {"total", "standard_error", "word_perplexity"},

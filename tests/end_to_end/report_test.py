@@ -44,6 +44,7 @@ class Report(EndToEndTest):
         test.run_program("train", test.config("delta", optimizer={"learning_rate": "2e-2"}))
         test.run_program("eval", cls.folder / "linear")
         test.run_program("eval", cls.folder / "linear", "--memory", "none")
+        test.run_program("eval", cls.folder / "linear", "--window", 32, "--stride", 16)
         cells = [{"length": length, "depth": depth, "exact_match": {"share": share, "low": 0.51, "high": 1.0},
                   "exact_match_without_memory": {"share": 0.0, "low": 0.0, "high": 0.49},
                   "samples": [{"sample": i, "tokens": 4, "right": 4, "right_without_memory": 0} for i in range(4)]}
@@ -118,10 +119,11 @@ class Report(EndToEndTest):
                              " slider.dispatchEvent(new Event('input')); })()")
             self.assertEqual(texts(browser, "#gates .slider span"), ["step 1", "step 8"])
             self.assertEqual(texts(browser, "#gates td")[0], f"{self.metrics_gates('linear')[0][0][0]:.2f}")
-            # perplexities with errors: two results of four documents
+            # perplexities with errors: three results of four documents
             scores = texts(browser, "#scores tbody td")
             self.assertEqual(scores[:2], ["linear", "test-step-00000008"])
-            self.assertEqual(sum("±" in score for score in scores), 6)
+            self.assertEqual(sum("±" in score for score in scores), 9)
+            self.assertEqual(texts(browser, "#scores .scroll:first-child td:nth-child(4)"), ["kept", "none", "windows of 32, stride 16"])
             # passkeys and their control
             self.assertEqual(texts(browser, ".passkey h4"), ["Memory kept", "Control: memory knocked out"])
             self.assertEqual(texts(browser, ".passkey table.heat td"), ["100 %51–100 %"] * 2 + ["75 %51–100 %"] * 2 + ["0 %0–49 %"] * 4)

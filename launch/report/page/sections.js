@@ -95,12 +95,13 @@ function evaluationSection() {
   const results = resultsOf('scores');
   if (results.length === 0) return null;
   const measures = ['token_perplexity', 'word_perplexity', 'bits_per_byte'];
+  const readingOf = (result) => (result.window ? `windows of ${result.window}, stride ${result.stride}` : result.memory ?? '–');
   const scoreCells = (score, errors) => [formatNumber(score.tokens), formatNumber(score.words),
     ...measures.map((name) => withError(score[name], errors?.[name], 5))];
   const heading = ['tokens', 'words', 'token perplexity', 'word perplexity', 'bits per byte'];
   const table = makeTable(['run', 'result', 'step', 'memory', 'documents', ...heading],
     results.map(({ run, result }) => [run.name, result.file + (result.complete === false ? ' (not complete)' : ''), formatNumber(result.step),
-      result.memory ?? '–', formatNumber(result.documents?.length), ...scoreCells(result.total, result.total.standard_error)]),
+      readingOf(result), formatNumber(result.documents?.length), ...scoreCells(result.total, result.total.standard_error)]),
     ['text', 'text', , 'text']);
   const documents = results.filter(({ result }) => result.documents?.length > 1).map(({ result, label }) =>
     tableDetails(`Documents of ${label}`, () => makeTable(['document', ...heading],

@@ -137,6 +137,22 @@ TEST(Page, HoldsTheDataOnce) {
   EXPECT_EQ(page.find("@CHART@"), std::string::npos);
 }
 
+TEST(Csv, SaysHowATextWasReadAndWhatWasForgotten) {
+  const TemporaryDirectory directory;
+  write(directory / "run/metrics.jsonl",
+        R"({"kind":"evaluation","step":4,"split":"books","tokens":2,"loss":1.5,"forgetting":0.25})"
+        "\n");
+  write(directory / "run/evaluation/test.json", R"({"step":4,"memory":"kept","window":32,"stride":16,"total":{}})");
+  const auto files = to_csv(read_runs({directory / "run"}));
+  ASSERT_EQ(files.size(), 2u);
+  EXPECT_EQ(files[0].name, "validation.csv");
+  EXPECT_TRUE(files[0].text.starts_with("run,step,split,loss,forgetting,tokens,"));
+  EXPECT_TRUE(has(files[0].text, "run,4,books,1.5,0.25,2,"));
+  EXPECT_EQ(files[1].name, "evaluations.csv");
+  EXPECT_TRUE(files[1].text.starts_with("run,result,step,memory,window,stride,complete,"));
+  EXPECT_TRUE(has(files[1].text, "run,test,4,kept,32,16,,"));
+}
+
 TEST(Csv, QuotesWhatNeedsIt) {
   const TemporaryDirectory directory;
   write(directory / "run" / "metrics.jsonl", one_step);
