@@ -162,8 +162,8 @@ TEST(Csv, QuotesWhatNeedsIt) {
   const auto files = to_csv(runs);
   ASSERT_EQ(files.size(), 2u);
   EXPECT_EQ(files[0].name, "steps.csv");
-  EXPECT_EQ(files[0].text, "run,hours,step,loss,tokens,tokens_per_second\r\nrun,0.0005555555555555556,1,,8,4\r\n");
-  EXPECT_EQ(files[1].text, "run,key,value\r\nrun,data.test,\"a \"\"b\"\", c\"\r\n");
+  EXPECT_EQ(files[0].text, "run,hours,step,loss,tokens,tokens_per_second\nrun,0.0005555555555555556,1,,8,4\n");
+  EXPECT_EQ(files[1].text, "run,key,value\nrun,data.test,\"a \"\"b\"\", c\"\n");
 }
 
 }  // namespace
