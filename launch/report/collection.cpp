@@ -54,7 +54,7 @@ RunRecord read_run(const std::filesystem::path& path) {
   run.hours = training_hours(run.history);
   run.evaluations = read_evaluation_files(directory.evaluation());
   const bool evaluated = !run.evaluations.scores.empty() || !run.evaluations.passkeys.empty();
-  if (run.history.steps() == 0 && !evaluated) {
+  if (run.history.steps() == 0 && run.history.evaluations.empty() && !evaluated) {
     throw FileError(trained ? fmt::format("{}: has no logged step yet", directory.metrics().string())
                             : fmt::format("{}: holds neither metrics.jsonl nor results in evaluation/", path.string()));
   }

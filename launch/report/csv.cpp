@@ -3,23 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
-#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "launch/output/csv.h"
 
 namespace palimpsest {
 
 namespace {
 
 using Row = std::vector<std::string>;
-
-std::string field(std::string_view text) {
-  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
-  std::string quoted = "\"";
-  for (const char character : text) quoted += character == '"' ? std::string("\"\"") : std::string(1, character);
-  return quoted + '"';
-}
 
 std::string number(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
@@ -42,11 +36,11 @@ Row members(const nlohmann::ordered_json& object, std::initializer_list<std::vec
 
 class Table {
  public:
-  explicit Table(const Row& heading) { add_line(heading); }
+  explicit Table(const Row& heading) : text_(format_csv({heading})) {}
 
   void add(Row row, const Row& more = {}) {
     row.insert(row.end(), more.begin(), more.end());
-    add_line(row);
+    text_ += format_csv({row});
     empty_ = false;
   }
 
@@ -56,14 +50,6 @@ class Table {
   }
 
  private:
-  void add_line(const Row& row) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (i > 0) text_ += ',';
-      text_ += field(row[i]);
-    }
-    text_ += "\r\n";
-  }
-
   std::string text_;
   bool empty_ = true;
 };
@@ -121,21 +107,25 @@ Row with(Row heading, std::span<const std::string> more) {
 }
 
 void add_scores(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
-  Table validation(with({"run", "step", "split"}, score_keys));
-  Table totals(with({"run", "result", "step", "memory", "complete", "token_perplexity_error", "word_perplexity_error",
-                     "bits_per_byte_error"},
+  Table validation(with({"run", "step", "split", "loss", "forgetting"}, score_keys));
+  Table totals(with({"run", "result", "step", "memory", "window", "stride", "complete", "token_perplexity_error",
+                     "word_perplexity_error", "bits_per_byte_error"},
                     score_keys));
   Table documents(with({"run", "result", "document"}, score_keys));
   Table positions({"run", "result", "of", "begin", "end", "tokens", "negative_log_likelihood"});
   for (const RunRecord& run : runs) {
     for (const auto& line : run.history.evaluations) {
-      validation.add({run.name, member(line, {"step"}), member(line, {"split"})}, score_row(line));
+      Row row = {run.name};
+      for (const char* key : {"step", "split", "loss", "forgetting"}) row.push_back(member(line, {key}));
+      validation.add(std::move(row), score_row(line));
     }
     for (const auto& score : run.evaluations.scores) {
       const std::string file = member(score, {"file"});
       Row row = {run.name, file};
       const Row facts = members(score, {{"step"},
                                         {"memory"},
+                                        {"window"},
+                                        {"stride"},
                                         {"complete"},
                                         {"total", "standard_error", "token_perplexity"},
                                         {"total", "standard_error", "word_perplexity"},

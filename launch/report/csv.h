@@ -1,4 +1,4 @@
-// The numbers of a report as CSV (RFC 4180), for spreadsheets and plotting programs.
+// The numbers of a report as CSV (launch/output/csv.h), for spreadsheets and plotting programs.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace palimpsest {
 
 struct CsvFile {
   std::string name;  // "steps.csv"
-  std::string text;  // a heading, and a line for each row, ended by "\r\n"
+  std::string text;  // a heading, and a line for each row
 };
 
 /// steps.csv (every logged step, none left out), gates.csv, validation.csv, evaluations.csv, documents.csv,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -9,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/io/json_file.h"
+#include "launch/inference/standard_errors.h"
 
 namespace palimpsest {
 
@@ -30,28 +32,17 @@ const nlohmann::json& expect(const nlohmann::json& object, const char* key, bool
   return *found;
 }
 
-/// A quotient of two sums over documents, and the standard error of it.
-struct Quotient {
-  double value = 0, error = 0;
-};
-
-/// sum(nll) / sum(`key`); nothing where a document lacks one of the two.
-std::optional<Quotient> quotient_over(const nlohmann::json& documents, const char* key) {
-  std::vector<std::pair<double, double>> terms;
-  double losses = 0, units = 0;
+/// sum(nll) / sum(`key`) with its standard error; nothing of fewer than two documents, or where one lacks a number.
+std::optional<RatioEstimate> ratio_over(const nlohmann::json& documents, const char* key) {
+  std::vector<double> losses, units;
   for (const nlohmann::json& document : documents) {
     const nlohmann::json *loss = find(document, "negative_log_likelihood"), *unit = find(document, key);
     if (loss == nullptr || unit == nullptr || !loss->is_number() || !unit->is_number()) return std::nullopt;
-    terms.emplace_back(loss->get<double>(), unit->get<double>());
-    losses += terms.back().first;
-    units += terms.back().second;
+    losses.push_back(loss->get<double>());
+    units.push_back(unit->get<double>());
   }
-  if (terms.size() < 2 || units <= 0) return std::nullopt;
-  const double value = losses / units;
-  double squares = 0;
-  for (const auto& [loss, unit] : terms) squares += (loss - value * unit) * (loss - value * unit);
-  const auto count = static_cast<double>(terms.size());
-  return Quotient{value, std::sqrt(count / (count - 1) * squares) / units};
+  if (units.size() < 2 || std::accumulate(units.begin(), units.end(), 0.0) <= 0) return std::nullopt;
+  return estimate_ratio(losses, units);
 }
 
 nlohmann::ordered_json with_name(const std::string& file, const nlohmann::json& object) {
@@ -95,13 +86,15 @@ nlohmann::ordered_json passkey_of(const std::string& file, const nlohmann::json&
 
 nlohmann::ordered_json standard_errors_over(const nlohmann::json& documents) {
   nlohmann::ordered_json errors = nlohmann::ordered_json::object();
-  if (const auto tokens = quotient_over(documents, "tokens")) {
-    errors["token_perplexity"] = std::exp(tokens->value) * tokens->error;
+  for (const auto& [units, measure] :
+       {std::pair{"tokens", "token_perplexity"}, std::pair{"words", "word_perplexity"}}) {
+    if (const auto estimate = ratio_over(documents, units)) {
+      errors[measure] = std::exp(estimate->ratio) * *estimate->standard_error;
+    }
   }
-  if (const auto words = quotient_over(documents, "words")) {
-    errors["word_perplexity"] = std::exp(words->value) * words->error;
+  if (const auto bytes = ratio_over(documents, "bytes")) {
+    errors["bits_per_byte"] = *bytes->standard_error / std::log(2.0);
   }
-  if (const auto bytes = quotient_over(documents, "bytes")) errors["bits_per_byte"] = bytes->error / std::log(2.0);
   return errors;
 }
 

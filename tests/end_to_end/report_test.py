@@ -44,6 +44,7 @@ class Report(EndToEndTest):
         test.run_program("train", test.config("delta", optimizer={"learning_rate": "2e-2"}))
         test.run_program("eval", cls.folder / "linear")
         test.run_program("eval", cls.folder / "linear", "--memory", "none")
+        test.run_program("eval", cls.folder / "linear", "--window", 32, "--stride", 16)
         cells = [{"length": length, "depth": depth, "exact_match": {"share": share, "low": 0.51, "high": 1.0},
                   "exact_match_without_memory": {"share": 0.0, "low": 0.0, "high": 0.49},
                   "samples": [{"sample": i, "tokens": 4, "right": 4, "right_without_memory": 0} for i in range(4)]}
@@ -118,10 +119,11 @@ class Report(EndToEndTest):
                              " slider.dispatchEvent(new Event('input')); })()")
             self.assertEqual(texts(browser, "#gates .slider span"), ["step 1", "step 8"])
             self.assertEqual(texts(browser, "#gates td")[0], f"{self.metrics_gates('linear')[0][0][0]:.2f}")
-            # perplexities with errors: two results of four documents
+            # perplexities with errors: three results of four documents
             scores = texts(browser, "#scores tbody td")
             self.assertEqual(scores[:2], ["linear", "test-step-00000008"])
-            self.assertEqual(sum("±" in score for score in scores), 6)
+            self.assertEqual(sum("±" in score for score in scores), 9)
+            self.assertEqual(texts(browser, "#scores .scroll:first-child td:nth-child(4)"), ["kept", "none", "windows of 32, stride 16"])
             # passkeys and their control
             self.assertEqual(texts(browser, ".passkey h4"), ["Memory kept", "Control: memory knocked out"])
             self.assertEqual(texts(browser, ".passkey table.heat td"), ["100 %51–100 %"] * 2 + ["75 %51–100 %"] * 2 + ["0 %0–49 %"] * 4)
@@ -140,6 +142,35 @@ class Report(EndToEndTest):
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8").splitlines()[0])["gates"], None
         return self.metrics(run)[0]["gates"], None
+
+    def test_evaluations_stand_at_their_steps_and_splits_apart(self):
+        def evaluation(step, split, nats):
+            return {"kind": "evaluation", "step": step, "split": split, "tokens": 10, "negative_log_likelihood": 10 * nats,
+                    "token_perplexity": 2 ** nats, "loss": nats, "forgetting": 0}
+
+        # so long that it is thinned: of step 2 the page has the evaluations alone
+        lines = [evaluation(0, "validation", 4), evaluation(0, "books", 5)]
+        for step in range(1, 3501):
+            lines.append({"kind": "step", "step": step, "tokens": 8 * step, "loss": 3, "step_seconds": 3600})
+            if step == 2:
+                lines += [evaluation(step, "validation", 3), evaluation(step, "books", 6)]
+        for run, content in ("sets", lines), ("started", lines[1:2]):
+            (self.folder / run).mkdir()
+            (self.folder / run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content), encoding="utf-8")
+        page = self.report("sets", "started")
+        with Browser() as browser:
+            browser.open(page)
+            # run, last step, tokens, trained for, loss, validation perplexity
+            rows = browser.evaluate("[...document.querySelectorAll('section:first-of-type tbody tr')]"
+                                    ".map((row) => [...row.children].slice(0, 6).map((cell) => cell.textContent))")
+            self.assertEqual(rows, [["sets", "3,500", "28,000", "3500 h", "3", "8"], ["started", "–", "–", "–", "–", "–"]])
+            self.assertNotIn(2, browser.evaluate("report.runs[0].columns.step"))
+            for axis, there in ("step", 2), ("tokens", 16), ("hours", 2):
+                browser.evaluate(f"choices.axis = '{axis}'; drawAll()")
+                drawn = browser.evaluate("Chart.getChart(document.querySelector('#loss canvas')).data.datasets.slice(1)"
+                                         ".map(({label, data}) => [label, data.map(({x, y}) => [x, y])])")
+                self.assertEqual(drawn, [["sets, validation", [[0, 4], [there, 3]]], ["sets, books", [[0, 5], [there, 6]]]], axis)
+            self.assertEqual(browser.complaints, [])
 
     def test_same_runs_give_the_same_page(self):
         first = self.report("linear", "delta", out="first.html").read_bytes()

@@ -3,12 +3,15 @@
 
 const withSteps = report.runs.filter((run) => run.columns.step?.length > 0);
 
-// Where along the chosen axis a step of a run lies.
+// Where along the chosen axis a step of a run lies: step 0 at 0, and one that is not shown between those around it.
 function axisAt(run, step) {
+  if (choices.axis === 'step') return step;
   const steps = run.columns.step, values = run.columns[choices.axis] || [];
-  let at = steps.findIndex((candidate) => candidate >= step);
-  if (at < 0) at = steps.length - 1;
-  return values[at];
+  const after = steps.findIndex((candidate) => candidate >= step);
+  if (after < 0) return values[steps.length - 1];
+  if (steps[after] === step) return values[after];
+  const [begin, low] = after > 0 ? [steps[after - 1], values[after - 1]] : [0, 0];
+  return isNumber(low) && isNumber(values[after]) ? low + (values[after] - low) * (step - begin) / (steps[after] - begin) : null;
 }
 
 function runLines(name, change) {
@@ -61,7 +64,7 @@ function overviewSection() {
     return column[column.length - 1];
   };
   const rows = report.runs.map((run) => {
-    const validation = run.validation[run.validation.length - 1];
+    const validation = run.validation.filter((line) => line.split === 'validation').at(-1);  // not one of evaluation.sets
     return [run.name, formatNumber(last(run, 'step')), formatNumber(last(run, 'tokens')), formatDuration(last(run, 'hours')),
       formatNumber(last(run, 'loss')), formatNumber(validation?.token_perplexity), formatNumber(last(run, 'tokens_per_second'), 3), run.path];
   });
@@ -92,12 +95,13 @@ function evaluationSection() {
   const results = resultsOf('scores');
   if (results.length === 0) return null;
   const measures = ['token_perplexity', 'word_perplexity', 'bits_per_byte'];
+  const readingOf = (result) => (result.window ? `windows of ${result.window}, stride ${result.stride}` : result.memory ?? '–');
   const scoreCells = (score, errors) => [formatNumber(score.tokens), formatNumber(score.words),
     ...measures.map((name) => withError(score[name], errors?.[name], 5))];
   const heading = ['tokens', 'words', 'token perplexity', 'word perplexity', 'bits per byte'];
   const table = makeTable(['run', 'result', 'step', 'memory', 'documents', ...heading],
     results.map(({ run, result }) => [run.name, result.file + (result.complete === false ? ' (not complete)' : ''), formatNumber(result.step),
-      result.memory ?? '–', formatNumber(result.documents?.length), ...scoreCells(result.total, result.total.standard_error)]),
+      readingOf(result), formatNumber(result.documents?.length), ...scoreCells(result.total, result.total.standard_error)]),
     ['text', 'text', , 'text']);
   const documents = results.filter(({ result }) => result.documents?.length > 1).map(({ result, label }) =>
     tableDetails(`Documents of ${label}`, () => makeTable(['document', ...heading],

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "launch/report/csv.h"
+#include "launch/report/following.h"
 #include "launch/report/page.h"
 #include "tests/temporary_directory.h"
 
@@ -93,6 +94,16 @@ TEST(Collection, NamesWhatItCannotUse) {
   }
 }
 
+TEST(Collection, ARunMayStandBeforeItsFirstStep) {
+  const TemporaryDirectory directory;
+  write(directory / "metrics.jsonl", "{\"kind\":\"evaluation\",\"step\":0,\"split\":\"validation\"}\n");
+  ASSERT_TRUE(has_steps({directory.path()})) << "what makes --follow read it";
+  const auto report = to_report(read_runs({directory.path()}));
+  const auto& run = report.at("runs")[0];
+  EXPECT_EQ(run.at("logged_steps"), 0);
+  EXPECT_EQ(run.at("validation").dump(), R"([{"split":"validation","step":0}])");
+}
+
 TEST(Collection, LongRunsAreThinnedAndSaySo) {
   const TemporaryDirectory directory;
   std::string lines;
@@ -126,6 +137,22 @@ TEST(Page, HoldsTheDataOnce) {
   EXPECT_EQ(page.find("@CHART@"), std::string::npos);
 }
 
+TEST(Csv, SaysHowATextWasReadAndWhatWasForgotten) {
+  const TemporaryDirectory directory;
+  write(directory / "run/metrics.jsonl",
+        R"({"kind":"evaluation","step":4,"split":"books","tokens":2,"loss":1.5,"forgetting":0.25})"
+        "\n");
+  write(directory / "run/evaluation/test.json", R"({"step":4,"memory":"kept","window":32,"stride":16,"total":{}})");
+  const auto files = to_csv(read_runs({directory / "run"}));
+  ASSERT_EQ(files.size(), 2u);
+  EXPECT_EQ(files[0].name, "validation.csv");
+  EXPECT_TRUE(files[0].text.starts_with("run,step,split,loss,forgetting,tokens,"));
+  EXPECT_TRUE(has(files[0].text, "run,4,books,1.5,0.25,2,"));
+  EXPECT_EQ(files[1].name, "evaluations.csv");
+  EXPECT_TRUE(files[1].text.starts_with("run,result,step,memory,window,stride,complete,"));
+  EXPECT_TRUE(has(files[1].text, "run,test,4,kept,32,16,,"));
+}
+
 TEST(Csv, QuotesWhatNeedsIt) {
   const TemporaryDirectory directory;
   write(directory / "run" / "metrics.jsonl", one_step);
@@ -135,8 +162,8 @@ TEST(Csv, QuotesWhatNeedsIt) {
   const auto files = to_csv(runs);
   ASSERT_EQ(files.size(), 2u);
   EXPECT_EQ(files[0].name, "steps.csv");
-  EXPECT_EQ(files[0].text, "run,hours,step,loss,tokens,tokens_per_second\r\nrun,0.0005555555555555556,1,,8,4\r\n");
-  EXPECT_EQ(files[1].text, "run,key,value\r\nrun,data.test,\"a \"\"b\"\", c\"\r\n");
+  EXPECT_EQ(files[0].text, "run,hours,step,loss,tokens,tokens_per_second\nrun,0.0005555555555555556,1,,8,4\n");
+  EXPECT_EQ(files[1].text, "run,key,value\nrun,data.test,\"a \"\"b\"\", c\"\n");
 }
 
 }  // namespace
