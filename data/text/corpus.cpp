@@ -39,7 +39,10 @@ void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& li
     if (fs::is_directory(entry->symlink_status(ignored))) {
       list_folder(root, path, listing);
     } else if (path.extension() == ".txt" && !fs::is_directory(path, ignored)) {
-      listing.files.push_back({path, fs::path(path).replace_extension().lexically_relative(root).generic_string()});
+      std::error_code unknown;
+      const std::uintmax_t bytes = entry->file_size(unknown);
+      listing.files.push_back(
+          {path, fs::path(path).replace_extension().lexically_relative(root).generic_string(), unknown ? 0 : bytes});
     }
   }
   if (error) {

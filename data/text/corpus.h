@@ -27,7 +27,8 @@ std::string name_of(CorpusProblem::Kind kind);
 
 struct CorpusFile {
   std::filesystem::path path;
-  std::string name;  // the path below the folder, without ".txt"
+  std::string name;         // the path below the folder, without ".txt"
+  std::uint64_t bytes = 0;  // 0 where they are not known
 };
 
 struct CorpusListing {

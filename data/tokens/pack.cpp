@@ -4,16 +4,16 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <variant>
 
 #include "core/error.h"
-#include "core/printable.h"
+#include "data/tokens/document_encoder.h"
 #include "data/tokens/token_file.h"
 
 namespace palimpsest {
 
 namespace {
-
-constexpr std::size_t excerpt_bytes = 24;
 
 /// One line per problem, at most named_documents of them.
 std::string describe(const std::vector<CorpusProblem>& problems) {
@@ -37,23 +37,21 @@ std::string describe(const std::vector<CorpusProblem>& problems) {
       folder, all_read ? "" : "at least ", report.lossy_documents, report.documents, lines));
 }
 
-}  // namespace
-
-std::optional<std::string> first_difference(std::string_view text, std::string_view restored) {
-  if (text == restored) return std::nullopt;
-  const auto mismatch = std::ranges::mismatch(text, restored);
-  auto at = static_cast<std::size_t>(mismatch.in1 - text.begin());
-  // From the start of the character.
-  const auto continues = [&](std::string_view where) {
-    return at < where.size() && (static_cast<unsigned char>(where[at]) & 0xC0) == 0x80;
-  };
-  while (at > 0 && (continues(text) || continues(restored))) --at;
-  const auto excerpt = [&](std::string_view of) {
-    return at == of.size() ? std::string("nothing") : '"' + printable(of.substr(at), excerpt_bytes) + '"';
-  };
-  const auto line = std::ranges::count(text.substr(0, at), '\n') + 1;
-  return fmt::format("byte {} (line {}): {} comes back as {}", at, line, excerpt(text), excerpt(restored));
+void add_document(const std::string& name, EncodedDocument document, const Tokenizer& tokenizer,
+                  TokenFileWriter& writer, PackReport& report) {
+  writer.add_document(name, document.tokens, document.words, document.bytes);
+  report.documents = writer.document_count();
+  report.tokens = writer.token_count();
+  report.words += document.words;
+  report.bytes += document.bytes;
+  if (tokenizer.unknown_id() >= 0)
+    report.unknown_tokens += std::count(document.tokens.begin(), document.tokens.end(), tokenizer.unknown_id());
+  if (!document.difference) return;
+  ++report.lossy_documents;
+  if (report.lossy.size() < named_documents) report.lossy.push_back({name, std::move(*document.difference)});
 }
+
+}  // namespace
 
 PackReport pack_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
                        const Tokenizer& tokenizer, const PackOptions& options,
@@ -65,27 +63,20 @@ PackReport pack_folder(const std::filesystem::path& folder, const std::filesyste
   if (listing.files.empty()) {
     throw DataError(fmt::format("{}: holds no *.txt file{}", folder.string(), describe(report.problems)));
   }
+  for (const CorpusFile& file : listing.files) report.bytes_found += file.bytes;
   TokenFileWriter writer(output, tokenizer, options.overwrite);
+  DocumentEncoder encoder(listing.files, tokenizer, options.threads, options.bytes_in_flight);
   for (const CorpusFile& file : listing.files) {
-    const auto result = read_corpus_file(file.path);
+    // Once a strict run has to fail, it only goes on looking for more to report.
+    const bool fails = options.strict && !report.problems.empty();
+    if (fails) encoder.only_check();
+    auto result = encoder.next();
     ++report.files_read;
-    if (const auto* problem = std::get_if<CorpusProblem>(&result)) {
-      report.problems.push_back(*problem);
-    } else if (!options.strict || report.problems.empty()) {
-      // Once a strict run has to fail, it only goes on looking for more to report.
-      const auto& document = std::get<CorpusDocument>(result);
-      const std::vector<std::int32_t> tokens = tokenizer.encode(document.text);
-      writer.add_document(file.name, tokens, document.words, static_cast<std::int64_t>(document.text.size()));
-      report.documents = writer.document_count();
-      report.tokens = writer.token_count();
-      report.words += document.words;
-      report.bytes += static_cast<std::int64_t>(document.text.size());
-      if (tokenizer.unknown_id() >= 0)
-        report.unknown_tokens += std::count(tokens.begin(), tokens.end(), tokenizer.unknown_id());
-      if (auto difference = first_difference(document.text, tokenizer.decode(tokens))) {
-        ++report.lossy_documents;
-        if (report.lossy.size() < named_documents) report.lossy.push_back({file.name, std::move(*difference)});
-      }
+    report.bytes_read += file.bytes;
+    if (auto* problem = std::get_if<CorpusProblem>(&result)) {
+      report.problems.push_back(std::move(*problem));
+    } else if (!fails) {
+      add_document(file.name, std::get<EncodedDocument>(std::move(result)), tokenizer, writer, report);
     }
     if (progress) progress(report);
     // A tokenizer that loses text loses it in most documents: no need to read them all.

@@ -4,9 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "data/text/corpus.h"
@@ -18,6 +16,10 @@ struct PackOptions {
   bool strict = false;       // refuse the folder over any file that cannot be used, rather than pass it over
   bool overwrite = false;    // replace the output file when it exists
   bool allow_lossy = false;  // pack documents, too, that the tokenizer does not give back as they were
+  int threads = 1;           // that read and encode documents; any number gives the same file
+  // So much text may be in work or wait for an earlier document at a time. Encoding needs some fifty times as much
+  // memory as a text has bytes, what waits about four times as much.
+  std::uint64_t bytes_in_flight = std::uint64_t{32} << 20;
 };
 
 /// A document whose tokens do not give its text back.
@@ -29,6 +31,8 @@ struct LossyDocument {
 struct PackReport {
   std::int64_t files = 0;  // found
   std::int64_t files_read = 0;
+  std::uint64_t bytes_found = 0;  // in these files
+  std::uint64_t bytes_read = 0;
   std::int64_t documents = 0;
   std::int64_t words = 0;
   std::int64_t bytes = 0;
@@ -41,10 +45,6 @@ struct PackReport {
 
 /// So many documents are named where something is wrong with more.
 inline constexpr std::size_t named_documents = 20;
-
-/// Where `restored`, the text that a tokenizer gives back, first differs from `text`, in words; nothing when it does
-/// not.
-std::optional<std::string> first_difference(std::string_view text, std::string_view restored);
 
 /// Packs every text file of `folder` (data/text/corpus.h) into the token file `output`. `progress` is called
 /// after every file. Throws FileError when the folder cannot be read, WriteError when the output cannot be written,

@@ -12,7 +12,7 @@
 
 #include "core/error.h"
 #include "data/text/corpus.h"
-#include "data/tokens/pack.h"
+#include "data/tokens/round_trip.h"
 
 namespace palimpsest {
 

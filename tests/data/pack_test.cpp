@@ -117,12 +117,22 @@ TEST(Pack, WritesIntoTheWorkingFolder) {
   EXPECT_TRUE(fs::exists(fixture.directory / "new.h5"));
 }
 
-TEST(Pack, GivesTheSameFileAgain) {
+TEST(Pack, GivesTheSameFileAgainWithAnyNumberOfThreads) {
   Fixture fixture;
+  fixture.add_bad_files();
+  for (int i = 0; i < 40; ++i) {
+    overwrite_file(fixture.corpus / fmt::format("{:02}.txt", i), std::string(1 + (i * 7919) % 5000, 'a' + i % 26));
+  }
   fixture.pack();
   const std::string first = file_content(fixture.output);
-  fixture.pack({.overwrite = true});
-  EXPECT_EQ(file_content(fixture.output), first);
+  for (const int threads : {1, 2, 5}) {
+    for (const std::uint64_t bytes : {1, 3000, 1 << 20}) {
+      const PackReport report = fixture.pack({.overwrite = true, .threads = threads, .bytes_in_flight = bytes});
+      EXPECT_EQ(report.documents, 42);
+      EXPECT_EQ(report.bytes_read, report.bytes_found);
+      EXPECT_TRUE(file_content(fixture.output) == first) << threads << " threads, " << bytes << " bytes";
+    }
+  }
 }
 
 /// Joins lines, as the normalisation of many SentencePiece models does.
@@ -178,13 +188,6 @@ TEST(Pack, StopsReadingWhenLossesAreTheRule) {
   EXPECT_TRUE(holds(message, "at least 20 of the 20 documents")) << message;
   EXPECT_TRUE(holds(message, "lines-19: ")) << message;
   EXPECT_FALSE(holds(message, "lines-20: ")) << message;
-}
-
-TEST(Pack, FindsTheFirstDifference) {
-  EXPECT_EQ(first_difference("same", "same"), std::nullopt);
-  EXPECT_EQ(first_difference("a\nbé", "a\nbè"), R"(byte 3 (line 2): "é" comes back as "è")");
-  EXPECT_EQ(first_difference("ends", "end"), R"(byte 3 (line 1): "s" comes back as nothing)");
-  EXPECT_EQ(first_difference("", "more"), R"(byte 0 (line 1): nothing comes back as "more")");
 }
 
 }  // namespace
