@@ -41,14 +41,26 @@ void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& li
     } else if (path.extension() == ".txt" && !fs::is_directory(path, ignored)) {
       std::error_code unknown;
       const std::uintmax_t bytes = entry->file_size(unknown);
-      listing.files.push_back(
-          {path, fs::path(path).replace_extension().lexically_relative(root).generic_string(), unknown ? 0 : bytes});
+      listing.files.push_back({path,
+                               fs::path(path).replace_extension().lexically_relative(root).generic_string(),
+                               unknown ? 0 : bytes,
+                               {}});
     }
   }
   if (error) {
     listing.problems.push_back(
         {CorpusProblem::Kind::unreadable, folder.string(), "cannot be listed: " + error.message()});
   }
+}
+
+/// Those before a line feed.
+void drop_carriage_returns(std::string& text) {
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n') continue;
+    text[end++] = text[i];
+  }
+  text.resize(end);
 }
 
 }  // namespace
@@ -96,7 +108,8 @@ std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit) 
   return text;
 }
 
-std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& path, std::uint64_t limit) {
+std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& path, std::uint64_t limit,
+                                                             LineEnds line_ends) {
   using Kind = CorpusProblem::Kind;
   const auto problem = [&](Kind kind, std::string reason) {
     return CorpusProblem{kind, path.string(), std::move(reason)};
@@ -113,6 +126,7 @@ std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& pat
   if (!text)
     return problem(Kind::too_long, fmt::format("has more than {} bytes: cut it into several documents", limit));
   CorpusDocument document{std::move(*text)};
+  if (line_ends == LineEnds::lf) drop_carriage_returns(document.text);
   if (document.text.empty()) return problem(Kind::empty, "is empty");
   if (const auto offset = find_invalid_utf8(document.text)) {
     const auto line =

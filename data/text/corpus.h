@@ -1,5 +1,5 @@
 // Folders of text files. Either in PG19's layout, with a folder for each of the splits train,
-// validation and test that holds <id>.txt files (and perhaps a metadata.csv, which is not needed), or
+// validation and test that holds <id>.txt files (data/text/corpus_metadata.h reads its metadata.csv), or
 // any folder: every *.txt file in it and below, sorted by path, is one document.
 #pragma once
 
@@ -25,10 +25,19 @@ struct CorpusProblem {
 /// "unreadable", "empty", "not UTF-8", "too long".
 std::string name_of(CorpusProblem::Kind kind);
 
+/// What a corpus tells of a document besides its text.
+struct DocumentOrigin {
+  std::string title;      // empty where it is not known
+  std::int64_t year = 0;  // 0 where it is not known
+
+  bool operator==(const DocumentOrigin&) const = default;
+};
+
 struct CorpusFile {
   std::filesystem::path path;
-  std::string name;         // the path below the folder, without ".txt"
-  std::uint64_t bytes = 0;  // 0 where they are not known
+  std::string name;            // the path below the folder, without ".txt"
+  std::uint64_t bytes = 0;     // 0 where they are not known
+  DocumentOrigin origin = {};  // not known, unless read_corpus_metadata has told it
 };
 
 struct CorpusListing {
@@ -55,8 +64,12 @@ inline constexpr std::uint64_t longest_text = std::uint64_t{1} << 30;
 /// What is left of a stream; nothing when it is longer than `limit` bytes, of which hardly more are read.
 std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit = longest_text);
 
+/// How lines end in what is read: as they are, or in a line feed alone where they end in carriage return and line feed.
+enum class LineEnds { keep, lf };
+
 /// A file's text, or why it has none: not a regular file, not readable, too long, without a single word, not UTF-8.
 std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const std::filesystem::path& path,
-                                                             std::uint64_t limit = longest_text);
+                                                             std::uint64_t limit = longest_text,
+                                                             LineEnds line_ends = LineEnds::keep);
 
 }  // namespace palimpsest

@@ -7,8 +7,12 @@
 namespace palimpsest {
 
 DocumentEncoder::DocumentEncoder(std::span<const CorpusFile> files, const Tokenizer& tokenizer, int threads,
-                                 std::uint64_t bytes_in_flight)
-    : files_(files), tokenizer_(&tokenizer), round_trip_(tokenizer), bytes_in_flight_(bytes_in_flight) {
+                                 std::uint64_t bytes_in_flight, LineEnds line_ends)
+    : files_(files),
+      tokenizer_(&tokenizer),
+      round_trip_(tokenizer),
+      bytes_in_flight_(bytes_in_flight),
+      line_ends_(line_ends) {
   try {
     for (int i = 0; i < threads; ++i) threads_.push_back(quiet_thread([this] { work(); }));
   } catch (...) {
@@ -69,7 +73,7 @@ std::optional<std::size_t> DocumentEncoder::claim() {
 }
 
 DocumentEncoder::Result DocumentEncoder::encode(const CorpusFile& file) const {
-  auto read = read_corpus_file(file.path);
+  auto read = read_corpus_file(file.path, longest_text, line_ends_);
   if (auto* problem = std::get_if<CorpusProblem>(&read)) return std::move(*problem);
   const auto& document = std::get<CorpusDocument>(read);
   EncodedDocument encoded;

@@ -35,7 +35,7 @@ class DocumentEncoder {
   /// Starts `threads` threads. Files and tokenizer must outlive it. Throws std::system_error when there can be no more
   /// threads.
   DocumentEncoder(std::span<const CorpusFile> files, const Tokenizer& tokenizer, int threads,
-                  std::uint64_t bytes_in_flight);
+                  std::uint64_t bytes_in_flight, LineEnds line_ends = LineEnds::keep);
   /// Waits for the documents that are being encoded.
   ~DocumentEncoder();
   DocumentEncoder(const DocumentEncoder&) = delete;
@@ -58,6 +58,7 @@ class DocumentEncoder {
   const Tokenizer* tokenizer_;
   RoundTrip round_trip_;
   std::uint64_t bytes_in_flight_;
+  LineEnds line_ends_;
   std::atomic<bool> only_check_ = false;
 
   std::mutex mutex_;

@@ -37,9 +37,9 @@ std::string describe(const std::vector<CorpusProblem>& problems) {
       folder, all_read ? "" : "at least ", report.lossy_documents, report.documents, lines));
 }
 
-void add_document(const std::string& name, EncodedDocument document, const Tokenizer& tokenizer,
-                  TokenFileWriter& writer, PackReport& report) {
-  writer.add_document(name, document.tokens, document.words, document.bytes);
+void add_document(const CorpusFile& file, EncodedDocument document, const Tokenizer& tokenizer, TokenFileWriter& writer,
+                  PackReport& report) {
+  writer.add_document(file.name, document.tokens, document.words, document.bytes, file.origin);
   report.documents = writer.document_count();
   report.tokens = writer.token_count();
   report.words += document.words;
@@ -48,25 +48,22 @@ void add_document(const std::string& name, EncodedDocument document, const Token
     report.unknown_tokens += std::count(document.tokens.begin(), document.tokens.end(), tokenizer.unknown_id());
   if (!document.difference) return;
   ++report.lossy_documents;
-  if (report.lossy.size() < named_documents) report.lossy.push_back({name, std::move(*document.difference)});
+  if (report.lossy.size() < named_documents) report.lossy.push_back({file.name, std::move(*document.difference)});
 }
 
 }  // namespace
 
-PackReport pack_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
-                       const Tokenizer& tokenizer, const PackOptions& options,
-                       const std::function<void(const PackReport&)>& progress) {
-  CorpusListing listing = list_corpus(folder);
+PackReport pack_files(const std::string& name, std::span<const CorpusFile> files, const std::filesystem::path& output,
+                      const Tokenizer& tokenizer, const PackOptions& options,
+                      const std::function<void(const PackReport&)>& progress,
+                      const std::vector<CorpusProblem>& problems) {
   PackReport report;
-  report.files = static_cast<std::int64_t>(listing.files.size());
-  report.problems = std::move(listing.problems);
-  if (listing.files.empty()) {
-    throw DataError(fmt::format("{}: holds no *.txt file{}", folder.string(), describe(report.problems)));
-  }
-  for (const CorpusFile& file : listing.files) report.bytes_found += file.bytes;
+  report.files = static_cast<std::int64_t>(files.size());
+  report.problems = problems;
+  for (const CorpusFile& file : files) report.bytes_found += file.bytes;
   TokenFileWriter writer(output, tokenizer, options.overwrite);
-  DocumentEncoder encoder(listing.files, tokenizer, options.threads, options.bytes_in_flight);
-  for (const CorpusFile& file : listing.files) {
+  DocumentEncoder encoder(files, tokenizer, options.threads, options.bytes_in_flight, options.line_ends);
+  for (const CorpusFile& file : files) {
     // Once a strict run has to fail, it only goes on looking for more to report.
     const bool fails = options.strict && !report.problems.empty();
     if (fails) encoder.only_check();
@@ -76,26 +73,41 @@ PackReport pack_folder(const std::filesystem::path& folder, const std::filesyste
     if (auto* problem = std::get_if<CorpusProblem>(&result)) {
       report.problems.push_back(std::move(*problem));
     } else if (!fails) {
-      add_document(file.name, std::get<EncodedDocument>(std::move(result)), tokenizer, writer, report);
+      add_document(file, std::get<EncodedDocument>(std::move(result)), tokenizer, writer, report);
     }
     if (progress) progress(report);
     // A tokenizer that loses text loses it in most documents: no need to read them all.
     if (!options.allow_lossy && report.lossy.size() == named_documents) break;
   }
   if (options.strict && !report.problems.empty()) {
-    throw DataError(fmt::format("{}: {} of {} files cannot be used:{}", folder.string(), report.problems.size(),
-                                report.files, describe(report.problems)));
+    throw DataError(fmt::format("{}: {} of {} files cannot be used:{}", name, report.problems.size(), report.files,
+                                describe(report.problems)));
   }
+  if (report.documents == 0 && options.may_be_empty) return report;
   if (report.documents == 0) {
-    throw DataError(
-        fmt::format("{}: none of {} files can be used:{}", folder.string(), report.files, describe(report.problems)));
+    throw DataError(fmt::format("{}: none of {} files can be used:{}", name, report.files, describe(report.problems)));
   }
   if (report.lossy_documents > 0 && !options.allow_lossy) {
-    refuse_losses(folder.string(), report, report.files_read == report.files);
+    refuse_losses(name, report, report.files_read == report.files);
   }
   writer.set_lossy_documents(report.lossy_documents);
   writer.finish();
   return report;
+}
+
+CorpusListing list_texts(const std::filesystem::path& folder) {
+  CorpusListing listing = list_corpus(folder);
+  if (listing.files.empty()) {
+    throw DataError(fmt::format("{}: holds no *.txt file{}", folder.string(), describe(listing.problems)));
+  }
+  return listing;
+}
+
+PackReport pack_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
+                       const Tokenizer& tokenizer, const PackOptions& options,
+                       const std::function<void(const PackReport&)>& progress) {
+  const CorpusListing listing = list_texts(folder);
+  return pack_files(folder.string(), listing.files, output, tokenizer, options, progress, listing.problems);
 }
 
 }  // namespace palimpsest

@@ -35,4 +35,11 @@ std::string content_checksum(const Content& content) {
   return hash.digest();
 }
 
+std::string origins_checksum(std::string_view titles, std::span<const std::int64_t> years) {
+  FileHash hash;
+  hash.update(std::as_bytes(std::span(titles)));
+  hash.update(std::as_bytes(years));
+  return hash.digest();
+}
+
 }  // namespace palimpsest::token_file_format

@@ -18,6 +18,9 @@ inline constexpr const char* offsets_name = "documents/offsets";
 inline constexpr const char* words_name = "documents/words";
 inline constexpr const char* bytes_name = "documents/bytes";
 inline constexpr const char* names_name = "documents/names";
+inline constexpr const char* titles_name = "documents/titles";  // absent, like the two below, where nothing is known
+inline constexpr const char* years_name = "documents/years";
+inline constexpr const char* origins_checksum_name = "origins_checksum";  // an attribute
 inline constexpr const char* model_name = "tokenizer_model";
 inline constexpr const char* lossy_documents_name = "lossy_documents";  // an attribute, absent for none
 
@@ -48,5 +51,8 @@ struct Content {
 
 /// One checksum for all of it, in that order, texts followed by a zero byte.
 std::string content_checksum(const Content& content);
+
+/// One checksum for titles and years. They stand outside the checksum above, which names what is trained on.
+std::string origins_checksum(std::string_view titles, std::span<const std::int64_t> years);
 
 }  // namespace palimpsest::token_file_format

@@ -55,9 +55,10 @@ TokenFileWriter::~TokenFileWriter() {
 }
 
 void TokenFileWriter::add_document(std::string_view name, std::span<const std::int32_t> text_tokens, std::int64_t words,
-                                   std::int64_t bytes) {
-  if (name.find('\0') != std::string_view::npos) {
-    throw DataError(fmt::format("{}: the name of document {} has a zero byte", path_.string(), document_count()));
+                                   std::int64_t bytes, const DocumentOrigin& origin) {
+  if (name.find('\0') != std::string_view::npos || origin.title.find('\0') != std::string::npos) {
+    throw DataError(
+        fmt::format("{}: the name or the title of document {} has a zero byte", path_.string(), document_count()));
   }
   for (const std::int32_t token : text_tokens) {
     if (token < 0 || token >= vocab_size_) {
@@ -73,6 +74,9 @@ void TokenFileWriter::add_document(std::string_view name, std::span<const std::i
   bytes_.push_back(bytes);
   names_ += name;
   names_ += '\0';
+  titles_ += origin.title;
+  titles_ += '\0';
+  years_.push_back(origin.year);
   if (buffer_.size() >= buffered_tokens) flush();
 }
 
@@ -94,6 +98,13 @@ void TokenFileWriter::finish() {
   file_.write(words_name, words_);
   file_.write(bytes_name, bytes_);
   file_.write(names_name, bytes_of(names_));
+  const bool origins_known =
+      titles_.size() > years_.size() || std::ranges::any_of(years_, [](std::int64_t year) { return year != 0; });
+  if (origins_known) {
+    file_.write(titles_name, bytes_of(titles_));
+    file_.write(years_name, years_);
+    file_.write_attribute(origins_checksum_name, origins_checksum(titles_, years_));
+  }
   file_.write(model_name, bytes_of(tokenizer_model_));
   const std::string tokens_checksum = tokens_hash_.digest();
   file_.write_attribute("format", format_name);

@@ -1,4 +1,4 @@
-// palimpsest inspect: what a checkpoint holds, after verifying its files.
+// palimpsest inspect: what a checkpoint holds, after verifying its files, or a token file.
 #include <memory>
 #include <string>
 
@@ -7,6 +7,7 @@
 #include "configs/yaml.h"
 #include "data/stream/segment_stream.h"
 #include "launch/commands/command.h"
+#include "launch/commands/inspect_tokens.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/output/table.h"
@@ -149,6 +150,12 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
 }
 
 int inspect(const Options& options, Communicator& communicator) {
+  if (is_token_file(options.model)) {
+    if (!communicator.is_root()) return ExitCode::ok;
+    const TokenFile file(options.model);
+    fmt::print("{}", options.json ? describe_as_json(file).dump(2) + '\n' : describe(file));
+    return ExitCode::ok;
+  }
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
   const Checkpoint& checkpoint = *saved.checkpoint;
@@ -162,12 +169,14 @@ int inspect(const Options& options, Communicator& communicator) {
 
 Command add_inspect_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("inspect", "Verify a checkpoint and show what it holds");
+  CLI::App* command =
+      program.add_subcommand("inspect", "Verify a checkpoint and show what it holds. MODEL may be a token file, too");
   add_model_options(*command, options->model, options->step);
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
       help_footer("palimpsest inspect runs/quickstart\n"
-                  "palimpsest inspect runs/quickstart --step 400 --json"));
+                  "palimpsest inspect runs/quickstart --step 400 --json\n"
+                  "palimpsest inspect packed/test.h5"));
   return {command, [options](Communicator& communicator) { return inspect(*options, communicator); }};
 }
 

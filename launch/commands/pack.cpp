@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 
 #include "core/error.h"
 #include "data/text/corpus.h"
+#include "data/text/hash_split.h"
 #include "data/tokens/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/commands/pack_jobs.h"
@@ -31,26 +34,52 @@ namespace {
 
 struct Options {
   std::string input, output;
-  std::string split;
+  std::string split, split_by;
+  std::string metadata;  // empty: INPUT/metadata.csv, if there is one
+  LineEnds line_ends = LineEnds::keep;
   std::string tokenizer = "bytes";
   bool strict = false;
   bool force = false;
   bool allow_lossy = false;
-  std::int64_t threads = 0;  // 0: by the cores
+  std::int64_t threads = 0;       // 0: by the cores
+  std::uint64_t shard_bytes = 0;  // 0: no shards
   std::string check;
 };
 
+/// Where titles and years stand; nowhere when the path is empty.
+fs::path metadata_path(const Options& options) {
+  if (options.metadata == "none") return {};
+  if (!options.metadata.empty()) return options.metadata;
+  const fs::path path = fs::path(options.input) / "metadata.csv";
+  return fs::exists(path) ? path : fs::path();
+}
+
 std::vector<PackJob> plan(const Options& options) {
   const fs::path input = options.input, output = options.output;
-  const std::vector<std::string> splits = corpus_splits(input);
+  std::vector<std::string> splits = corpus_splits(input);
+  std::optional<HashSplit> rule;
+  if (!options.split_by.empty()) {
+    rule = parse_hash_split(options.split_by);
+    if (!splits.empty()) {
+      throw ConfigError(fmt::format("{}: has the splits {} of its own, so --split-by has nothing to do", input.string(),
+                                    fmt::join(splits, ", ")));
+    }
+    splits = rule->splits();
+  }
+  const fs::path metadata = metadata_path(options);
+  const auto job = [&](const std::string& split, const fs::path& file) {
+    return PackJob{split, rule ? input : input / split, file, options.shard_bytes, rule, metadata};
+  };
   if (!options.split.empty()) {
     if (std::find(splits.begin(), splits.end(), options.split) == splits.end()) {
       throw ConfigError(fmt::format("{}: has no split {}; the splits there are: {}", input.string(), options.split,
                                     splits.empty() ? "none" : fmt::format("{}", fmt::join(splits, ", "))));
     }
-    return {{options.split, input / options.split, output}};
+    return {job(options.split, output)};
   }
-  if (splits.empty()) return {{input.lexically_normal().string(), input, output}};
+  if (splits.empty()) {
+    return {{input.lexically_normal().string(), input, output, options.shard_bytes, std::nullopt, metadata}};
+  }
   if (output.extension() == ".h5") {
     throw ConfigError(
         fmt::format("{}: the corpus has the splits {}, so the output is a folder for a file each; name a "
@@ -58,7 +87,7 @@ std::vector<PackJob> plan(const Options& options) {
                     output.string(), fmt::join(splits, ", ")));
   }
   std::vector<PackJob> jobs;
-  for (const std::string& split : splits) jobs.push_back({split, input / split, output / (split + ".h5")});
+  for (const std::string& split : splits) jobs.push_back(job(split, output / (split + ".h5")));
   return jobs;
 }
 
@@ -83,6 +112,7 @@ int pack(const Options& options, Communicator& communicator) {
                                                         {.strict = options.strict,
                                                          .overwrite = options.force,
                                                          .allow_lossy = options.allow_lossy,
+                                                         .line_ends = options.line_ends,
                                                          .threads = threads.threads},
                                                         communicator, log);
   for (const PackReport& report : reports) warn_of(report, *tokenizer, log);
@@ -96,8 +126,9 @@ int check(const std::string& path) {
   fmt::print("{}", format_table({{"file", "documents", "words", "bytes", "tokens"},
                                  {path, std::to_string(file.document_count()), std::to_string(file.word_count()),
                                   std::to_string(file.byte_count()), std::to_string(file.token_count())}}));
-  fmt::print("Tokenizer {}, vocabulary of {}. Checksum {}: the file is whole.\n", file.tokenizer_identity(),
-             file.vocab_size(), file.checksum());
+  fmt::print("Tokenizer {}, vocabulary of {}. Checksum {}: the file{} is whole.\n", file.tokenizer_identity(),
+             file.vocab_size(), file.checksum(),
+             file.shard_count() > 1 ? fmt::format(", in {} shards,", file.shard_count()) : "");
   if (file.lossy_documents() > 0) {
     fmt::print("{} of {} documents do not come back from their tokens as they were (--allow-lossy).\n",
                file.lossy_documents(), file.document_count());
@@ -130,6 +161,30 @@ Command add_pack_command(CLI::App& program) {
   command->add_flag("--allow-lossy", options->allow_lossy,
                     "Pack documents, too, that the tokenizer does not give back as they were, and note it in the file");
   command->add_flag("--force", options->force, "Replace token files that exist");
+  command
+      ->add_option("--split-by", options->split_by,
+                   "Share the files of a folder without splits: hash:98/1/1 by a hash of their names, in these\n"
+                   "proportions of train, validation and test")
+      ->type_name("RULE");
+  command
+      ->add_option("--metadata", options->metadata,
+                   "Titles and years: a CSV file of id, title, year and url (default: metadata.csv in INPUT, if there\n"
+                   "is one), or none")
+      ->type_name("FILE");
+  command
+      ->add_option("--line-ends", options->line_ends,
+                   "keep (the default): texts as they are; lf: CR LF becomes LF, before anything is counted")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, LineEnds>{{"keep", LineEnds::keep}, {"lf", LineEnds::lf}}, CLI::ignore_case))
+      ->type_name("keep|lf");
+  command
+      ->add_option(
+          "--shard-bytes", options->shard_bytes,
+          "Cut a token file into shards of at most so much text (256M, 1G), each of which is kept when pack is\n"
+          "killed; started again, it goes on. Under mpirun ranks pack shards of their own")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 50))
+      ->type_name("BYTES");
   command->add_option("--threads", options->threads, "Threads per rank (default: the cores there are)")
       ->check(whole_number_from(1));
   command->add_option("--check", options->check, "Pack nothing: verify every token of a token file")->type_name("FILE");
@@ -137,6 +192,8 @@ Command add_pack_command(CLI::App& program) {
       help_footer("palimpsest pack books/ books.h5\n"
                   "palimpsest pack pg19/ packed/ --tokenizer pg19.model\n"
                   "palimpsest pack --input pg19/ --split test --output test.h5 --strict\n"
+                  "palimpsest pack books/ packed/ --split-by hash:98/1/1 --line-ends lf\n"
+                  "mpirun -n 4 palimpsest pack pg19/ packed/ --tokenizer pg19.model --shard-bytes 1G\n"
                   "palimpsest pack --check packed/train.h5"));
   return {command, [options](Communicator& communicator) {
             if (options->check.empty()) return pack(*options, communicator);

@@ -3,85 +3,139 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <span>
+#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
+#include "core/error.h"
+#include "core/io/file_hash.h"
+#include "data/text/corpus.h"
+#include "data/text/corpus_metadata.h"
+#include "data/tokens/shard_packing.h"
 #include "launch/output/progress.h"
 #include "launch/output/table.h"
 
 namespace palimpsest {
 
+namespace fs = std::filesystem;
+
 namespace {
 
-/// Shows how far packing is, at most ten times a second, and once in ten seconds as a line that stays.
+/// What one rank does in one piece: a job, or a shard of one.
+struct PackTask {
+  const PackJob* job = nullptr;
+  std::span<const CorpusFile> files;
+  ShardTask shard;  // of a job in shards
+  std::optional<PackReport> finished;
+};
+
+/// Where the shards of a job are until all of them are finished.
+fs::path shard_folder(const PackJob& job) { return job.output.string() + ".packing"; }
+
+/// Shows how far a rank is with all its tasks, at most ten times a second, and once in ten seconds as a line that
+/// stays.
 class PackProgress {
  public:
-  PackProgress(RunLog& log, std::string name) : log_(log), name_(std::move(name)) {}
+  /// With so many bytes and files to read in all.
+  PackProgress(RunLog& log, std::uint64_t bytes, std::int64_t files) : log_(log), bytes_(bytes), files_(files) {}
 
-  void operator()(const PackReport& report) {
+  /// Of the task in work.
+  void show(const PackJob& job, const PackReport& report) {
     const auto now = Clock::now();
     if (now - shown_ < std::chrono::milliseconds(100)) return;
     shown_ = now;
     const bool lasting = now - lasted_ > std::chrono::seconds(10);
     if (lasting) lasted_ = now;
     const double seconds = std::chrono::duration<double>(now - begin_).count();
-    const double rate = static_cast<double>(report.bytes_read) / std::max(seconds, 1e-3);
-    const auto left = static_cast<double>(report.bytes_found - std::min(report.bytes_read, report.bytes_found));
-    log_.progress(fmt::format("{}: {} of {} files, {}B of {}B, {} tokens, {:.2f} MB/s, {} left", name_,
-                              report.files_read, report.files, format_count(static_cast<double>(report.bytes_read)),
-                              format_count(static_cast<double>(report.bytes_found)),
-                              format_count(static_cast<double>(report.tokens)), rate / 1e6,
+    const std::uint64_t read = done_.bytes_read + report.bytes_read;
+    const double rate = static_cast<double>(read) / std::max(seconds, 1e-3);
+    const auto left = static_cast<double>(bytes_ - std::min(read, bytes_));
+    log_.progress(fmt::format("{}: {} of {} files, {}B of {}B, {} tokens, {:.2f} MB/s, {} left", job.name,
+                              done_.files_read + report.files_read, files_, format_count(static_cast<double>(read)),
+                              format_count(static_cast<double>(bytes_)),
+                              format_count(static_cast<double>(done_.tokens + report.tokens)), rate / 1e6,
                               format_duration(rate > 0 ? left / rate : -1)),
                   lasting);
+  }
+  void end_task(const PackReport& report) {
+    done_.add(report);
+    log_.end_progress();
   }
 
  private:
   using Clock = std::chrono::steady_clock;
   RunLog& log_;
-  std::string name_;
+  std::uint64_t bytes_;
+  std::int64_t files_;
+  PackReport done_;
   Clock::time_point begin_ = Clock::now(), shown_{}, lasted_ = begin_;
 };
 
-nlohmann::json to_json(const PackReport& report) {
-  nlohmann::json problems = nlohmann::json::array(), lossy = nlohmann::json::array();
-  for (const CorpusProblem& problem : report.problems) {
-    problems.push_back({static_cast<int>(problem.kind), problem.path, problem.reason});
+/// The listings of all jobs, which must outlive the tasks, and the tasks.
+struct Plan {
+  std::vector<CorpusListing> listings;
+  std::vector<PackTask> tasks;
+};
+
+/// The texts of a job, with what is known of them.
+CorpusListing list_job(const PackJob& job) {
+  CorpusListing listing = list_texts(job.folder);
+  if (job.split_by) {
+    listing.files = job.split_by->select(listing.files, job.name);
+    if (listing.files.empty()) {
+      throw DataError(fmt::format("{}: none of its texts falls to the split {}", job.folder.string(), job.name));
+    }
   }
-  for (const LossyDocument& document : report.lossy) lossy.push_back({document.name, document.difference});
-  return {{"files", report.files},
-          {"files_read", report.files_read},
-          {"bytes_found", report.bytes_found},
-          {"bytes_read", report.bytes_read},
-          {"documents", report.documents},
-          {"words", report.words},
-          {"bytes", report.bytes},
-          {"tokens", report.tokens},
-          {"unknown_tokens", report.unknown_tokens},
-          {"lossy_documents", report.lossy_documents},
-          {"problems", problems},
-          {"lossy", lossy}};
+  if (!job.metadata.empty()) set_origins(read_corpus_metadata(job.metadata), listing.files);
+  return listing;
 }
 
-PackReport report_from_json(const nlohmann::json& json) {
-  PackReport report;
-  json.at("files").get_to(report.files);
-  json.at("files_read").get_to(report.files_read);
-  json.at("bytes_found").get_to(report.bytes_found);
-  json.at("bytes_read").get_to(report.bytes_read);
-  json.at("documents").get_to(report.documents);
-  json.at("words").get_to(report.words);
-  json.at("bytes").get_to(report.bytes);
-  json.at("tokens").get_to(report.tokens);
-  json.at("unknown_tokens").get_to(report.unknown_tokens);
-  json.at("lossy_documents").get_to(report.lossy_documents);
-  for (const auto& problem : json.at("problems")) {
-    report.problems.push_back(
-        {static_cast<CorpusProblem::Kind>(problem.at(0).get<int>()), problem.at(1), problem.at(2)});
+Plan plan_tasks(const std::vector<PackJob>& jobs) {
+  Plan plan;
+  for (const PackJob& job : jobs) plan.listings.push_back(list_job(job));
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const std::vector<CorpusFile>& files = plan.listings[i].files;
+    if (jobs[i].shard_bytes == 0) {
+      plan.tasks.push_back({&jobs[i], files, {}, {}});
+      continue;
+    }
+    for (const auto& shard : plan_shards(files, jobs[i].shard_bytes)) {
+      const std::size_t index =
+          plan.tasks.empty() || plan.tasks.back().job != &jobs[i] ? 0 : plan.tasks.back().shard.index + 1;
+      plan.tasks.push_back({&jobs[i], shard, {shard_folder(jobs[i]), index, shard}, {}});
+    }
   }
-  for (const auto& document : json.at("lossy")) report.lossy.push_back({document.at(0), document.at(1)});
+  return plan;
+}
+
+/// Throws DataError unless every rank has found the same files: else a shard would be missing, or there twice.
+void require_same_plan(const Plan& plan, const Tokenizer& tokenizer, const PackOptions& options,
+                       Communicator& communicator) {
+  FileHash hash;
+  for (const PackTask& task : plan.tasks) {
+    const std::string source = shard_source({{}, 0, task.files}, tokenizer, options);
+    hash.update(std::as_bytes(std::span(source)));
+  }
+  const std::string own = hash.digest();
+  for (const auto& of_rank : communicator.all_gather(std::as_bytes(std::span(own)))) {
+    if (!std::ranges::equal(of_rank, std::as_bytes(std::span(own)))) {
+      throw DataError(fmt::format("{}: the ranks see different files there", plan.tasks.front().job->folder.string()));
+    }
+  }
+}
+
+PackReport run_task(const PackTask& task, const std::vector<CorpusProblem>& problems, const Tokenizer& tokenizer,
+                    const PackOptions& options, PackProgress& progress) {
+  const auto show = [&](const PackReport& report) { progress.show(*task.job, report); };
+  const PackJob& job = *task.job;
+  PackReport report = job.shard_bytes > 0
+                          ? pack_shard(task.shard, tokenizer, options, show)
+                          : pack_files(job.folder.string(), task.files, job.output, tokenizer, options, show, problems);
+  progress.end_task(report);
   return report;
 }
 
@@ -109,22 +163,64 @@ std::vector<std::string> table_row(const std::string& name, const PackReport& re
 
 std::vector<PackReport> run_pack_jobs(const std::vector<PackJob>& jobs, const Tokenizer& tokenizer,
                                       const PackOptions& options, Communicator& communicator, RunLog& log) {
-  const auto ranks = static_cast<std::size_t>(communicator.size());
-  nlohmann::json own = nlohmann::json::array();
-  for (auto i = static_cast<std::size_t>(communicator.rank()); i < jobs.size(); i += ranks) {
-    own.push_back(
-        to_json(pack_folder(jobs[i].folder, jobs[i].output, tokenizer, options, PackProgress(log, jobs[i].name))));
-    log.end_progress();
+  Plan plan = plan_tasks(jobs);
+  require_same_plan(plan, tokenizer, options, communicator);
+  std::vector<PackTask*> own;
+  std::uint64_t bytes = 0;
+  std::int64_t files = 0, kept = 0, shards = 0;
+  for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
+    PackTask& task = plan.tasks[i];
+    if (i % static_cast<std::size_t>(communicator.size()) != static_cast<std::size_t>(communicator.rank())) continue;
+    own.push_back(&task);
+    if (task.job->shard_bytes > 0) {
+      ++shards;
+      task.finished = finished_shard(task.shard, tokenizer, options);
+    }
+    if (task.finished) {
+      ++kept;
+      continue;
+    }
+    files += static_cast<std::int64_t>(task.files.size());
+    for (const CorpusFile& file : task.files) bytes += file.bytes;
   }
-  // Names are bytes that need not be UTF-8, which text in JSON has to be.
-  const std::vector<std::uint8_t> message = nlohmann::json::to_cbor(own);
-  std::vector<nlohmann::json> reports;
+  if (kept > 0) log.note(fmt::format("{} of {} are finished already", kept, format_plural(shards, "shard")));
+  PackProgress progress(log, bytes, files);
+  std::string message;
+  for (const PackTask* task : own) {
+    const auto job = static_cast<std::size_t>(task->job - jobs.data());
+    const std::string report = to_bytes(
+        task->finished ? *task->finished : run_task(*task, plan.listings[job].problems, tokenizer, options, progress));
+    message += fmt::format("{:016}", report.size()) + report;
+  }
+
+  std::vector<std::string> messages;
   for (const auto& of_rank : communicator.all_gather(std::as_bytes(std::span(message)))) {
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(of_rank.data());
-    reports.push_back(nlohmann::json::from_cbor(bytes, bytes + of_rank.size()));
+    messages.emplace_back(reinterpret_cast<const char*>(of_rank.data()), of_rank.size());
   }
-  std::vector<PackReport> all;
-  for (std::size_t i = 0; i < jobs.size(); ++i) all.push_back(report_from_json(reports[i % ranks].at(i / ranks)));
+  std::vector<std::vector<PackReport>> parts(jobs.size());
+  std::vector<std::size_t> at(messages.size(), 0);
+  for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
+    const std::size_t rank = i % messages.size();
+    const std::string_view text = std::string_view(messages[rank]).substr(at[rank]);
+    const std::size_t size = std::stoull(std::string(text.substr(0, 16)));
+    parts[static_cast<std::size_t>(plan.tasks[i].job - jobs.data())].push_back(
+        report_from_bytes(text.substr(16, size)));
+    at[rank] += 16 + size;
+  }
+  std::vector<PackReport> all(jobs.size());
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    for (const PackReport& part : parts[i]) all[i].add(part);
+    if (jobs[i].shard_bytes == 0) continue;
+    all[i].problems.insert(all[i].problems.begin(), plan.listings[i].problems.begin(), plan.listings[i].problems.end());
+    if (!communicator.is_root()) continue;
+    if (options.strict && !all[i].problems.empty()) {
+      const CorpusProblem& first = all[i].problems.front();
+      throw DataError(fmt::format("{}: {}", first.path, first.reason));
+    }
+    log.note(fmt::format("Putting {} of {} together",
+                         format_plural(static_cast<std::int64_t>(parts[i].size()), "shard"), jobs[i].output.string()));
+    finish_shards(shard_folder(jobs[i]), parts[i], jobs[i].output, options.overwrite);
+  }
   return all;
 }
 

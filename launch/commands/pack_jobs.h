@@ -1,12 +1,14 @@
-// Token files packed by one rank each, and what came of them told to all.
+// Token files and shards packed by one rank each, and what came of them told to all.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/comm/communicator.h"
+#include "data/text/hash_split.h"
 #include "data/text/tokenizer.h"
 #include "data/tokens/pack.h"
 #include "launch/training/run_log.h"
@@ -17,10 +19,14 @@ namespace palimpsest {
 struct PackJob {
   std::string name;
   std::filesystem::path folder, output;
+  std::uint64_t shard_bytes = 0;        // of text in each shard; 0: no shards
+  std::optional<HashSplit> split_by;    // only the files that it gives to the split `name`
+  std::filesystem::path metadata = {};  // titles and years; empty: none
 };
 
-/// Collective. Packs each job on one of the ranks, whose progress `log` shows. The reports of all jobs, on every rank.
-/// Throws what pack_folder throws, on the rank that it fails on.
+/// Collective. Packs each job, or each shard of it, on one of the ranks, whose progress `log` shows. Shards that an
+/// earlier attempt has finished are kept. The reports of all jobs, on every rank. Throws what pack_folder and
+/// pack_shard throw, on the rank that it fails on.
 std::vector<PackReport> run_pack_jobs(const std::vector<PackJob>& jobs, const Tokenizer& tokenizer,
                                       const PackOptions& options, Communicator& communicator, RunLog& log);
 

@@ -32,7 +32,8 @@ std::vector<Score> DocumentScores::complete() const {
     const std::int64_t tokens = text_tokens(file_, i);
     if (std::llround(sums_[at + 1]) != tokens) continue;
     const DocumentInfo document = file_.document(i);
-    scores.push_back({std::string(document.name), tokens, document.words, document.bytes, sums_[at]});
+    scores.push_back({std::string(document.name), tokens, document.words, document.bytes, sums_[at],
+                      std::string(document.title), document.year});
   }
   return scores;
 }

@@ -16,7 +16,9 @@ struct Score {
   std::int64_t tokens = 0;  // of the text, without begin and end token
   std::int64_t words = 0;   // between white space, in the original text
   std::int64_t bytes = 0;
-  double nll = 0;  // nats, summed over the tokens
+  double nll = 0;          // nats, summed over the tokens
+  std::string title = {};  // as in DocumentInfo
+  std::int64_t year = 0;
 
   /// exp(nll / tokens).
   double token_perplexity() const;

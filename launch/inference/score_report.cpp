@@ -65,6 +65,12 @@ std::vector<std::string> csv_row(const std::string& table, const Score& score,
           error(&StandardErrors::bits_per_byte)};
 }
 
+/// "10146 Emma (1815)", as far as it is known.
+std::string label(const Score& document) {
+  return document.name + (document.title.empty() ? "" : ' ' + document.title) +
+         (document.year == 0 ? "" : fmt::format(" ({})", document.year));
+}
+
 }  // namespace
 
 std::string reading_name(std::int64_t memory_segments, std::int64_t window, std::int64_t stride) {
@@ -75,7 +81,7 @@ std::string format_evaluation(const EvaluationResult& result) {
   std::vector<std::vector<std::string>> rows = {
       {"document", "tokens", "words", "token perplexity", "word perplexity", "bits per byte"}};
   if (result.documents.size() <= max_table_documents) {
-    for (const Score& document : result.documents) rows.push_back(score_row(document.name, document));
+    for (const Score& document : result.documents) rows.push_back(score_row(label(document), document));
   }
   const auto count = result.documents.size();
   std::string name =
@@ -95,14 +101,17 @@ std::string format_score(const Score& score) {
 }
 
 nlohmann::ordered_json to_json(const Score& score) {
-  return {{"name", score.name},
-          {"tokens", score.tokens},
-          {"words", score.words},
-          {"bytes", score.bytes},
-          {"negative_log_likelihood", score.nll},
-          {"token_perplexity", score.token_perplexity()},
-          {"word_perplexity", score.word_perplexity()},
-          {"bits_per_byte", score.bits_per_byte()}};
+  nlohmann::ordered_json json = {{"name", score.name}};
+  if (!score.title.empty()) json["title"] = score.title;
+  if (score.year != 0) json["year"] = score.year;
+  json.update({{"tokens", score.tokens},
+               {"words", score.words},
+               {"bytes", score.bytes},
+               {"negative_log_likelihood", score.nll},
+               {"token_perplexity", score.token_perplexity()},
+               {"word_perplexity", score.word_perplexity()},
+               {"bits_per_byte", score.bits_per_byte()}});
+  return json;
 }
 
 nlohmann::ordered_json to_json(const std::vector<PositionScore>& scores) {

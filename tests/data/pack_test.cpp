@@ -117,6 +117,19 @@ TEST(Pack, WritesIntoTheWorkingFolder) {
   EXPECT_TRUE(fs::exists(fixture.directory / "new.h5"));
 }
 
+TEST(Pack, MakesLineEndsLineFeedsWhereAsked) {
+  Fixture fixture;
+  overwrite_file(fixture.corpus / "lines.txt", "one\r\ntwo\r\r\n\nthree\r");
+  const auto text = [&](const PackOptions& options) {
+    fixture.pack(options);
+    const TokenFile file(fixture.output);
+    return std::pair(file.tokenizer()->decode(file.document_tokens(0, 0, 100)), file.document(0).bytes);
+  };
+  EXPECT_EQ(text({}), std::pair(std::string("one\r\ntwo\r\r\n\nthree\r"), std::int64_t{18}));
+  EXPECT_EQ(text({.overwrite = true, .line_ends = LineEnds::lf}),
+            std::pair(std::string("one\ntwo\r\n\nthree\r"), std::int64_t{16}));
+}
+
 TEST(Pack, GivesTheSameFileAgainWithAnyNumberOfThreads) {
   Fixture fixture;
   fixture.add_bad_files();

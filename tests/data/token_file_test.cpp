@@ -75,6 +75,35 @@ TEST(TokenFile, HoldsWhatWasWritten) {
   EXPECT_EQ(Hdf5File::open(directory / "a.h5").info("tokens").type, "uint16");
 }
 
+TEST(TokenFile, HoldsTitlesAndYearsWhereTheyAreKnown) {
+  const TemporaryDirectory directory;
+  const auto write = [&](const std::string& name, const DocumentOrigin& second) {
+    TokenFileWriter writer(directory / name, ByteTokenizer());
+    writer.add_document("1", {{1}}, 1, 1);
+    writer.add_document("2", {{2}}, 1, 1, second);
+    writer.finish();
+  };
+  write("known.h5", {"Emma, a novel", 1815});
+  write("year.h5", {"", 1815});
+  write("unknown.h5", {});
+  const TokenFile known(directory / "known.h5"), year(directory / "year.h5"), unknown(directory / "unknown.h5");
+  EXPECT_EQ(known.document(0).title, "");
+  EXPECT_EQ(known.document(0).year, 0);
+  EXPECT_EQ(known.document(1).title, "Emma, a novel");
+  EXPECT_EQ(known.document(1).year, 1815);
+  EXPECT_EQ(year.document(1).year, 1815);
+  EXPECT_EQ(unknown.document(1).title, "");
+  EXPECT_FALSE(Hdf5File::open(directory / "unknown.h5").contains("documents/titles"));
+  // What is trained on is the same.
+  EXPECT_EQ(known.checksum(), unknown.checksum());
+  const std::size_t title = file_content(directory / "known.h5").find("Emma");
+  ASSERT_NE(title, std::string::npos);
+  flip_byte(directory / "known.h5", title);
+  EXPECT_THROW(TokenFile(directory / "known.h5"), Error);
+  TokenFileWriter writer(directory / "zero.h5", ByteTokenizer());
+  EXPECT_THROW(writer.add_document("1", {}, 0, 0, {std::string("a\0b", 3), 0}), DataError);
+}
+
 TEST(TokenFile, HoldsAnyVocabularyAndLength) {
   const TemporaryDirectory directory;
   // 65536 is the largest vocabulary of 16 bits; 1.5 million tokens exceed every buffer.
