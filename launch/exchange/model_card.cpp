@@ -11,6 +11,7 @@
 #include "core/io/json_file.h"
 #include "core/printable.h"
 #include "launch/exchange/tensor_names.h"
+#include "launch/inference/evaluation_file.h"
 #include "launch/output/progress.h"
 #include "launch/training/run_directory.h"
 #include "layers/attention/registry.h"
@@ -21,13 +22,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A row of the table of perplexities; empty for results of other steps, of evaluations that were stopped, and of those
-/// that took the memory away or read in windows.
+/// A row of the table of perplexities; empty for results of other commands, of other steps, of evaluations that were
+/// stopped, and of those that took the memory away or read in windows.
 std::string row_of(const fs::path& path, std::int64_t step) {
   try {
     const nlohmann::json json = parse_json(read_text_file(path), path.string());
-    if (json.at("step") != step || json.at("complete") != true || json.value("memory", "kept") != "kept" ||
-        json.contains("window")) {
+    if (!is_evaluation(json) || json.at("step") != step || json.at("complete") != true ||
+        json.value("memory", "kept") != "kept" || json.contains("window")) {
       return "";
     }
     const nlohmann::json& total = json.at("total");

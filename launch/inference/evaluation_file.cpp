@@ -99,6 +99,10 @@ SavedEvaluation from_json(const nlohmann::json& json, const fs::path& path) {
 
 }  // namespace
 
+bool is_evaluation(const nlohmann::json& json) {
+  return json.is_object() && json.contains("documents") && json.at("documents").is_array();
+}
+
 SavedEvaluation parse_evaluation(std::string_view text, const fs::path& path) {
   return from_json(parse_json(text, path.string()), path);
 }
@@ -115,7 +119,7 @@ SavedEvaluation newest_evaluation(const fs::path& folder, const std::string& dat
   std::optional<SavedEvaluation> newest;
   for (const fs::path& file : files) {
     const nlohmann::json json = parse_json(read_text_file(file), file.string());
-    if (!json.is_object() || !json.contains("documents")) continue;  // that of another command
+    if (!is_evaluation(json)) continue;
     SavedEvaluation saved = from_json(json, file);
     const bool plain = saved.complete && saved.memory == "kept" && saved.window == 0;
     if (plain && saved.data == data && (!newest || saved.step > newest->step)) newest = std::move(saved);

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "launch/inference/document_scores.h"
 #include "launch/inference/position_losses.h"
 
@@ -23,6 +25,10 @@ struct SavedEvaluation {
   Score total;
   std::vector<PositionScore> by_position, by_position_in_segment, by_compressions;
 };
+
+/// Whether a JSON file beside the results of evaluations is meant to be one: it lists documents. Those of other
+/// commands do not; a comparison counts them.
+bool is_evaluation(const nlohmann::json& json);
 
 /// Of the text of a file. Throws FileError, which starts with the path, when it is no result of an evaluation.
 SavedEvaluation parse_evaluation(std::string_view text, const std::filesystem::path& path);

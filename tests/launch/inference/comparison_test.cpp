@@ -115,6 +115,7 @@ TEST(EvaluationFile, TheNewestIsThatOfTheHighestStepOfWholeDocumentsWithTheMemor
   write("test-step-5.json", json_of(result(first_nll), 5));
   write("other-name.json", json_of(result(first_nll), 30));
   write("passkey.json", {{"task", {{"step", 99}}}, {"cells", nlohmann::json::array()}});
+  write("comparison.json", to_json(compare(two(saved(result(first_nll)), saved(result(second_nll))))));
   EvaluationResult other = result(first_nll);
   other.memory_segments = 1;
   write("none.json", json_of(other, 90));
