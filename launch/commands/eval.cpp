@@ -107,7 +107,7 @@ void write_results(const Options& options, const SavedModel& saved, const TokenF
 }
 
 int evaluate_model(Options options, Communicator& communicator) {
-  if (options.window > 0 && options.stride == 0) options.stride = (options.window + 1) / 2;
+  if (options.window > 0 && options.stride == 0) options.stride = options.window - options.window / 2;
   check_sequence_ranks("--sequence-ranks", options.sequence_ranks, communicator.size());
   const std::unique_ptr<Communicator> together = sequence_group(communicator, options.sequence_ranks);
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();

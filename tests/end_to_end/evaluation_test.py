@@ -132,6 +132,9 @@ class Eval(DisturbedEvaluation):
         self.run_program("eval", config, "--window", 5000, "--stride", 5000, "--json", self.folder / "whole.json")
         whole = json.loads((self.folder / "whole.json").read_text())
         self.assert_close([whole["total"]["negative_log_likelihood"]], [plain["total"]["negative_log_likelihood"]], 1e-6)
+        for stride in [], ["--stride", 1]:
+            self.assertIn("--window is 9223372036854775807: expected 1 to 1099511627776 tokens",
+                          self.run_program("eval", config, "--window", 2**63 - 1, *stride, expect=2).stderr)
         self.assertIn("sees no further than its segment, of 16 tokens",
                       self.run_program("eval", self.folder / "windows-local", "--window", 17, expect=2).stderr)
         config = self.config("windows-infini")
