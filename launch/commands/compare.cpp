@@ -11,8 +11,10 @@
 
 #include "configs/yaml.h"
 #include "core/error.h"
+#include "data/tokens/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/inference/comparison_report.h"
+#include "launch/inference/named_split.h"
 #include "launch/output/exit_codes.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/run_log.h"
@@ -29,17 +31,23 @@ struct Options {
   std::string json, csv;
 };
 
+std::string token_file_of(const fs::path& configuration, const std::string& split) {
+  const RunConfig config = load_run_config(configuration);
+  try {
+    return find_split(config, split, "name a result of palimpsest eval, a JSON file").file;
+  } catch (Error& error) {
+    error.add_context(configuration.string());
+    throw;
+  }
+}
+
 SavedEvaluation find_evaluation(const std::string& run, const std::string& split) {
   std::error_code error;
   if (!fs::is_directory(run, error)) return read_evaluation(run);
   const RunDirectory directory(run);
-  const DataConfig data = load_run_config(directory.config()).data;
-  const std::string& file = split == "validation" ? data.validation : data.test;
-  if (file.empty()) {
-    throw ConfigError(fmt::format("{}: has no data.{}: name a result of palimpsest eval, a JSON file",
-                                  directory.config().string(), split));
-  }
-  return newest_evaluation(directory.evaluation(), file);
+  const std::string file = token_file_of(directory.config(), split);
+  // Without the file its results are known by its path alone.
+  return newest_evaluation(directory.evaluation(), file, fs::exists(file, error) ? TokenFile(file).checksum() : "");
 }
 
 int compare_runs(const Options& options) {
@@ -78,8 +86,11 @@ Command add_compare_command(CLI::App& program) {
           "palimpsest eval has written")
       ->required()
       ->expected(2, CLI::detail::expected_max_vector_size);
-  command->add_option("--split", options->split, "Of run directories the evaluation of this token file (default: test)")
-      ->check(CLI::IsMember({"validation", "test"}));
+  command
+      ->add_option("--split", options->split,
+                   "Of run directories the evaluation of this token file: validation, test or, for example, one of "
+                   "evaluation.sets (default: test)")
+      ->type_name("NAME");
   command->add_option("--json", options->json, "Where the comparison goes as JSON (default: nowhere)")
       ->type_name("FILE");
   command->add_option("--csv", options->csv, "Where it goes as CSV (default: nowhere)")->type_name("FILE");
@@ -90,6 +101,7 @@ Command add_compare_command(CLI::App& program) {
       "Results of other documents than the first one's are refused.\n\n" +
       help_footer("palimpsest compare runs/local runs/infini\n"
                   "palimpsest compare runs/a runs/b runs/c --csv table.csv\n"
+                  "palimpsest compare runs/a runs/b --split books\n"
                   "palimpsest compare runs/a/evaluation/test-step-00001000.json "
                   "runs/a/evaluation/test-step-00001000-memory-none.json"));
   return {command, [options](Communicator& communicator) {

@@ -17,6 +17,7 @@
 #include "launch/commands/token_progress.h"
 #include "launch/inference/evaluation.h"
 #include "launch/inference/memory_resets.h"
+#include "launch/inference/named_split.h"
 #include "launch/inference/score_report.h"
 #include "launch/inference/text_documents.h"
 #include "launch/output/exit_codes.h"
@@ -49,21 +50,16 @@ struct Options {
   std::int64_t sequence_ranks = 1;
 };
 
-const std::string& token_file_of(const DataConfig& data, const std::string& split) {
-  const std::string& file = split == "train" ? data.train : split == "validation" ? data.validation : data.test;
-  if (split == "train" && !data.mixture.empty()) {
-    throw ConfigError("data.train is a mixture: name one of its token files with --data");
-  }
-  if (file.empty()) {
-    throw ConfigError(fmt::format("the configuration has no data.{}: name a token file with --data", split));
-  }
-  return file;
+/// Texts have no split; --data goes before it.
+NamedSplit split_of(const Options& options, const RunConfig& config) {
+  if (!options.texts.empty() || !options.data.empty()) return {options.data, ""};
+  return find_split(config, options.split, "name a token file with --data");
 }
 
 /// What is evaluated. Every rank encodes the texts of the command line for itself.
-std::unique_ptr<TokenFile> open_documents(const Options& options, const DataConfig& data, const SavedModel& saved) {
+std::unique_ptr<TokenFile> open_documents(const Options& options, const std::string& path, const SavedModel& saved) {
   if (!options.texts.empty()) return read_text_documents(options.texts, *saved.tokenizer);
-  auto file = std::make_unique<TokenFile>(options.data.empty() ? token_file_of(data, options.split) : options.data);
+  auto file = std::make_unique<TokenFile>(path);
   if (file->tokenizer_identity() != saved.tokenizer->identity()) {
     throw DataError(fmt::format("{}: was packed with tokenizer {}, the model was trained with {}",
                                 file->path().string(), file->tokenizer_identity(), saved.tokenizer->identity()));
@@ -78,18 +74,18 @@ std::filesystem::path partial_unless(bool complete, std::filesystem::path path) 
 }
 
 /// Where the result goes; empty: nowhere.
-std::filesystem::path json_path(const Options& options, const SavedModel& saved, const TokenFile& file) {
+std::filesystem::path json_path(const Options& options, const SavedModel& saved, const std::string& name) {
   const auto run_directory = run_directory_of(*saved.checkpoint);
   if (!options.json.empty() || !options.texts.empty() || run_directory.empty()) return options.json;
   std::string reading = options.memory_segments > 0 ? "-memory-" + memory_name(options.memory_segments) : "";
   std::ranges::replace(reading, ':', '-');
   if (options.window > 0) reading = fmt::format("-window-{}-stride-{}", options.window, options.stride);
   return RunDirectory(run_directory).evaluation() /
-         fmt::format("{}-step-{:08}{}.json", file.path().stem().string(), saved.progress.step, reading);
+         fmt::format("{}-step-{:08}{}.json", name, saved.progress.step, reading);
 }
 
 void write_results(const Options& options, const SavedModel& saved, const TokenFile& file, const std::string& data,
-                   const EvaluationResult& result, RunLog& log) {
+                   const std::string& set, const EvaluationResult& result, RunLog& log) {
   const auto write = [&](const std::filesystem::path& asked, const std::string& content) {
     const std::filesystem::path path = partial_unless(result.complete(), asked);
     if (path.empty()) return;
@@ -100,14 +96,16 @@ void write_results(const Options& options, const SavedModel& saved, const TokenF
                                  {"step", saved.progress.step},
                                  {"data", data},
                                  {"data_checksum", file.checksum()}};
+  if (!set.empty()) json["set"] = set;
   json.update(to_json(result));
   // Names of files need not be UTF-8.
-  write(json_path(options, saved, file), json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
+  const std::string name = set.empty() ? file.path().stem().string() : set;
+  write(json_path(options, saved, name), json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
   if (!options.csv.empty()) write(options.csv, to_csv(result));
 }
 
 int evaluate_model(Options options, Communicator& communicator) {
-  if (options.window > 0 && options.stride == 0) options.stride = (options.window + 1) / 2;
+  if (options.window > 0 && options.stride == 0) options.stride = options.window - options.window / 2;
   check_sequence_ranks("--sequence-ranks", options.sequence_ranks, communicator.size());
   const std::unique_ptr<Communicator> together = sequence_group(communicator, options.sequence_ranks);
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
@@ -120,7 +118,8 @@ int evaluate_model(Options options, Communicator& communicator) {
   }
   const RunConfig config =
       std::filesystem::is_regular_file(options.model) ? load_run_config(options.model) : saved.config;
-  const std::unique_ptr<TokenFile> documents = open_documents(options, config.data, saved);
+  const NamedSplit split = split_of(options, config);
+  const std::unique_ptr<TokenFile> documents = open_documents(options, split.file, saved);
   const TokenFile& file = *documents;
   const std::string data =
       options.texts.empty() ? file.path().string() : fmt::format("{}", fmt::join(options.texts, ", "));
@@ -167,7 +166,7 @@ int evaluate_model(Options options, Communicator& communicator) {
     if (complete == 0) return exit_code;
   }
   fmt::print("{}", format_evaluation(result));
-  write_results(options, saved, file, data, result, log);
+  write_results(options, saved, file, data, split.set, result, log);
   return exit_code;
 }
 
@@ -178,8 +177,11 @@ Command add_eval_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "eval", "Measure a trained model: perplexity per token and word, bits per byte over a split");
   add_model_options(*command, options->model, options->step);
-  command->add_option("--split", options->split, "Which of the configuration's token files (default: test)")
-      ->check(CLI::IsMember({"train", "validation", "test"}));
+  command
+      ->add_option("--split", options->split,
+                   "Which of the configuration's token files: train, validation, test or one of evaluation.sets "
+                   "(default: test)")
+      ->type_name("NAME");
   command->add_option("--data", options->data, "Another token file instead")->type_name("FILE");
   command
       ->add_option("TEXT", options->texts,
@@ -242,6 +244,7 @@ Command add_eval_command(CLI::App& program) {
       help_footer("palimpsest eval runs/quickstart --split test\n"
                   "mpirun -n 2 palimpsest eval configs/quickstart.yaml --split test --json test.json\n"
                   "palimpsest eval runs/quickstart --memory none\n"
+                  "palimpsest eval runs/law --split books\n"
                   "palimpsest eval runs/quickstart book.txt essays/ --csv result.csv\n"
                   "palimpsest eval runs/full --window 1024 --stride 256\n"
                   "mpirun -n 4 palimpsest eval runs/quickstart --sequence-ranks 4 --max-documents 1\n"

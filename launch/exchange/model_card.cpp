@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "core/io/json_file.h"
 #include "core/printable.h"
 #include "launch/exchange/tensor_names.h"
+#include "launch/inference/evaluation_file.h"
 #include "launch/output/progress.h"
 #include "launch/training/run_directory.h"
 #include "layers/attention/registry.h"
@@ -21,18 +23,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A row of the table of perplexities; empty for results of other steps, of evaluations that were stopped, and of those
-/// that took the memory away or read in windows.
+/// A row of the table of perplexities; empty for results of other commands, of other steps, of evaluations that were
+/// stopped, and of those that took the memory away or read in windows.
 std::string row_of(const fs::path& path, std::int64_t step) {
   try {
     const nlohmann::json json = parse_json(read_text_file(path), path.string());
-    if (json.at("step") != step || json.at("complete") != true || json.value("memory", "kept") != "kept" ||
-        json.contains("window")) {
+    if (!is_evaluation(json) || json.at("step") != step || json.at("complete") != true ||
+        json.value("memory", "kept") != "kept" || json.contains("window")) {
       return "";
     }
     const nlohmann::json& total = json.at("total");
-    return fmt::format("| {} | {} | {:.4f} | {:.2f} | {:.4f} |\n",
-                       printable(fs::path(json.at("data").get<std::string>()).filename().string()),
+    std::string file = fs::path(json.at("data").get<std::string>()).filename().string();
+    if (json.contains("set")) file += fmt::format(" ({})", json.at("set").get<std::string>());
+    return fmt::format("| {} | {} | {:.4f} | {:.2f} | {:.4f} |\n", printable(file),
                        total.at("tokens").get<std::int64_t>(), total.at("token_perplexity").get<double>(),
                        total.at("word_perplexity").get<double>(), total.at("bits_per_byte").get<double>());
   } catch (const nlohmann::json::exception& error) {
@@ -40,10 +43,12 @@ std::string row_of(const fs::path& path, std::int64_t step) {
   }
 }
 
-/// Rows of the table of keys found, of a result of `palimpsest passkey`; empty for those of other steps.
+/// Rows of the table of keys found, of a result of `palimpsest passkey`; empty for those of other steps, and for an
+/// evaluation of what is called so.
 std::string keys_of(const fs::path& path, std::int64_t step) {
   try {
     const nlohmann::json json = parse_json(read_text_file(path), path.string());
+    if (is_evaluation(json)) return "";
     const nlohmann::json& task = json.at("task");
     if (task.at("step") != step) return "";
     std::string rows;
@@ -66,8 +71,8 @@ std::string keys_of(const fs::path& path, std::int64_t step) {
   }
 }
 
-/// The results in the run's directory, by name: of `palimpsest passkey`, or of evaluations.
-std::vector<fs::path> results(const SavedModel& saved, bool of_passkey) {
+/// The results in the run's directory whose names begin so, by name.
+std::vector<fs::path> results(const SavedModel& saved, std::string_view beginning) {
   const fs::path run = run_directory_of(*saved.checkpoint);
   std::vector<fs::path> files;
   std::error_code error;
@@ -75,7 +80,7 @@ std::vector<fs::path> results(const SavedModel& saved, bool of_passkey) {
     for (fs::directory_iterator entry(RunDirectory(run).evaluation(), error), end; !error && entry != end;
          entry.increment(error)) {
       const fs::path& path = entry->path();
-      if (path.extension() == ".json" && path.filename().string().starts_with("passkey-") == of_passkey) {
+      if (path.extension() == ".json" && path.filename().string().starts_with(beginning)) {
         files.push_back(path);
       }
     }
@@ -86,13 +91,13 @@ std::vector<fs::path> results(const SavedModel& saved, bool of_passkey) {
 
 std::string passkey(const SavedModel& saved) {
   std::string tables;
-  for (const fs::path& file : results(saved, true)) tables += keys_of(file, saved.progress.step);
+  for (const fs::path& file : results(saved, "passkey-")) tables += keys_of(file, saved.progress.step);
   return tables.empty() ? "" : "## Passkey retrieval\n\n" + tables;
 }
 
 std::string perplexities(const SavedModel& saved) {
   std::string rows;
-  for (const fs::path& file : results(saved, false)) rows += row_of(file, saved.progress.step);
+  for (const fs::path& file : results(saved, "")) rows += row_of(file, saved.progress.step);
   if (rows.empty()) return "None were measured before the export.\n";
   return "Over whole documents, the memory carried through each:\n\n"
          "| token file | tokens | per token | per word | bits per byte |\n| --- | --- | --- | --- | --- |\n" +

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -99,26 +100,34 @@ SavedEvaluation from_json(const nlohmann::json& json, const fs::path& path) {
 
 }  // namespace
 
+bool is_evaluation(const nlohmann::json& json) {
+  return json.is_object() && json.contains("documents") && json.at("documents").is_array();
+}
+
 SavedEvaluation parse_evaluation(std::string_view text, const fs::path& path) {
   return from_json(parse_json(text, path.string()), path);
 }
 
 SavedEvaluation read_evaluation(const fs::path& path) { return parse_evaluation(read_text_file(path), path); }
 
-SavedEvaluation newest_evaluation(const fs::path& folder, const std::string& data) {
+SavedEvaluation newest_evaluation(const fs::path& folder, const std::string& data, const std::string& checksum) {
   std::vector<fs::path> files;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (entry->path().extension() == ".json") files.push_back(entry->path());
   }
   std::ranges::sort(files);
+  const auto same = [&](const SavedEvaluation& saved) { return !checksum.empty() && saved.data_checksum == checksum; };
   std::optional<SavedEvaluation> newest;
   for (const fs::path& file : files) {
     const nlohmann::json json = parse_json(read_text_file(file), file.string());
-    if (!json.is_object() || !json.contains("documents")) continue;  // that of another command
+    if (!is_evaluation(json)) continue;
     SavedEvaluation saved = from_json(json, file);
     const bool plain = saved.complete && saved.memory == "kept" && saved.window == 0;
-    if (plain && saved.data == data && (!newest || saved.step > newest->step)) newest = std::move(saved);
+    if (!plain || (!same(saved) && saved.data != data)) continue;
+    if (!newest || std::pair(same(saved), saved.step) > std::pair(same(*newest), newest->step)) {
+      newest = std::move(saved);
+    }
   }
   if (!newest) {
     throw FileError(

@@ -10,7 +10,16 @@
 
 namespace palimpsest {
 
+namespace {
+
+constexpr std::int64_t most = std::int64_t{1} << 40;  // tokens: longer than any document, and far from an overflow
+
+}  // namespace
+
 void check_windows(const ModelConfig& config, std::int64_t window, std::int64_t stride) {
+  if (window < 1 || window > most) {
+    throw ConfigError(fmt::format("--window is {}: expected 1 to {} tokens", window, most));
+  }
   if (stride < 1 || stride > window) {
     throw ConfigError(fmt::format("--stride is {}: expected 1 to {}, the tokens of --window", stride, window));
   }

@@ -12,8 +12,9 @@
 
 namespace palimpsest {
 
-/// Throws ConfigError unless 1 <= stride <= window, on an attention that carries something from segment to segment,
-/// which a window would take from it, and on a window longer than the segment that it sees. `config` must be resolved.
+/// Throws ConfigError unless 1 <= stride <= window <= 2^40, on an attention that carries something from segment to
+/// segment, which a window would take from it, and on a window longer than the segment that it sees. `config` must be
+/// resolved.
 void check_windows(const ModelConfig& config, std::int64_t window, std::int64_t stride);
 
 /// The windows of a document of `tokens` tokens. Their counted tokens are the document's, each once, in order.

@@ -1,10 +1,11 @@
 #include "launch/inference/text_documents.h"
 
-#include <unistd.h>
+#include <stdlib.h>
 
-#include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <set>
+#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -20,19 +21,37 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Removes a file when it goes.
-class RemovedFile {
+/// A new folder among the temporary files, which goes with this. No other process has one of its name, on whatever host
+/// or in whatever container.
+class TemporaryFolder {
  public:
-  explicit RemovedFile(fs::path path) : path_(std::move(path)) {}
-  ~RemovedFile() {
+  TemporaryFolder() : path_(create()) {}
+  ~TemporaryFolder() {
     std::error_code error;
-    fs::remove(path_, error);
+    fs::remove_all(path_, error);
   }
-  RemovedFile(const RemovedFile&) = delete;
-  RemovedFile& operator=(const RemovedFile&) = delete;
-  const fs::path& path() const { return path_; }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  fs::path operator/(const char* name) const { return path_ / name; }
 
  private:
+  static std::string create() {
+    std::string path;
+    std::error_code error;
+    try {
+      path = (fs::temp_directory_path() / "palimpsest-texts-XXXXXX").string();
+      if (mkdtemp(path.data()) == nullptr) error = {errno, std::generic_category()};
+    } catch (const fs::filesystem_error& failure) {
+      path = failure.path1().string();
+      error = failure.code();
+    }
+    if (error) {
+      throw WriteError(fmt::format("{}: cannot hold temporary files: {}; TMPDIR names another folder for them", path,
+                                   error.message()));
+    }
+    return path;
+  }
+
   fs::path path_;
 };
 
@@ -63,8 +82,9 @@ std::vector<fs::path> text_files(const std::vector<std::string>& paths, std::vec
 std::unique_ptr<TokenFile> read_text_documents(const std::vector<std::string>& paths, const Tokenizer& tokenizer) {
   std::vector<CorpusProblem> problems;
   const std::vector<fs::path> files = text_files(paths, problems);
-  const RemovedFile packed(fs::temp_directory_path() / fmt::format("palimpsest-texts-{}.h5", getpid()));
-  TokenFileWriter writer(packed.path(), tokenizer, /*overwrite=*/true);
+  const TemporaryFolder folder;
+  const fs::path packed = folder / "texts.h5";
+  TokenFileWriter writer(packed, tokenizer);
   std::int64_t lossy = 0;
   for (const fs::path& path : files) {
     const auto result = read_corpus_file(path);
@@ -85,7 +105,7 @@ std::unique_ptr<TokenFile> read_text_documents(const std::vector<std::string>& p
   }
   writer.set_lossy_documents(lossy);
   writer.finish();
-  return std::make_unique<TokenFile>(packed.path());  // open, it outlives its name
+  return std::make_unique<TokenFile>(packed);  // open, it outlives its name
 }
 
 }  // namespace palimpsest

@@ -39,7 +39,6 @@ class CommandLine(EndToEndTest):
         self.expect_error("CONFIG is required", "train")
         for value in ("soon", 0, -3, "1e3", "99999999999999999999"):
             self.expect_error("whole number of at least 1", "train", "x.yaml", f"--stop-after={value}")
-        self.expect_error("--split", "eval", "run", "--split", "dev")
         self.expect_error("/no/such.yaml", "train", "/no/such.yaml", expect=3)
 
     def test_misspelt_key_is_named_with_its_line(self):

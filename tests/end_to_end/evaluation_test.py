@@ -1,6 +1,7 @@
 """Evaluations that are disturbed: of `eval`, and inside a training run."""
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -132,6 +133,9 @@ class Eval(DisturbedEvaluation):
         self.run_program("eval", config, "--window", 5000, "--stride", 5000, "--json", self.folder / "whole.json")
         whole = json.loads((self.folder / "whole.json").read_text())
         self.assert_close([whole["total"]["negative_log_likelihood"]], [plain["total"]["negative_log_likelihood"]], 1e-6)
+        for stride in [], ["--stride", 1]:
+            self.assertIn("--window is 9223372036854775807: expected 1 to 1099511627776 tokens",
+                          self.run_program("eval", config, "--window", 2**63 - 1, *stride, expect=2).stderr)
         self.assertIn("sees no further than its segment, of 16 tokens",
                       self.run_program("eval", self.folder / "windows-local", "--window", 17, expect=2).stderr)
         config = self.config("windows-infini")
@@ -167,6 +171,36 @@ class Eval(DisturbedEvaluation):
         self.assertIn("are not of the same documents", self.run_program("compare", short, other, expect=3).stderr)
         self.assertIn("holds no complete result of", self.run_program("compare", short, longer, "--split", "validation", expect=3).stderr)
         self.assertIn("RUN", self.run_program("compare", short, expect=2).stderr)
+
+
+    def test_sets_by_name(self):
+        runs = {}
+        for run in "sets", "moved":  # the same files, under other paths
+            for name, file in ("books", "test"), ("law", "validation"):
+                (self.folder / run / name).mkdir(parents=True)
+                shutil.copy(self.folder / f"{file}.h5", self.folder / run / name / "validation.h5")
+            sets = ", ".join(f"{{name: {name}, file: {self.folder}/{run}/{name}/validation.h5}}" for name in ("books", "law"))
+            config = runs[run] = self.config(f"run-{run}", evaluation={"sets": f"[{sets}]"})
+            self.run_program("train", config, "--stop-after", 2)
+            for name in "books", "law":
+                self.run_program("eval", self.folder / f"run-{run}", "--split", name)
+        folder = self.folder / "run-sets" / "evaluation"
+        results = {file.name: json.loads(file.read_text()) for file in folder.iterdir()}
+        self.assertEqual({name: (result["set"], len(result["documents"])) for name, result in results.items()},
+                         {"books-step-00000002.json": ("books", 4), "law-step-00000002.json": ("law", 1)})
+        compared = self.folder / "compared-sets.json"
+        for name, documents in ("books", 4), ("law", 1):
+            self.run_program("compare", self.folder / "run-sets", self.folder / "run-moved", "--split", name, "--json", compared)
+            self.assertEqual(json.loads(compared.read_text())["documents"], documents)
+        # A run may go on with another path to the same file; where there is no file, the path counts.
+        self.run_program("train", runs["sets"], "--set", f"evaluation.sets=[{{name: books, file: {self.folder}/moved/books/validation.h5}}]")
+        comparison = ["compare", self.folder / "run-sets", self.folder / "run-moved", "--split", "books"]
+        self.run_program(*comparison)
+        (self.folder / "moved" / "books" / "validation.h5").unlink()
+        self.assertIn("holds no complete result of", self.run_program(*comparison, expect=3).stderr)
+        for command in (["eval", runs["moved"]], ["compare", self.folder / "run-moved", folder / "law-step-00000002.json"]):
+            self.assertIn("--split is 'dev', expected train, validation, test or one of evaluation.sets, which are books, law",
+                          self.run_program(*command, "--split", "dev", expect=2).stderr)
 
 
 class Training(DisturbedEvaluation):

@@ -260,17 +260,24 @@ TEST_F(Exchange, ModelCardHasThePerplexitiesOfItsStep) {
         {"step", step},
         {"complete", complete},
         {"data", "/secret/" + data},
+        {"documents", nlohmann::json::array()},
         {"total", {{"tokens", 100}, {"token_perplexity", 3.5}, {"word_perplexity", 12.25}, {"bits_per_byte", 1.5}}}}
         .dump();
   };
   write_result(run.evaluation() / "a.json", result(0, true, "test.h5"));
   write_result(run.evaluation() / "b.json", result(3, true, "later.h5"));
   write_result(run.evaluation() / "c.partial.json", result(0, false, "stopped.h5"));
+  nlohmann::json set = nlohmann::json::parse(result(0, true, "books/validation.h5"));
+  set["set"] = "books";
+  write_result(run.evaluation() / "passkey-books.json", set.dump());
+  write_result(run.evaluation() / "comparison.json", R"({"data": "test.h5", "documents": 4, "runs": []})");
+  write_result(run.evaluation() / "other.json", "[]");
   export_model(saved, {.folder = directory_ / "exported"});
   const std::string card = file_content(directory_ / "exported" / "README.md");
   EXPECT_TRUE(holds(card, "| test.h5 | 100 | 3.5000 | 12.25 | 1.5000 |")) << card;
+  EXPECT_TRUE(holds(card, "| validation.h5 (books) | 100 |")) << card;
   for (const char* absent : {"later.h5", "stopped.h5", "secret", "license:"}) EXPECT_FALSE(holds(card, absent));
-  write_result(run.evaluation() / "d.json", "{}");
+  write_result(run.evaluation() / "d.json", R"({"documents": []})");
   EXPECT_TRUE(holds(message_of([&] { export_model(saved, {.folder = directory_ / "other"}); }), "d.json"));
   EXPECT_FALSE(fs::exists(directory_ / "other"));
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <utility>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -111,10 +112,11 @@ TEST(EvaluationFile, TheNewestIsThatOfTheHighestStepOfWholeDocumentsWithTheMemor
   const auto write = [&](const std::string& name, const nlohmann::ordered_json& json) {
     std::ofstream(folder / name) << json;
   };
-  EXPECT_THROW(newest_evaluation(folder.path(), "test.h5"), FileError);
+  EXPECT_THROW(newest_evaluation(folder.path(), "test.h5", "abc"), FileError);
   write("test-step-5.json", json_of(result(first_nll), 5));
   write("other-name.json", json_of(result(first_nll), 30));
   write("passkey.json", {{"task", {{"step", 99}}}, {"cells", nlohmann::json::array()}});
+  write("comparison.json", to_json(compare(two(saved(result(first_nll)), saved(result(second_nll))))));
   EvaluationResult other = result(first_nll);
   other.memory_segments = 1;
   write("none.json", json_of(other, 90));
@@ -125,11 +127,29 @@ TEST(EvaluationFile, TheNewestIsThatOfTheHighestStepOfWholeDocumentsWithTheMemor
   other.window = 8, other.stride = 4;
   write("window.json", json_of(other, 92));
   nlohmann::ordered_json validation = json_of(result(first_nll), 93);
-  validation["data"] = "validation.h5";
+  validation["data"] = "validation.h5", validation["data_checksum"] = "def";
   write("validation.json", validation);
-  EXPECT_EQ(newest_evaluation(folder.path(), "test.h5").step, 30);
+  EXPECT_EQ(newest_evaluation(folder.path(), "test.h5", "abc").step, 30);
   std::ofstream(folder / "broken.json") << "{";
-  EXPECT_THROW(newest_evaluation(folder.path(), "test.h5"), FileError);
+  EXPECT_THROW(newest_evaluation(folder.path(), "test.h5", "abc"), FileError);
+}
+
+TEST(EvaluationFile, TheNewestIsOfTheSameContentUnderWhateverPath) {
+  const TemporaryDirectory folder;
+  const auto write = [&](std::int64_t step, const std::string& data, const std::string& checksum) {
+    nlohmann::ordered_json json = json_of(result(first_nll), step);
+    json["data"] = data, json["data_checksum"] = checksum;
+    std::ofstream(folder / fmt::format("{}.json", step)) << json;
+  };
+  write(9, "elsewhere/test.h5", "other");
+  EXPECT_THROW(newest_evaluation(folder.path(), "test.h5", "abc"), FileError);
+  write(5, "test.h5", "before it was packed anew");
+  EXPECT_EQ(newest_evaluation(folder.path(), "test.h5", "").step, 5);
+  EXPECT_EQ(newest_evaluation(folder.path(), "test.h5", "abc").step, 5);
+  write(3, "elsewhere/test.h5", "abc");
+  EXPECT_EQ(newest_evaluation(folder.path(), "test.h5", "abc").step, 3);
+  write(4, "/absolute/test.h5", "abc");
+  EXPECT_EQ(newest_evaluation(folder.path(), "test.h5", "abc").step, 4);
 }
 
 // numpy: x = array([100, 140, 50, 210.]), a = array([210, 330, 95, 480.]), d = array([205, 331, 90, 466.]) - a;

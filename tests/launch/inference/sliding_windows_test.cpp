@@ -3,6 +3,7 @@
 #include "launch/inference/sliding_windows.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include <gtest/gtest.h>
@@ -58,6 +59,10 @@ TEST(SlidingWindows, AreRefusedWhereTheyMeanNothing) {
   EXPECT_THROW(check_windows(config, 8, 0), ConfigError);
   config.attention.kind = AttentionKind::full;
   EXPECT_NO_THROW(check_windows(config, 1000, 1000));
+  const std::int64_t most = std::int64_t{1} << 40;
+  EXPECT_NO_THROW(check_windows(config, most, most));
+  EXPECT_THROW(check_windows(config, most + 1, 1), ConfigError);
+  EXPECT_THROW(check_windows(config, std::numeric_limits<std::int64_t>::max(), 1), ConfigError);
 }
 
 class WindowedEvaluationTest : public testing::TestWithParam<AttentionKind> {

@@ -3,6 +3,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -11,6 +17,27 @@
 
 namespace palimpsest {
 namespace {
+
+/// TMPDIR, until this goes.
+class TemporaryFiles {
+ public:
+  explicit TemporaryFiles(const std::filesystem::path& folder) {
+    if (const char* earlier = getenv("TMPDIR")) earlier_ = earlier;
+    setenv("TMPDIR", folder.c_str(), 1);
+  }
+  ~TemporaryFiles() {
+    if (earlier_) {
+      setenv("TMPDIR", earlier_->c_str(), 1);
+    } else {
+      unsetenv("TMPDIR");
+    }
+  }
+  TemporaryFiles(const TemporaryFiles&) = delete;
+  TemporaryFiles& operator=(const TemporaryFiles&) = delete;
+
+ private:
+  std::optional<std::string> earlier_;
+};
 
 class TextDocumentsTest : public testing::Test {
  protected:
@@ -61,6 +88,30 @@ TEST_F(TextDocumentsTest, AreRefusedByName) {
   EXPECT_NE(refusal({good, folder_.path().string() + "/./good.txt"}).find("is named twice"), std::string::npos);
   std::filesystem::create_directory(folder_ / "bare");
   EXPECT_NE(refusal({(folder_ / "bare").string()}).find("holds no *.txt file"), std::string::npos);
+}
+
+TEST_F(TextDocumentsTest, LeaveTheFilesOfOtherProcessesAlone) {
+  const std::string text = write("a.txt", "some text");
+  // Where processes have namespaces of their own, another one can have the number of this one.
+  const std::string other = write("temporary/palimpsest-texts-" + std::to_string(getpid()) + ".h5", "of another rank");
+  const TemporaryFiles temporary(folder_ / "temporary");
+  EXPECT_EQ(read_text_documents({text}, tokenizer_)->document_count(), 1);
+  ASSERT_TRUE(std::filesystem::exists(other));
+  EXPECT_EQ(std::filesystem::file_size(other), 15u);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_ / "temporary"), {}), 1);
+}
+
+TEST_F(TextDocumentsTest, SayWhereTemporaryFilesCannotBe) {
+  const std::string text = write("a.txt", "some text");
+  for (const std::string& folder : {(folder_ / "missing").string(), text, std::string("/proc")}) {
+    const TemporaryFiles temporary(folder);
+    try {
+      read_text_documents({text}, tokenizer_);
+      ADD_FAILURE() << folder;
+    } catch (const WriteError& error) {
+      EXPECT_TRUE(std::string(error.what()).starts_with(folder)) << error.what();
+    }
+  }
 }
 
 }  // namespace
