@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -36,14 +37,13 @@ class TemporaryFolder {
 
  private:
   static std::string create() {
-    std::string path;
     std::error_code error;
-    try {
-      path = (fs::temp_directory_path() / "palimpsest-texts-XXXXXX").string();
-      if (mkdtemp(path.data()) == nullptr) error = {errno, std::generic_category()};
-    } catch (const fs::filesystem_error& failure) {
-      path = failure.path1().string();
-      error = failure.code();
+    std::string path = (fs::temp_directory_path(error) / "palimpsest-texts-XXXXXX").string();
+    if (error) {
+      const char* named = std::getenv("TMPDIR");
+      path = named == nullptr ? "/tmp" : named;
+    } else if (mkdtemp(path.data()) == nullptr) {
+      error = {errno, std::generic_category()};
     }
     if (error) {
       throw WriteError(fmt::format("{}: cannot hold temporary files: {}; TMPDIR names another folder for them", path,
