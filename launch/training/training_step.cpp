@@ -103,7 +103,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   }
   Progress& progress = state.progress;
   ++progress.step;
-  progress.tokens += std::llround(result.tokens);
+  if (std::isfinite(result.tokens)) progress.tokens += std::llround(result.tokens);  // weights may come from outside
   progress.skipped_steps += result.skipped;
   progress.consecutive_skips = result.skipped ? progress.consecutive_skips + 1 : 0;
   return result;

@@ -121,7 +121,8 @@ TEST(ShardPacking, DoesShardsAgainThatAreOfSomethingElse) {
 
 TEST(ShardPacking, PassesOverShardsWithoutText) {
   Fixture fixture;
-  for (const CorpusFile& file : fixture.tasks()[1].files) overwrite_file(file.path, std::string(file.bytes, ' '));
+  const auto tasks = fixture.tasks();
+  for (const CorpusFile& file : tasks[1].files) overwrite_file(file.path, std::string(file.bytes, ' '));
   const auto reports = fixture.finish();
   EXPECT_EQ(reports[1].documents, 0);
   EXPECT_EQ(reports[1].problems.size(), static_cast<std::size_t>(reports[1].files));
