@@ -72,6 +72,7 @@ class KilledAtEveryChange(EndToEndTest):
         lines[victim] = ["env", *(f"{key}={value}" for key, value in variables.items()), *train]
         result = subprocess.run(harness.job(*lines), capture_output=True, text=True, env=harness.environment(),
                                 timeout=harness.TIMEOUT, check=False)
+        self.assertTrue(log.exists(), f"{result.stdout}\n{result.stderr}")
         return result.returncode, log.read_text(encoding="utf-8").splitlines()
 
     def newest_after_a_kill(self, victim, at):
