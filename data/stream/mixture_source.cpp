@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/printable.h"
+#include "data/stream/source_parts.h"
 #include "data/stream/source_seed.h"
 
 namespace palimpsest {
@@ -116,14 +117,8 @@ void MixtureSource::take_tokenizer(std::size_t number, const std::string& whose,
 }
 
 TokenBatch MixtureSource::empty_batch(LaneRun lanes) const {
-  TokenBatch batch;
-  batch.lanes = lanes.count;
-  batch.tokens = shape_.sequence_length;
-  const auto size = static_cast<std::size_t>(lanes.count * shape_.sequence_length);
-  batch.inputs.resize(size);
-  batch.targets.resize(size);
-  batch.documents.resize(size);
-  batch.loss_weights.resize(size);
+  TokenBatch batch = palimpsest::empty_batch(lanes, shape_.sequence_length);
+  const std::size_t size = batch.inputs.size();
   batch.sources.resize(size);
   if (!prompts_.empty()) batch.answers.resize(size);
   if (write_weights_) batch.write_weights.resize(size, 1.0f);
@@ -131,10 +126,7 @@ TokenBatch MixtureSource::empty_batch(LaneRun lanes) const {
 }
 
 TokenBatch MixtureSource::next(LaneRun lanes) {
-  if (lanes.count < 1 || lanes.first < 0 || lanes.first > shape_.batch_size - lanes.count) {
-    throw ConfigError(fmt::format("lanes {} to {} are asked for, but the batch has {}", lanes.first,
-                                  lanes.first + lanes.count - 1, shape_.batch_size));
-  }
+  require_lanes(lanes, shape_.batch_size);
   TokenBatch batch = empty_batch(lanes);
   std::vector<LaneTurns::Place> places;
   for (std::int64_t row = 0; row < lanes.count; ++row) places.push_back(turns_->at(lanes.first + row, steps_));
@@ -229,17 +221,7 @@ void MixtureSource::restore(const nlohmann::json& state) {
       !prompts->is_array()) {
     throw DataError("data cursor: \"task\", \"steps\" or \"passkey\" is not as expected");
   }
-  std::vector<std::string> differences;
-  const nlohmann::json ours = task();
-  for (const auto& [key, value] : ours.items()) {
-    const nlohmann::json other = theirs->value(key, nlohmann::json());
-    if (other == value) continue;
-    differences.push_back(fmt::format("{} was {} and is {}", key, printable(other.dump()), value.dump()));
-  }
-  if (!differences.empty()) {
-    throw ConfigError(
-        fmt::format("data.train: the position in the data cannot be resumed: {}", fmt::join(differences, "; ")));
-  }
+  require_same_task("data.train", task(), *theirs);
   if (prompts->size() != prompts_.size()) {
     throw DataError(
         fmt::format("data cursor: \"passkey\" has {} sources, expected {}", prompts->size(), prompts_.size()));

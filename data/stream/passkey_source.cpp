@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/printable.h"
+#include "data/stream/source_parts.h"
 #include "data/stream/virtual_length.h"
 #include "data/tokens/token_file.h"
 
@@ -147,19 +148,10 @@ std::vector<float> PasskeySource::segment_weights(std::int64_t lane) const {
 }
 
 TokenBatch PasskeySource::next(LaneRun lanes) {
-  require(lanes.first >= 0 && lanes.count >= 1 && lanes.first <= shape_.batch_size - lanes.count,
-          fmt::format("lanes {} to {} are asked for, but the batch has {}", lanes.first, lanes.first + lanes.count - 1,
-                      shape_.batch_size));
-  TokenBatch batch;
-  batch.lanes = lanes.count;
-  batch.tokens = shape_.sequence_length;
-  const auto size = static_cast<std::size_t>(lanes.count * shape_.sequence_length);
-  batch.inputs.resize(size);
-  batch.targets.resize(size);
-  batch.documents.resize(size);
-  batch.loss_weights.resize(size);
-  batch.answers.resize(size);
-  batch.write_weights.resize(size);
+  require_lanes(lanes, shape_.batch_size, "passkey: ");
+  TokenBatch batch = empty_batch(lanes, shape_.sequence_length);
+  batch.answers.resize(batch.inputs.size());
+  batch.write_weights.resize(batch.inputs.size());
   const std::int64_t documents_a_step = shape_.sequence_length / shape_.segment_length;
   for (std::int64_t i = 0; i < lanes.count; ++i) {
     auto row = static_cast<std::size_t>(i * shape_.sequence_length);
@@ -248,18 +240,7 @@ void PasskeySource::restore(const nlohmann::json& state) {
       begins->empty() || begins->size() > stages_.size() || counted == state.end() || !counted->is_object()) {
     throw DataError("data cursor: \"task\", \"stage_begins\" or \"counted\" is not as expected");
   }
-  std::vector<std::string> differences;
-  const nlohmann::json ours = task();
-  for (const auto& [key, value] : ours.items()) {
-    const nlohmann::json other = theirs->value(key, nlohmann::json());
-    if (other != value) {
-      differences.push_back(fmt::format("{} was {} and is {}", key, printable(other.dump()), value.dump()));
-    }
-  }
-  if (!differences.empty()) {
-    throw ConfigError(
-        fmt::format("passkey: the position in the data cannot be resumed: {}", fmt::join(differences, "; ")));
-  }
+  require_same_task("passkey", task(), *theirs);
   std::vector<std::int64_t> stage_begins;
   const std::int64_t steps = count_of(state, "steps");
   for (const nlohmann::json& begin : *begins)

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/stream/source_parts.h"
 #include "data/stream/virtual_length.h"
 
 namespace palimpsest {
@@ -64,20 +65,12 @@ SegmentStream::SegmentStream(std::shared_ptr<const TokenFile> file, const Stream
 
 void SegmentStream::require_lanes(LaneRun lanes) const {
   require_positive(lanes.count, "lane_count");
-  if (lanes.first < 0 || lanes.first > config_.batch_size - lanes.count) {
-    throw ConfigError(fmt::format("lanes {} to {} are asked for, but the batch has {}", lanes.first,
-                                  lanes.first + lanes.count - 1, config_.batch_size));
-  }
+  palimpsest::require_lanes(lanes, config_.batch_size);
 }
 
 TokenBatch SegmentStream::next(LaneRun lanes) {
   require_lanes(lanes);
-  const auto size = static_cast<std::size_t>(lanes.count * config_.sequence_length);
-  TokenBatch batch{lanes.count, config_.sequence_length, {}, {}, {}, {}};
-  batch.inputs.resize(size);
-  batch.targets.resize(size);
-  batch.documents.resize(size);
-  batch.loss_weights.resize(size);
+  TokenBatch batch = empty_batch(lanes, config_.sequence_length);
   for (std::int64_t i = 0; i < lanes.count; ++i) {
     fill_lane(lanes.first + i, windows_[lanes.first + i], i * config_.sequence_length, batch);
   }
