@@ -32,6 +32,7 @@ struct TrainConfig {
   WireType gradient_wire = WireType::float32;
   bool overlap_memory = true;  // states of memory travel behind local attention where ranks share a sequence
   std::int64_t log_every = 10;
+  bool tensorboard = false;
   double time_limit = 0;                // seconds after which the run stops with a checkpoint; 0: none
   std::int64_t max_skipped_steps = 10;  // so many in a row end the run
   double watchdog_timeout = 600;        // seconds without a sign of life of a rank that end the job; 0: never

@@ -71,6 +71,10 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
                 "them. The bits are the same.");
   visitor.field("log_every", train.log_every, between<std::int64_t>(1, max_count), "Steps between progress lines.");
   visitor.field(
+      "tensorboard", train.tensorboard, Boolean{},
+      "Whether the numbers of metrics.jsonl go into event files for TensorBoard, too, in `tensorboard/` in the "
+      "run directory.");
+  visitor.field(
       "time_limit", train.time_limit, Duration{},
       "How long the program may run. It stops early enough for a checkpoint to be on disk by then, judging by "
       "how long steps and saves took before, with exit code 8. 0: no limit.");

@@ -5,6 +5,7 @@
 //   train.log       what was printed, with the time
 //   checkpoints/    step-*: complete checkpoints only
 //   heartbeats/     what each rank is doing (launch/ranks/heartbeat.h)
+//   tensorboard/    the same numbers as event files (launch/training/event_log.h), if asked for
 //   evaluation/     results of `palimpsest eval`, JSON
 //   lock            held by the trainer that writes here (launch/training/run_lock.h)
 #pragma once
@@ -27,6 +28,7 @@ class RunDirectory {
   std::filesystem::path log() const { return path_ / "train.log"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path heartbeats() const { return path_ / "heartbeats"; }
+  std::filesystem::path tensorboard() const { return path_ / "tensorboard"; }
   std::filesystem::path evaluation() const { return path_ / "evaluation"; }
 
   /// Creates it with its parents. Throws WriteError.

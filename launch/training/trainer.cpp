@@ -148,6 +148,12 @@ void Trainer::resume() {
   metrics_.emplace(directory_.metrics(), state_.progress.step, warn);
   if (!gate_values(model_.parameters()).empty())
     gates_.emplace(gates_beside(directory_.metrics()), state_.progress.step, warn);
+  if (config_.train.tensorboard) events_.emplace(directory_.tensorboard(), state_.progress.step, warn);
+}
+
+void Trainer::append_metrics(const nlohmann::ordered_json& line) {
+  if (metrics_) metrics_->append(line);
+  if (events_) events_->append(line);
 }
 
 void Trainer::take_initial_weights() {
@@ -238,7 +244,7 @@ void Trainer::log_step(const StepResult& result) {
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);
   if (!due) return;
   unlogged_ = {};
-  if (metrics_) metrics_->append(metrics.to_json());
+  append_metrics(metrics.to_json());
   if (gates_ && gates_due(step, train.steps, train.log_every)) {
     gates_->append(gates_line(step, gate_values(model_.parameters())));
   }

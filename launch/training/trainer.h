@@ -15,6 +15,7 @@
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/components.h"
+#include "launch/training/event_log.h"
 #include "launch/training/initial_weights.h"
 #include "launch/training/metrics.h"
 #include "launch/training/run_checkpoints.h"
@@ -59,6 +60,7 @@ class Trainer {
   void resume();
   void take_initial_weights();
   void start_checkpoint();
+  void append_metrics(const nlohmann::ordered_json& line);
   /// Returns when there is a checkpoint of the last step. Throws WriteError when it could not be saved.
   void ensure_checkpoint();
 
@@ -98,6 +100,7 @@ class Trainer {
   RunCheckpoints checkpoints_;
   std::optional<MetricsLog> metrics_;  // rank 0
   std::optional<MetricsLog> gates_;    // rank 0, of a model that has gates
+  std::optional<EventLog> events_;     // rank 0, with train.tensorboard
   Pace pace_;
   LeastLosses least_losses_;  // of what was evaluated; rank 0
   MixedLosses mixed_losses_;  // since the last line

@@ -109,7 +109,7 @@ void Trainer::log_evaluation(const EvaluatedFile& evaluated, const EvaluationRes
   line.update(score);
   line["loss"] = loss;
   line["forgetting"] = rise.nats;
-  metrics_->append(line);
+  append_metrics(line);
 }
 
 }  // namespace palimpsest
