@@ -190,7 +190,7 @@ StepResult Trainer::take_step() {
   guard_.begin_step(step, evaluation_due(step));
   guard_.enter(Phase::data);
   const TokenBatch batch = source_->next(lanes_);
-  const StepResult result = step_.step(batch, state_);
+  StepResult result = step_.step(batch, state_);
   if (result.sources.empty()) {
     source_->observe(result.answers);
   } else {
