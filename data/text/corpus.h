@@ -11,6 +11,8 @@
 #include <variant>
 #include <vector>
 
+#include "data/text/document_origin.h"
+
 namespace palimpsest {
 
 /// Why a file gives no document.
@@ -24,14 +26,6 @@ struct CorpusProblem {
 
 /// "unreadable", "empty", "not UTF-8", "too long".
 std::string name_of(CorpusProblem::Kind kind);
-
-/// What a corpus tells of a document besides its text.
-struct DocumentOrigin {
-  std::string title;      // empty where it is not known
-  std::int64_t year = 0;  // 0 where it is not known
-
-  bool operator==(const DocumentOrigin&) const = default;
-};
 
 struct CorpusFile {
   std::filesystem::path path;
