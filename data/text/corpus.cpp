@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "core/error.h"
@@ -30,21 +31,33 @@ void require_folder(const fs::path& folder) {
   if (error) throw FileError(fmt::format("{}: cannot be listed: {}", folder.string(), error.message()));
 }
 
+/// What the name says of a file; nothing when it is no part of a corpus.
+std::optional<CorpusFormat> format_of(const fs::path& path) {
+  if (path.extension() == ".txt") return CorpusFormat::text;
+  if (path.extension() == ".jsonl") return CorpusFormat::records;
+  return std::nullopt;
+}
+
+CorpusFile describe_file(const fs::path& root, const fs::path& path, CorpusFormat format) {
+  std::error_code unknown;
+  const std::uintmax_t bytes = fs::file_size(path, unknown);
+  return {.path = path,
+          .name = fs::path(path).replace_extension().lexically_relative(root).generic_string(),
+          .bytes = unknown ? 0 : bytes,
+          .format = format};
+}
+
 // Recursion of our own, since the library's iterator ends at the first folder it may not read.
-void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& listing) {
+void list_folder(const fs::path& root, const fs::path& folder, CorpusKinds kinds, CorpusListing& listing) {
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const fs::path& path = entry->path();
     std::error_code ignored;
     if (fs::is_directory(entry->symlink_status(ignored))) {
-      list_folder(root, path, listing);
-    } else if (path.extension() == ".txt" && !fs::is_directory(path, ignored)) {
-      std::error_code unknown;
-      const std::uintmax_t bytes = entry->file_size(unknown);
-      listing.files.push_back({path,
-                               fs::path(path).replace_extension().lexically_relative(root).generic_string(),
-                               unknown ? 0 : bytes,
-                               {}});
+      list_folder(root, path, kinds, listing);
+    } else if (const auto format = format_of(path); format && !fs::is_directory(path, ignored)) {
+      if (*format == CorpusFormat::records && kinds == CorpusKinds::plain_texts) continue;
+      listing.files.push_back(describe_file(root, path, *format));
     }
   }
   if (error) {
@@ -53,7 +66,8 @@ void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& li
   }
 }
 
-/// Those before a line feed.
+}  // namespace
+
 void drop_carriage_returns(std::string& text) {
   std::size_t end = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -63,7 +77,21 @@ void drop_carriage_returns(std::string& text) {
   text.resize(end);
 }
 
-}  // namespace
+std::vector<TextPart> parts_of(const CorpusDocument& document) {
+  std::vector<TextPart> parts;
+  const std::string_view text = document.text;
+  std::size_t at = 0;
+  const auto add_until = [&](std::size_t end, bool masked) {
+    if (end > at) parts.push_back({text.substr(at, end - at), masked});
+    at = end;
+  };
+  for (const TextSpan& span : document.masked) {
+    add_until(static_cast<std::size_t>(span.begin), false);
+    add_until(static_cast<std::size_t>(span.end), true);
+  }
+  add_until(text.size(), false);
+  return parts;
+}
 
 std::string name_of(CorpusProblem::Kind kind) {
   switch (kind) {
@@ -85,13 +113,20 @@ std::vector<std::string> corpus_splits(const fs::path& folder) {
   return splits;
 }
 
-CorpusListing list_corpus(const fs::path& folder) {
+CorpusListing list_corpus(const fs::path& folder, CorpusKinds kinds) {
   require_folder(folder);
   CorpusListing listing;
-  list_folder(folder, folder, listing);
-  std::sort(listing.files.begin(), listing.files.end(),
-            [](const CorpusFile& a, const CorpusFile& b) { return a.name < b.name; });
+  list_folder(folder, folder, kinds, listing);
+  std::sort(listing.files.begin(), listing.files.end(), [](const CorpusFile& a, const CorpusFile& b) {
+    return std::tie(a.name, a.path) < std::tie(b.name, b.path);
+  });
   return listing;
+}
+
+CorpusListing list_file(const fs::path& path) {
+  const auto format = format_of(path);
+  if (!format) throw DataError(fmt::format("{}: is neither a folder nor a *.txt or *.jsonl file", path.string()));
+  return {{describe_file(path.parent_path(), path, *format)}, {}};
 }
 
 std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit) {

@@ -1,0 +1,48 @@
+// Lines of JSON as documents: a text, a prompt with its completion, or a conversation.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "data/text/corpus.h"
+
+namespace palimpsest {
+
+/// What a record is told by: `automatic` takes the one kind whose fields it has.
+enum class RecordKind { automatic, text, completion, chat };
+
+/// The text of each turn of a conversation, in which {role} and {content} stand for what the record says.
+struct TurnTemplate {
+  std::string before, after;  // of {content}; {role} may be in both
+};
+
+/// "{role}:\n{content}\n\n". Throws ConfigError unless {content} is there once.
+TurnTemplate parse_turn_template(const std::string& text);
+std::string to_string(const TurnTemplate& turn);
+
+struct RecordFormat {
+  RecordKind kind = RecordKind::automatic;
+  std::string text_field = "text";
+  TurnTemplate turn = {"{role}:\n", "\n\n"};
+  LineEnds line_ends = LineEnds::keep;
+};
+
+/// One line of JSON: an object with one of
+/// - the text field;
+/// - `prompt` and `completion`, which follow each other, the prompt masked;
+/// - `messages`, a list of turns with `role` and `content`, each as the template says. What is not the content of an
+///   assistant, or behind it in its turn, is masked.
+/// It is called by its `id` or `_id`, a text or a whole number; a `title` that is text and a `year` that is a whole
+/// number are taken. All else is left aside.
+struct Record {
+  std::string id;  // empty: it has none
+  DocumentOrigin origin;
+  std::variant<CorpusDocument, CorpusProblem> document;  // of the problems only `empty`: there is no word to predict
+};
+
+/// `name` begins messages. Throws FileError on what is not JSON, DataError on what is not such a record.
+Record parse_record(std::string_view line, const std::string& name, const RecordFormat& format);
+
+}  // namespace palimpsest
