@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "data/text/compressed_input.h"
 
 namespace palimpsest {
 
@@ -32,8 +33,10 @@ class FileInput final : public ByteInput {
     errno = 0;
     stream_.read(target.data(), static_cast<std::streamsize>(target.size()));
     if (stream_.bad()) fail(std::strerror(errno));
+    consumed_ += static_cast<std::uint64_t>(stream_.gcount());
     return static_cast<std::size_t>(stream_.gcount());
   }
+  std::uint64_t consumed() const override { return consumed_; }
 
  private:
   [[noreturn]] void fail(const std::string& why) const {
@@ -42,12 +45,15 @@ class FileInput final : public ByteInput {
 
   fs::path path_;
   std::ifstream stream_;
+  std::uint64_t consumed_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<ByteInput> open_input(const fs::path& path, std::uint64_t begin) {
-  return std::make_unique<FileInput>(path, begin);
+  const Compression compression = compression_of(path);
+  if (compression == Compression::none) return std::make_unique<FileInput>(path, begin);
+  return decompress(std::make_unique<FileInput>(path, 0), compression, path);
 }
 
 }  // namespace palimpsest

@@ -7,11 +7,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
+#include <span>
 #include <string_view>
 #include <tuple>
 #include <utility>
 
 #include "core/error.h"
+#include "data/text/compressed_input.h"
 #include "data/text/utf8.h"
 
 namespace palimpsest {
@@ -31,18 +34,41 @@ void require_folder(const fs::path& folder) {
   if (error) throw FileError(fmt::format("{}: cannot be listed: {}", folder.string(), error.message()));
 }
 
+/// Without what says that a file is compressed.
+fs::path plain_name(const fs::path& path) {
+  return compression_of(path) == Compression::none ? path : fs::path(path).replace_extension();
+}
+
 /// What the name says of a file; nothing when it is no part of a corpus.
 std::optional<CorpusFormat> format_of(const fs::path& path) {
-  if (path.extension() == ".txt") return CorpusFormat::text;
-  if (path.extension() == ".jsonl") return CorpusFormat::records;
+  const fs::path extension = plain_name(path).extension();
+  if (extension == ".txt") return CorpusFormat::text;
+  if (extension == ".jsonl") return CorpusFormat::records;
   return std::nullopt;
+}
+
+bool is_plain_text(const fs::path& path) { return path.extension() == ".txt"; }
+
+/// The text of a compressed file; nothing when it is longer than `limit` bytes, of which hardly more are made.
+std::optional<std::string> read_compressed(const fs::path& path, std::uint64_t limit) {
+  constexpr std::size_t block = std::size_t{1} << 20;
+  const std::unique_ptr<ByteInput> input = open_input(path);
+  std::string text;
+  for (std::size_t count = 1; count > 0;) {
+    if (text.size() > limit) return std::nullopt;
+    const std::size_t size = text.size();
+    text.resize(size + block);
+    count = input->read(std::span(text).subspan(size));
+    text.resize(size + count);
+  }
+  return text;
 }
 
 CorpusFile describe_file(const fs::path& root, const fs::path& path, CorpusFormat format) {
   std::error_code unknown;
   const std::uintmax_t bytes = fs::file_size(path, unknown);
   return {.path = path,
-          .name = fs::path(path).replace_extension().lexically_relative(root).generic_string(),
+          .name = plain_name(path).replace_extension().lexically_relative(root).generic_string(),
           .bytes = unknown ? 0 : bytes,
           .format = format};
 }
@@ -56,7 +82,7 @@ void list_folder(const fs::path& root, const fs::path& folder, CorpusKinds kinds
     if (fs::is_directory(entry->symlink_status(ignored))) {
       list_folder(root, path, kinds, listing);
     } else if (const auto format = format_of(path); format && !fs::is_directory(path, ignored)) {
-      if (*format == CorpusFormat::records && kinds == CorpusKinds::plain_texts) continue;
+      if (kinds == CorpusKinds::plain_texts && !is_plain_text(path)) continue;
       listing.files.push_back(describe_file(root, path, *format));
     }
   }
@@ -125,7 +151,9 @@ CorpusListing list_corpus(const fs::path& folder, CorpusKinds kinds) {
 
 CorpusListing list_file(const fs::path& path) {
   const auto format = format_of(path);
-  if (!format) throw DataError(fmt::format("{}: is neither a folder nor a *.txt or *.jsonl file", path.string()));
+  if (!format)
+    throw DataError(fmt::format("{}: is neither a folder nor a *.txt or *.jsonl file, compressed as .gz or .zst or not",
+                                path.string()));
   return {{describe_file(path.parent_path(), path, *format)}, {}};
 }
 
@@ -156,7 +184,8 @@ std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& pat
   errno = 0;
   std::ifstream stream(path, std::ios::binary);
   if (!stream) return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
-  std::optional<std::string> text = read_text(stream, limit);
+  const bool compressed = compression_of(path) != Compression::none;
+  std::optional<std::string> text = compressed ? read_compressed(path, limit) : read_text(stream, limit);
   if (stream.bad()) return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
   if (!text)
     return problem(Kind::too_long, fmt::format("has more than {} bytes: cut it into several documents", limit));

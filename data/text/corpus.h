@@ -29,12 +29,12 @@ struct CorpusProblem {
 /// "unreadable", "empty", "not UTF-8", "too long".
 std::string name_of(CorpusProblem::Kind kind);
 
-/// *.txt: a document; *.jsonl: records, a document each.
+/// *.txt: a document; *.jsonl: records, a document each. Both may be compressed, with .gz or .zst behind that.
 enum class CorpusFormat { text, records };
 
 struct CorpusFile {
   std::filesystem::path path;
-  std::string name;            // the path below the folder, without ".txt" or ".jsonl"
+  std::string name;            // the path below the folder, without ".txt", ".jsonl.gz" and the like
   std::uint64_t bytes = 0;     // 0 where they are not known
   DocumentOrigin origin = {};  // not known, unless read_corpus_metadata has told it
   CorpusFormat format = CorpusFormat::text;
@@ -98,6 +98,7 @@ enum class LineEnds { keep, lf };
 void drop_carriage_returns(std::string& text);
 
 /// A file's text, or why it has none: not a regular file, not readable, too long, without a single word, not UTF-8.
+/// Throws FileError over compressed data that is damaged.
 std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const std::filesystem::path& path,
                                                              std::uint64_t limit = longest_text,
                                                              LineEnds line_ends = LineEnds::keep);

@@ -29,6 +29,8 @@ class LineBlocks {
   /// The next lines; nothing when there are no more. Throws FileError, also over compressed data that is damaged,
   /// and DataError, naming the line, where one is longer than it may be.
   std::optional<LineBlock> next();
+  /// How many bytes of a compressed file have been taken for the blocks so far.
+  std::uint64_t consumed() const { return input_->consumed(); }
 
  private:
   /// Reads on behind `pending_`. False at the end of the file.

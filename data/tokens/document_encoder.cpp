@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/quiet_thread.h"
+#include "data/text/compressed_input.h"
 
 namespace palimpsest {
 
@@ -24,6 +25,11 @@ std::vector<std::string_view> lines_of(std::string_view text) {
     text.remove_prefix(end);
   }
   return lines;
+}
+
+/// Whether a thread reads it by itself, its size known before.
+bool is_one_piece(const CorpusFile& file) {
+  return file.format == CorpusFormat::text && compression_of(file.path) == Compression::none;
 }
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n") == std::string_view::npos; }
@@ -68,7 +74,7 @@ std::optional<EncodedPiece> DocumentEncoder::next() {
 }
 
 void DocumentEncoder::work() {
-  while (const auto task = claim()) {
+  while (auto task = claim()) {
     Result result;
     result.held = task->held;
     try {
@@ -87,7 +93,7 @@ void DocumentEncoder::work() {
 bool DocumentEncoder::has_room() const {
   if (claimed_ == taken_) return true;
   const CorpusFile& file = files_[file_];
-  const std::uint64_t bytes = file.format == CorpusFormat::text ? file.bytes : block_bytes;
+  const std::uint64_t bytes = is_one_piece(file) ? file.bytes : block_bytes;
   return held_ <= options_.bytes_in_flight && bytes <= options_.bytes_in_flight - held_;
 }
 
@@ -96,34 +102,38 @@ std::optional<DocumentEncoder::Task> DocumentEncoder::claim() {
   room_.wait(lock, [this] { return stopped_ || (!reading_ && (file_ == files_.size() || has_room())); });
   if (stopped_ || file_ == files_.size()) return std::nullopt;
   Task task;
-  if (files_[file_].format == CorpusFormat::text) {
+  if (is_one_piece(files_[file_])) {
     task.file = file_++;
-    task.held = files_[task.file].bytes;
+    task.held = task.bytes = files_[task.file].bytes;
   } else {
-    task = read_lines(lock);
+    task = read_next(lock);
   }
   held_ += task.held;
   task.index = claimed_++;
   return task;
 }
 
-DocumentEncoder::Task DocumentEncoder::read_lines(std::unique_lock<std::mutex>& lock) {
+DocumentEncoder::Task DocumentEncoder::read_next(std::unique_lock<std::mutex>& lock) {
   Task task{.file = file_};
   const CorpusFile& file = files_[file_];
   reading_ = true;
   lock.unlock();
   try {
-    if (!lines_) lines_.emplace(file.path, file.begin, file.end, block_bytes, longest_text);
-    task.lines = lines_->next();
+    if (file.format == CorpusFormat::records) {
+      read_lines(file, task);
+    } else {
+      task.text = read_corpus_file(file.path, longest_text, options_.line_ends);
+      if (const auto* document = std::get_if<CorpusDocument>(&*task.text)) task.held = document->text.size();
+    }
   } catch (...) {
     task.error = std::current_exception();
   }
   lock.lock();
   reading_ = false;
   task.ends_file = !task.lines;
-  if (task.lines) {
-    task.held = task.lines->text.size();
-  } else {
+  if (task.ends_file) {
+    task.bytes = file.bytes - std::min(file.bytes, file_bytes_);
+    file_bytes_ = 0;
     lines_.reset();
     ++file_;
   }
@@ -131,24 +141,33 @@ DocumentEncoder::Task DocumentEncoder::read_lines(std::unique_lock<std::mutex>& 
   return task;
 }
 
-EncodedPiece DocumentEncoder::encode(const Task& task) const {
+void DocumentEncoder::read_lines(const CorpusFile& file, Task& task) {
+  if (!lines_) lines_.emplace(file.path, file.begin, file.end, block_bytes, longest_text);
+  task.lines = lines_->next();
+  if (!task.lines) return;
+  task.held = task.lines->text.size();
+  const bool compressed = compression_of(file.path) != Compression::none;
+  task.bytes = compressed ? lines_->consumed() - file_bytes_ : task.held;
+  file_bytes_ += task.bytes;
+}
+
+EncodedPiece DocumentEncoder::encode(Task& task) const {
   if (task.error) std::rethrow_exception(task.error);
   const CorpusFile& file = files_[task.file];
-  EncodedPiece piece{.file = task.file, .ends_file = task.ends_file};
+  EncodedPiece piece{.file = task.file, .bytes = task.bytes, .ends_file = task.ends_file};
   if (file.format == CorpusFormat::text) {
-    piece.bytes = file.bytes;
-    piece.documents.push_back(encode_file(file));
+    auto text = task.text ? std::move(*task.text) : read_corpus_file(file.path, longest_text, options_.line_ends);
+    piece.documents.push_back(encode_file(file, std::move(text)));
   } else if (task.lines) {
-    piece.bytes = task.lines->text.size();
     encode_lines(file, *task.lines, piece.documents);
   }
   return piece;
 }
 
-EncodingResult DocumentEncoder::encode_file(const CorpusFile& file) const {
-  auto read = read_corpus_file(file.path, longest_text, options_.line_ends);
-  if (auto* problem = std::get_if<CorpusProblem>(&read)) return std::move(*problem);
-  return encode_document(file.name, file.origin, std::get<CorpusDocument>(read));
+EncodingResult DocumentEncoder::encode_file(const CorpusFile& file,
+                                            std::variant<CorpusDocument, CorpusProblem> text) const {
+  if (auto* problem = std::get_if<CorpusProblem>(&text)) return std::move(*problem);
+  return encode_document(file.name, file.origin, std::get<CorpusDocument>(text));
 }
 
 void DocumentEncoder::encode_lines(const CorpusFile& file, const LineBlock& lines,

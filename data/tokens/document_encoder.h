@@ -75,8 +75,10 @@ class DocumentEncoder {
     std::size_t index = 0;  // in the order of pieces
     std::size_t file = 0;
     std::optional<LineBlock> lines = {};
+    std::optional<std::variant<CorpusDocument, CorpusProblem>> text = {};  // of a compressed file
     bool ends_file = true;
     std::uint64_t held = 0;         // bytes of text
+    std::uint64_t bytes = 0;        // of the file
     std::exception_ptr error = {};  // met when it was read
   };
   struct Result {
@@ -88,10 +90,12 @@ class DocumentEncoder {
   /// Waits for room. Nothing when there is no more to do.
   std::optional<Task> claim();
   bool has_room() const;
-  /// The next lines of the file in turn, read while others may take what is finished.
-  Task read_lines(std::unique_lock<std::mutex>& lock);
-  EncodedPiece encode(const Task& task) const;
-  EncodingResult encode_file(const CorpusFile& file) const;
+  /// The next lines of the file in turn, or its text, where only reading it tells how long it is. Read while others may
+  /// take what is finished.
+  Task read_next(std::unique_lock<std::mutex>& lock);
+  void read_lines(const CorpusFile& file, Task& task);
+  EncodedPiece encode(Task& task) const;
+  EncodingResult encode_file(const CorpusFile& file, std::variant<CorpusDocument, CorpusProblem> text) const;
   void encode_lines(const CorpusFile& file, const LineBlock& lines, std::vector<EncodingResult>& results) const;
   EncodedDocument encode_document(std::string name, DocumentOrigin origin, const CorpusDocument& document) const;
   void stop();
@@ -106,7 +110,8 @@ class DocumentEncoder {
   std::condition_variable room_, done_;
   std::size_t file_ = 0;                    // in turn
   std::optional<LineBlocks> lines_;         // of this file
-  bool reading_ = false;                    // a thread reads lines
+  std::uint64_t file_bytes_ = 0;            // taken of this file
+  bool reading_ = false;                    // a thread reads
   std::size_t claimed_ = 0, taken_ = 0;     // pieces
   std::uint64_t held_ = 0;                  // bytes of the pieces between them
   std::map<std::size_t, Result> finished_;  // by piece

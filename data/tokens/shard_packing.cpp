@@ -10,6 +10,7 @@
 #include "core/io/atomic_directory.h"
 #include "core/io/file_hash.h"
 #include "core/io/json_file.h"
+#include "data/text/compressed_input.h"
 #include "data/tokens/token_file.h"
 #include "data/tokens/token_shards.h"
 
@@ -39,7 +40,8 @@ std::string checksum_of(const fs::path& shard) {
 std::vector<CorpusFile> cut_records(const std::vector<CorpusFile>& files, std::uint64_t shard_bytes) {
   std::vector<CorpusFile> pieces;
   for (const CorpusFile& file : files) {
-    if (!is_records(file) || file.bytes <= shard_bytes) {
+    const bool compressed = compression_of(file.path) != Compression::none;
+    if (!is_records(file) || compressed || file.bytes <= shard_bytes) {
       pieces.push_back(file);
       continue;
     }

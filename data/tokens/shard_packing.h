@@ -15,7 +15,8 @@
 
 namespace palimpsest {
 
-/// Cuts files of records into ranges of at most so many bytes, whose lines follow each other.
+/// Cuts files of records into ranges of at most so many bytes, whose lines follow each other; those that are compressed
+/// stay whole, since they can only be read from the beginning.
 std::vector<CorpusFile> cut_records(const std::vector<CorpusFile>& files, std::uint64_t shard_bytes);
 
 /// Cuts a corpus into runs of files with at most so many bytes together; a longer file stands alone. What comes out
