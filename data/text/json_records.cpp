@@ -10,13 +10,27 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "data/text/compressed_input.h"
 #include "data/text/utf8.h"
 
 namespace palimpsest {
 
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr std::string_view role_mark = "{role}", content_mark = "{content}";
+
+constexpr std::string_view document_mark = "{document}", summary_mark = "{summary}";
+
+/// The file that a document is in, if it says so.
+std::optional<fs::path> path_of(const std::string& document, const fs::path& folder) {
+  if (document.find('\n') != std::string::npos) return std::nullopt;
+  for (const std::string_view ending : {".txt", ".txt.gz", ".txt.zst"}) {
+    if (document.size() > ending.size() && document.ends_with(ending)) return folder / document;
+  }
+  return std::nullopt;
+}
 
 std::string with_role(std::string text, std::string_view role) {
   for (std::size_t at = 0; (at = text.find(role_mark, at)) != std::string::npos; at += role.size()) {
@@ -28,8 +42,8 @@ std::string with_role(std::string text, std::string_view role) {
 /// Reads the fields of one record.
 class RecordParser {
  public:
-  RecordParser(std::string_view line, const std::string& name, const RecordFormat& format)
-      : name_(name), format_(format), json_(parse_json(line, name)) {
+  RecordParser(std::string_view line, const std::string& name, const RecordFormat& format, const fs::path& folder)
+      : name_(name), format_(format), folder_(folder), json_(parse_json(line, name)) {
     if (!json_.is_object()) fail(fmt::format("a JSON {}, expected an object", json_.type_name()));
   }
 
@@ -43,6 +57,13 @@ class RecordParser {
         add(text(json_, "completion"), false);
         break;
       case RecordKind::chat: add_turns(); break;
+      case RecordKind::summary:
+        add(format_.pair.before, true);
+        add(document_text(), true);
+        add(format_.pair.between, true);
+        add(text(json_, "summary"), false);
+        add(format_.pair.after, false);
+        break;
     }
     if (document_.text.empty() || targets() == 0) {
       const char* reason = document_.masked.empty() ? "holds nothing but white space" : "has no word to predict";
@@ -119,6 +140,17 @@ class RecordParser {
     return origin;
   }
 
+  std::string document_text() const {
+    const std::string& document = text(json_, "document");
+    const auto path = path_of(document, folder_);
+    if (!path) return document;
+    auto read = read_corpus_file(*path, longest_text, format_.line_ends);
+    if (const auto* problem = std::get_if<CorpusProblem>(&read)) {
+      fail(fmt::format("the document {} {}", path->string(), problem->reason));
+    }
+    return std::move(std::get<CorpusDocument>(read).text);
+  }
+
   void add_turns() {
     const auto messages = json_.find("messages");
     if (messages == json_.end() || !messages->is_array()) fail("\"messages\" is missing or no list, expected turns");
@@ -157,6 +189,7 @@ class RecordParser {
 
   const std::string& name_;
   const RecordFormat& format_;
+  const fs::path& folder_;
   nlohmann::json json_;
   CorpusDocument document_;
 };
@@ -174,8 +207,43 @@ TurnTemplate parse_turn_template(const std::string& text) {
 
 std::string to_string(const TurnTemplate& turn) { return turn.before + std::string(content_mark) + turn.after; }
 
-Record parse_record(std::string_view line, const std::string& name, const RecordFormat& format) {
-  return RecordParser(line, name, format).parse();
+PairTemplate parse_pair_template(const std::string& text) {
+  const std::size_t document = text.find(document_mark), summary = text.find(summary_mark);
+  const bool sound = document != std::string::npos && summary != std::string::npos && document < summary &&
+                     text.rfind(document_mark) == document && text.rfind(summary_mark) == summary;
+  if (!sound) {
+    throw ConfigError(fmt::format("the pair \"{}\", expected one {} and behind it one {}", printable(text),
+                                  document_mark, summary_mark));
+  }
+  const std::size_t between = document + document_mark.size();
+  return {text.substr(0, document), text.substr(between, summary - between),
+          text.substr(summary + summary_mark.size())};
+}
+
+std::string to_string(const PairTemplate& pair) {
+  return fmt::format("{}{}{}{}{}", pair.before, document_mark, pair.between, summary_mark, pair.after);
+}
+
+Record parse_record(std::string_view line, const std::string& name, const RecordFormat& format,
+                    const fs::path& folder) {
+  return RecordParser(line, name, format, folder).parse();
+}
+
+std::uint64_t referenced_bytes(std::string_view line, const fs::path& folder) {
+  constexpr std::uint64_t growth = 4;  // of what is compressed
+  try {
+    const nlohmann::json record = parse_json(line, "");
+    const auto path = path_of(record.at("document").get<std::string>(), folder);
+    if (!path) return 0;
+    std::error_code unknown;
+    const std::uintmax_t bytes = fs::file_size(*path, unknown);
+    if (unknown) return 0;
+    return compression_of(*path) == Compression::none ? bytes : growth * bytes;
+  } catch (const Error&) {  // what is wrong with the record is said where it is read
+    return 0;
+  } catch (const nlohmann::json::exception&) {
+    return 0;
+  }
 }
 
 }  // namespace palimpsest

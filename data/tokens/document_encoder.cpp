@@ -142,12 +142,15 @@ DocumentEncoder::Task DocumentEncoder::read_next(std::unique_lock<std::mutex>& l
 }
 
 void DocumentEncoder::read_lines(const CorpusFile& file, Task& task) {
-  if (!lines_) lines_.emplace(file.path, file.begin, file.end, block_bytes, longest_text);
+  // A record may name a long document: one at a time then.
+  const bool pairs = options_.records.kind == RecordKind::summary;
+  if (!lines_) lines_.emplace(file.path, file.begin, file.end, pairs ? 1 : block_bytes, longest_text);
   task.lines = lines_->next();
   if (!task.lines) return;
-  task.held = task.lines->text.size();
   const bool compressed = compression_of(file.path) != Compression::none;
+  task.held = task.lines->text.size();
   task.bytes = compressed ? lines_->consumed() - file_bytes_ : task.held;
+  if (pairs) task.held += referenced_bytes(task.lines->text, file.path.parent_path());
   file_bytes_ += task.bytes;
 }
 
@@ -173,17 +176,19 @@ EncodingResult DocumentEncoder::encode_file(const CorpusFile& file,
 void DocumentEncoder::encode_lines(const CorpusFile& file, const LineBlock& lines,
                                    std::vector<EncodingResult>& results) const {
   std::uint64_t offset = lines.offset;
+  const std::filesystem::path folder = file.path.parent_path();
   for (const std::string_view line : lines_of(lines.text)) {
     const std::uint64_t begin = offset;
     offset += line.size();
     if (is_blank(line)) continue;
     Record record;
     try {
-      record =
-          parse_record(line, fmt::format("{}: the record at byte {}", file.path.string(), begin), options_.records);
+      record = parse_record(line, fmt::format("{}: the record at byte {}", file.path.string(), begin), options_.records,
+                            folder);
     } catch (const Error&) {
       // Lines are counted only where a message needs it. The same error again, with its line.
-      parse_record(line, fmt::format("{}: line {}", file.path.string(), line_at(file.path, begin)), options_.records);
+      parse_record(line, fmt::format("{}: line {}", file.path.string(), line_at(file.path, begin)), options_.records,
+                   folder);
       throw;
     }
     const std::string name = record.id.empty() ? fmt::format("{}@{}", file.name, begin) : std::move(record.id);

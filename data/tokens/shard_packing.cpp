@@ -91,6 +91,7 @@ std::string shard_source(const ShardTask& task, const Tokenizer& tokenizer, cons
     add(fmt::format("records {}", static_cast<int>(options.records.kind)));
     add(options.records.text_field);
     add(to_string(options.records.turn));
+    add(to_string(options.records.pair));
     if (options.split_by) add(fmt::format("{} of {}", options.split, fmt::join(options.split_by->shares, "/")));
   }
   return hash.digest();

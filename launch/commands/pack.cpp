@@ -40,7 +40,7 @@ struct Options {
   std::string metadata;  // empty: INPUT/metadata.csv, if there is one
   LineEnds line_ends = LineEnds::keep;
   RecordFormat records;
-  std::string turn_template;  // empty: RecordFormat's
+  std::string turn_template, pair_template;  // empty: RecordFormat's
   std::string tokenizer = "bytes";
   bool strict = false;
   bool force = false;
@@ -115,6 +115,7 @@ int pack(const Options& options, Communicator& communicator) {
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   RecordFormat records = options.records;
   if (!options.turn_template.empty()) records.turn = parse_turn_template(options.turn_template);
+  if (!options.pair_template.empty()) records.pair = parse_pair_template(options.pair_template);
   const std::vector<PackJob> jobs = plan(options);
   for (const PackJob& job : jobs) {
     if (!options.force && fs::exists(job.output)) {
@@ -190,17 +191,23 @@ Command add_pack_command(CLI::App& program) {
   command
       ->add_option("--records", options->records.kind,
                    "What records are: auto (the default) by the fields that they have, text, completion (prompt and\n"
-                   "completion) or chat (messages)")
+                   "completion), chat (messages) or summary (document, a text or a path, and summary)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, RecordKind>{{"auto", RecordKind::automatic},
                                                                             {"text", RecordKind::text},
                                                                             {"completion", RecordKind::completion},
-                                                                            {"chat", RecordKind::chat}},
+                                                                            {"chat", RecordKind::chat},
+                                                                            {"summary", RecordKind::summary}},
                                           CLI::ignore_case))
-      ->type_name("auto|text|completion|chat");
+      ->type_name("auto|text|completion|chat|summary");
   command
       ->add_option_function<std::string>(
           "--turn-template", [options](const std::string& text) { options->turn_template = unescaped(text); },
           "What each turn of a conversation becomes (default: {role}:\\n{content}\\n\\n); \\n is a line end, \\t a tab")
+      ->type_name("TEXT");
+  command
+      ->add_option_function<std::string>(
+          "--pair-template", [options](const std::string& text) { options->pair_template = unescaped(text); },
+          "What a document and its summary become (default: {document}\\n\\nSummary:\\n{summary})")
       ->type_name("TEXT");
   command
       ->add_option("--split-by", options->split_by,
@@ -234,6 +241,7 @@ Command add_pack_command(CLI::App& program) {
                   "palimpsest pack pg19/ packed/ --tokenizer pg19.model\n"
                   "palimpsest pack --input pg19/ --split test --output test.h5 --strict\n"
                   "palimpsest pack books/ packed/ --split-by hash:98/1/1 --line-ends lf\n"
+                  "palimpsest pack pairs.jsonl pairs.h5 --records summary\n"
                   "palimpsest pack chats.jsonl chats.h5 --turn-template '<{role}>{content}</{role}>'\n"
                   "mpirun -n 4 palimpsest pack pg19/ packed/ --tokenizer pg19.model --shard-bytes 1G\n"
                   "palimpsest pack --check packed/train.h5"));

@@ -55,6 +55,32 @@ TEST(JsonRecords, AreTextsPromptsAndConversations) {
   EXPECT_EQ(parse_record(R"({"id": "n", "title": ["T"], "year": "x", "text": "x"})", "a", {}).origin, DocumentOrigin{});
 }
 
+TEST(JsonRecords, AreDocumentsWithTheirSummaries) {
+  const TemporaryDirectory directory;
+  overwrite_file(directory / "a book.txt", "It was\r\nlong.");
+  RecordFormat format{.kind = RecordKind::summary};
+  EXPECT_EQ(shown(R"({"document": "A text.", "summary": "T."})", format), "[A text.\n\nSummary:\n]T.");
+  format.line_ends = LineEnds::lf;
+  format.pair = parse_pair_template("<{document}> = <{summary}>");
+  const std::string line = R"({"document": "a book.txt", "summary": "Long."})";
+  const Record record = parse_record(line, "a", format, directory.path());
+  EXPECT_EQ(std::get<CorpusDocument>(record.document).text, "<It was\nlong.> = <Long.>");
+  EXPECT_EQ(std::get<CorpusDocument>(record.document).masked, (std::vector<TextSpan>{{0, 18}}));
+  EXPECT_EQ(referenced_bytes(line, directory.path()), 13u);
+  EXPECT_EQ(referenced_bytes(R"({"document": "A text.\n.txt"})", directory.path()), 0u);
+  EXPECT_EQ(referenced_bytes("{", directory.path()), 0u);
+  fs::remove(directory / "a book.txt");
+  const std::string message =
+      message_of<DataError>([&] { parse_record(line, "pairs.jsonl: line 2", format, directory.path()); });
+  EXPECT_TRUE(message.starts_with("pairs.jsonl: line 2: the document ") && holds(message, "a book.txt cannot be read"))
+      << message;
+  // Never by itself: other data have such fields, too.
+  EXPECT_TRUE(holds(refusal(R"({"document": "x", "summary": "y"})"), "a record without a text"));
+  for (const char* wrong : {"{document}", "{summary}", "{summary}{document}", "{document}{document}{summary}"}) {
+    EXPECT_THROW(parse_pair_template(wrong), ConfigError) << wrong;
+  }
+}
+
 TEST(JsonRecords, WithoutAWordToPredictGiveNoDocument) {
   EXPECT_EQ(shown(R"({"text": " \n"})"), "holds nothing but white space");
   EXPECT_EQ(shown(R"({"text": ""})"), "holds nothing but white space");
