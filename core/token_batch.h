@@ -15,7 +15,7 @@ struct TokenBatch {
   /// The document of each input token: an index that never decreases within a lane, from batch to
   /// batch too, and that changes wherever the memory has to start empty.
   std::vector<std::int64_t> documents;
-  /// 1 where the target is to be predicted; 0 where it belongs to another document.
+  /// 1 where the target is to be predicted; 0 where it is masked or belongs to another document.
   std::vector<float> loss_weights;
   /// How much each input token writes to the memory (core/kernels/memory.h): as much as so many repetitions of it, 0
   /// nothing. Empty: all write once.

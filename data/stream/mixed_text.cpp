@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "data/stream/source_parts.h"
 #include "data/stream/virtual_length.h"
 
 namespace palimpsest {
@@ -57,6 +58,8 @@ void MixedText::fill(std::int64_t lane, std::int64_t sequences, std::int64_t row
       batch.documents[at] = consumed - std::min(in_part, in_run);
       batch.sources[at] = static_cast<std::uint8_t>(files_[part.file].source);
     }
+    leave_out_masked(*files_[part.file].file, token + 1,
+                     std::span(batch.loss_weights).subspan(at - static_cast<std::size_t>(count), read.size() - 1));
     consumed += count;
     remaining -= count;
   }

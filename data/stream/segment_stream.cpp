@@ -121,6 +121,8 @@ void SegmentStream::fill_lane(std::int64_t lane, TokenWindow& window, std::int64
       batch.loss_weights[at] = has_target ? 1.0f : 0.0f;
       batch.documents[at] = epoch * file_->document_count() + place.rank;
     }
+    leave_out_masked(*file_, document.begin + place.offset + 1,
+                     std::span(batch.loss_weights).subspan(static_cast<std::size_t>(row), read.size() - 1));
     row += count;
     consumed += count;
     remaining -= count;

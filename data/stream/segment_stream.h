@@ -58,9 +58,9 @@ class SegmentStream final : public TokenSource {
   SegmentStream(std::shared_ptr<const TokenFile> file, const StreamConfig& config);
 
   /// The next batch of the configuration's lanes, in order. The target of an input token is its successor in its
-  /// document, wherever a run ends; an end token has none (target 0, weight 0). `documents` grows by at least one with
-  /// every document, and with every part of a document that a lane starts to read. With a virtual length above 1,
-  /// segments have write weights that depend on seed, step and lane.
+  /// document, wherever a run ends; an end token has none (target 0, weight 0), and masked targets have weight 0.
+  /// `documents` grows by at least one with every document, and with every part of a document that a lane starts to
+  /// read. With a virtual length above 1, segments have write weights that depend on seed, step and lane.
   TokenBatch next() { return next({config_.first_lane, config_.lane_count}); }
   TokenBatch next(LaneRun lanes) override;
 

@@ -1,5 +1,6 @@
 #include "data/stream/source_parts.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -28,6 +29,13 @@ TokenBatch empty_batch(LaneRun lanes, std::int64_t sequence_length) {
   batch.documents.resize(size);
   batch.loss_weights.resize(size);
   return batch;
+}
+
+void leave_out_masked(const TokenFile& file, std::int64_t begin, std::span<float> weights) {
+  const auto count = static_cast<std::int64_t>(weights.size());
+  for (const TokenSpan& span : file.masked(begin, begin + count)) {
+    std::fill(weights.begin() + (span.begin - begin), weights.begin() + (span.end - begin), 0.0f);
+  }
 }
 
 void require_same_task(std::string_view whose, const nlohmann::json& ours, const nlohmann::json& theirs) {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
 #include "core/token_batch.h"
 #include "data/stream/token_source.h"
+#include "data/tokens/token_file.h"
 
 namespace palimpsest {
 
@@ -16,6 +18,9 @@ void require_lanes(LaneRun lanes, std::int64_t batch_size, std::string_view whos
 
 /// Of these lanes: room for inputs, targets, documents and loss weights.
 TokenBatch empty_batch(LaneRun lanes, std::int64_t sequence_length);
+
+/// Takes the weight from the targets that are masked: `weights` are those of a file's tokens from `begin` on.
+void leave_out_masked(const TokenFile& file, std::int64_t begin, std::span<float> weights);
 
 /// What the position in a source depends on, key by key, now and where it was stored. Throws ConfigError, opening with
 /// `whose` and naming what differs, when it cannot be resumed.

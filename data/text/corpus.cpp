@@ -7,10 +7,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
+#include <span>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "core/error.h"
+#include "data/text/compressed_input.h"
 #include "data/text/utf8.h"
 
 namespace palimpsest {
@@ -30,21 +34,56 @@ void require_folder(const fs::path& folder) {
   if (error) throw FileError(fmt::format("{}: cannot be listed: {}", folder.string(), error.message()));
 }
 
+/// Without what says that a file is compressed.
+fs::path plain_name(const fs::path& path) {
+  return compression_of(path) == Compression::none ? path : fs::path(path).replace_extension();
+}
+
+/// What the name says of a file; nothing when it is no part of a corpus.
+std::optional<CorpusFormat> format_of(const fs::path& path) {
+  const fs::path extension = plain_name(path).extension();
+  if (extension == ".txt") return CorpusFormat::text;
+  if (extension == ".jsonl") return CorpusFormat::records;
+  return std::nullopt;
+}
+
+bool is_plain_text(const fs::path& path) { return path.extension() == ".txt"; }
+
+/// The text of a compressed file; nothing when it is longer than `limit` bytes, of which hardly more are made.
+std::optional<std::string> read_compressed(const fs::path& path, std::uint64_t limit) {
+  constexpr std::size_t block = std::size_t{1} << 20;
+  const std::unique_ptr<ByteInput> input = open_input(path);
+  std::string text;
+  for (std::size_t count = 1; count > 0;) {
+    if (text.size() > limit) return std::nullopt;
+    const std::size_t size = text.size();
+    text.resize(size + block);
+    count = input->read(std::span(text).subspan(size));
+    text.resize(size + count);
+  }
+  return text;
+}
+
+CorpusFile describe_file(const fs::path& root, const fs::path& path, CorpusFormat format) {
+  std::error_code unknown;
+  const std::uintmax_t bytes = fs::file_size(path, unknown);
+  return {.path = path,
+          .name = plain_name(path).replace_extension().lexically_relative(root).generic_string(),
+          .bytes = unknown ? 0 : bytes,
+          .format = format};
+}
+
 // Recursion of our own, since the library's iterator ends at the first folder it may not read.
-void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& listing) {
+void list_folder(const fs::path& root, const fs::path& folder, CorpusKinds kinds, CorpusListing& listing) {
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const fs::path& path = entry->path();
     std::error_code ignored;
     if (fs::is_directory(entry->symlink_status(ignored))) {
-      list_folder(root, path, listing);
-    } else if (path.extension() == ".txt" && !fs::is_directory(path, ignored)) {
-      std::error_code unknown;
-      const std::uintmax_t bytes = entry->file_size(unknown);
-      listing.files.push_back({path,
-                               fs::path(path).replace_extension().lexically_relative(root).generic_string(),
-                               unknown ? 0 : bytes,
-                               {}});
+      list_folder(root, path, kinds, listing);
+    } else if (const auto format = format_of(path); format && !fs::is_directory(path, ignored)) {
+      if (kinds == CorpusKinds::plain_texts && !is_plain_text(path)) continue;
+      listing.files.push_back(describe_file(root, path, *format));
     }
   }
   if (error) {
@@ -53,7 +92,8 @@ void list_folder(const fs::path& root, const fs::path& folder, CorpusListing& li
   }
 }
 
-/// Those before a line feed.
+}  // namespace
+
 void drop_carriage_returns(std::string& text) {
   std::size_t end = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -63,7 +103,21 @@ void drop_carriage_returns(std::string& text) {
   text.resize(end);
 }
 
-}  // namespace
+std::vector<TextPart> parts_of(const CorpusDocument& document) {
+  std::vector<TextPart> parts;
+  const std::string_view text = document.text;
+  std::size_t at = 0;
+  const auto add_until = [&](std::size_t end, bool masked) {
+    if (end > at) parts.push_back({text.substr(at, end - at), masked});
+    at = end;
+  };
+  for (const TextSpan& span : document.masked) {
+    add_until(static_cast<std::size_t>(span.begin), false);
+    add_until(static_cast<std::size_t>(span.end), true);
+  }
+  add_until(text.size(), false);
+  return parts;
+}
 
 std::string name_of(CorpusProblem::Kind kind) {
   switch (kind) {
@@ -85,13 +139,22 @@ std::vector<std::string> corpus_splits(const fs::path& folder) {
   return splits;
 }
 
-CorpusListing list_corpus(const fs::path& folder) {
+CorpusListing list_corpus(const fs::path& folder, CorpusKinds kinds) {
   require_folder(folder);
   CorpusListing listing;
-  list_folder(folder, folder, listing);
-  std::sort(listing.files.begin(), listing.files.end(),
-            [](const CorpusFile& a, const CorpusFile& b) { return a.name < b.name; });
+  list_folder(folder, folder, kinds, listing);
+  std::sort(listing.files.begin(), listing.files.end(), [](const CorpusFile& a, const CorpusFile& b) {
+    return std::tie(a.name, a.path) < std::tie(b.name, b.path);
+  });
   return listing;
+}
+
+CorpusListing list_file(const fs::path& path) {
+  const auto format = format_of(path);
+  if (!format)
+    throw DataError(fmt::format("{}: is neither a folder nor a *.txt or *.jsonl file, compressed as .gz or .zst or not",
+                                path.string()));
+  return {{describe_file(path.parent_path(), path, *format)}, {}};
 }
 
 std::optional<std::string> read_text(std::istream& stream, std::uint64_t limit) {
@@ -121,7 +184,8 @@ std::variant<CorpusDocument, CorpusProblem> read_corpus_file(const fs::path& pat
   errno = 0;
   std::ifstream stream(path, std::ios::binary);
   if (!stream) return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
-  std::optional<std::string> text = read_text(stream, limit);
+  const bool compressed = compression_of(path) != Compression::none;
+  std::optional<std::string> text = compressed ? read_compressed(path, limit) : read_text(stream, limit);
   if (stream.bad()) return problem(Kind::unreadable, fmt::format("cannot be read: {}", std::strerror(errno)));
   if (!text)
     return problem(Kind::too_long, fmt::format("has more than {} bytes: cut it into several documents", limit));

@@ -39,7 +39,7 @@ std::vector<std::string> HashSplit::splits() const {
 std::vector<CorpusFile> HashSplit::select(const std::vector<CorpusFile>& files, std::string_view split) const {
   std::vector<CorpusFile> selected;
   for (const CorpusFile& file : files) {
-    if (split_of(file.name) == split) selected.push_back(file);
+    if (is_records(file) || split_of(file.name) == split) selected.push_back(file);
   }
   return selected;
 }

@@ -20,7 +20,7 @@ struct HashSplit {
   std::string_view split_of(std::string_view name) const;
   /// Those that have a share.
   std::vector<std::string> splits() const;
-  /// The files of one split.
+  /// The files of one split, and all files of records, which are shared out one by one.
   std::vector<CorpusFile> select(const std::vector<CorpusFile>& files, std::string_view split) const;
 };
 

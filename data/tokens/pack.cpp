@@ -37,18 +37,26 @@ std::string describe(const std::vector<CorpusProblem>& problems) {
       folder, all_read ? "" : "at least ", report.lossy_documents, report.documents, lines));
 }
 
-void add_document(const CorpusFile& file, EncodedDocument document, const Tokenizer& tokenizer, TokenFileWriter& writer,
-                  PackReport& report) {
-  writer.add_document(file.name, document.tokens, document.words, document.bytes, file.origin);
+void add_document(EncodedDocument document, const Tokenizer& tokenizer, TokenFileWriter& writer, PackReport& report) {
+  EncodedText& text = document.text;
+  writer.add_document(document.name, text.tokens, document.words, document.bytes, document.origin, text.masks);
   report.documents = writer.document_count();
   report.tokens = writer.token_count();
   report.words += document.words;
   report.bytes += document.bytes;
   if (tokenizer.unknown_id() >= 0)
-    report.unknown_tokens += std::count(document.tokens.begin(), document.tokens.end(), tokenizer.unknown_id());
-  if (!document.difference) return;
+    report.unknown_tokens += std::count(text.tokens.begin(), text.tokens.end(), tokenizer.unknown_id());
+  if (!text.difference) return;
   ++report.lossy_documents;
-  if (report.lossy.size() < named_documents) report.lossy.push_back({file.name, std::move(*document.difference)});
+  if (report.lossy.size() < named_documents) report.lossy.push_back({document.name, std::move(*text.difference)});
+}
+
+[[noreturn]] void refuse_nothing(const std::string& folder, const PackReport& report, const PackOptions& options) {
+  if (report.problems.empty()) {
+    throw DataError(fmt::format("{}: none of {} files has a record{}", folder, report.files,
+                                options.split_by ? fmt::format(" that falls to the split {}", options.split) : ""));
+  }
+  throw DataError(fmt::format("{}: none of {} files can be used:{}", folder, report.files, describe(report.problems)));
 }
 
 }  // namespace
@@ -62,31 +70,39 @@ PackReport pack_files(const std::string& name, std::span<const CorpusFile> files
   report.problems = problems;
   for (const CorpusFile& file : files) report.bytes_found += file.bytes;
   TokenFileWriter writer(output, tokenizer, options.overwrite);
-  DocumentEncoder encoder(files, tokenizer, options.threads, options.bytes_in_flight, options.line_ends);
-  for (const CorpusFile& file : files) {
-    // Once a strict run has to fail, it only goes on looking for more to report.
-    const bool fails = options.strict && !report.problems.empty();
-    if (fails) encoder.only_check();
-    auto result = encoder.next();
-    ++report.files_read;
-    report.bytes_read += file.bytes;
-    if (auto* problem = std::get_if<CorpusProblem>(&result)) {
-      report.problems.push_back(std::move(*problem));
-    } else if (!fails) {
-      add_document(file, std::get<EncodedDocument>(std::move(result)), tokenizer, writer, report);
+  DocumentEncoder encoder(files, tokenizer,
+                          {.threads = options.threads,
+                           .bytes_in_flight = options.bytes_in_flight,
+                           .line_ends = options.line_ends,
+                           .records = options.records,
+                           .split_by = options.split_by,
+                           .split = options.split});
+  if (options.strict && !problems.empty()) encoder.only_check();
+  while (auto piece = encoder.next()) {
+    report.files_read += piece->ends_file;
+    report.bytes_read += piece->bytes;
+    for (EncodingResult& result : piece->documents) {
+      // Once a strict run has to fail, it only goes on looking for more to report.
+      const bool fails = options.strict && !report.problems.empty();
+      if (auto* problem = std::get_if<CorpusProblem>(&result)) {
+        report.problems.push_back(std::move(*problem));
+        if (options.strict) encoder.only_check();
+      } else if (!fails) {
+        add_document(std::get<EncodedDocument>(std::move(result)), tokenizer, writer, report);
+      }
     }
     if (progress) progress(report);
     // A tokenizer that loses text loses it in most documents: no need to read them all.
     if (!options.allow_lossy && report.lossy.size() == named_documents) break;
   }
   if (options.strict && !report.problems.empty()) {
-    throw DataError(fmt::format("{}: {} of {} files cannot be used:{}", name, report.problems.size(), report.files,
+    const bool records = std::ranges::any_of(files, is_records);
+    throw DataError(fmt::format("{}: {} {} cannot be used:{}", name, report.problems.size(),
+                                records ? "texts" : fmt::format("of {} files", report.files),
                                 describe(report.problems)));
   }
   if (report.documents == 0 && options.may_be_empty) return report;
-  if (report.documents == 0) {
-    throw DataError(fmt::format("{}: none of {} files can be used:{}", name, report.files, describe(report.problems)));
-  }
+  if (report.documents == 0) refuse_nothing(name, report, options);
   if (report.lossy_documents > 0 && !options.allow_lossy) {
     refuse_losses(name, report, report.files_read == report.files);
   }
@@ -96,9 +112,11 @@ PackReport pack_files(const std::string& name, std::span<const CorpusFile> files
 }
 
 CorpusListing list_texts(const std::filesystem::path& folder) {
-  CorpusListing listing = list_corpus(folder);
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(folder, ignored)) return list_file(folder);
+  CorpusListing listing = list_corpus(folder, CorpusKinds::all);
   if (listing.files.empty()) {
-    throw DataError(fmt::format("{}: holds no *.txt file{}", folder.string(), describe(listing.problems)));
+    throw DataError(fmt::format("{}: holds no *.txt or *.jsonl file{}", folder.string(), describe(listing.problems)));
   }
   return listing;
 }

@@ -4,11 +4,13 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
 #include "core/io/file_hash.h"
 #include "core/io/json_file.h"
+#include "data/text/compressed_input.h"
 #include "data/tokens/token_file.h"
 #include "data/tokens/token_shards.h"
 
@@ -34,6 +36,25 @@ std::string checksum_of(const fs::path& shard) {
 }
 
 }  // namespace
+
+std::vector<CorpusFile> cut_records(const std::vector<CorpusFile>& files, std::uint64_t shard_bytes) {
+  std::vector<CorpusFile> pieces;
+  for (const CorpusFile& file : files) {
+    const bool compressed = compression_of(file.path) != Compression::none;
+    if (!is_records(file) || compressed || file.bytes <= shard_bytes) {
+      pieces.push_back(file);
+      continue;
+    }
+    for (std::uint64_t begin = 0; begin < file.bytes; begin += shard_bytes) {
+      CorpusFile piece = file;
+      piece.begin = begin;
+      piece.bytes = std::min(shard_bytes, file.bytes - begin);
+      if (begin + piece.bytes < file.bytes) piece.end = begin + piece.bytes;
+      pieces.push_back(std::move(piece));
+    }
+  }
+  return pieces;
+}
 
 std::vector<std::span<const CorpusFile>> plan_shards(std::span<const CorpusFile> files, std::uint64_t shard_bytes) {
   std::vector<std::span<const CorpusFile>> shards;
@@ -64,6 +85,14 @@ std::string shard_source(const ShardTask& task, const Tokenizer& tokenizer, cons
     add(file.name);
     add(fmt::format("{} {} {}", file.bytes, changed, file.origin.year));
     add(file.origin.title);
+    if (is_records(file)) add(fmt::format("lines from {} to {}", file.begin, file.end));
+  }
+  if (std::ranges::any_of(task.files, is_records)) {
+    add(fmt::format("records {}", static_cast<int>(options.records.kind)));
+    add(options.records.text_field);
+    add(to_string(options.records.turn));
+    add(to_string(options.records.pair));
+    if (options.split_by) add(fmt::format("{} of {}", options.split, fmt::join(options.split_by->shares, "/")));
   }
   return hash.digest();
 }

@@ -15,6 +15,10 @@
 
 namespace palimpsest {
 
+/// Cuts files of records into ranges of at most so many bytes, whose lines follow each other; those that are compressed
+/// stay whole, since they can only be read from the beginning.
+std::vector<CorpusFile> cut_records(const std::vector<CorpusFile>& files, std::uint64_t shard_bytes);
+
 /// Cuts a corpus into runs of files with at most so many bytes together; a longer file stands alone. What comes out
 /// depends on the files alone.
 std::vector<std::span<const CorpusFile>> plan_shards(std::span<const CorpusFile> files, std::uint64_t shard_bytes);
@@ -26,8 +30,8 @@ struct ShardTask {
   std::span<const CorpusFile> files;
 };
 
-/// What a shard is made of: the names, origins, sizes and times of change of its files, the line ends and the
-/// tokenizer.
+/// What a shard is made of: the names, origins, sizes and times of change of its files, the ranges of records in them
+/// and how these are read, the line ends and the tokenizer.
 std::string shard_source(const ShardTask& task, const Tokenizer& tokenizer, const PackOptions& options);
 
 /// The report of a shard that an earlier process has finished, from the same source; nothing when there is none.

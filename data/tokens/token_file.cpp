@@ -43,6 +43,7 @@ TokenFile::TokenFile(const std::filesystem::path& path) : path_(path) {
   name_begins_ = begins_of_names(table_.names);
   title_begins_ = begins_of_names(table_.titles);
   word_count_ = std::accumulate(table_.words.begin(), table_.words.end(), std::int64_t{0});
+  for (const TokenSpan& span : masked(0, token_count())) masked_tokens_ += span.end - span.begin;
   byte_count_ = std::accumulate(table_.bytes.begin(), table_.bytes.end(), std::int64_t{0});
 }
 
@@ -62,6 +63,17 @@ DocumentInfo TokenFile::document(std::int64_t index) const {
     info.year = table_.years[i];
   }
   return info;
+}
+
+DocumentTargets TokenFile::targets(std::int64_t index) const {
+  const DocumentInfo info = document(index);
+  if (!has_masks()) return {info.tokens - 2, info.words, info.bytes};
+  const auto i = static_cast<std::size_t>(index);
+  DocumentTargets targets = {info.tokens - 2, table_.target_words[i], table_.target_bytes[i]};
+  for (const TokenSpan& span : masked(info.begin + 1, info.begin + info.tokens - 1)) {
+    targets.tokens -= span.end - span.begin;
+  }
+  return targets;
 }
 
 void TokenFile::read(std::int64_t begin, std::span<std::int32_t> target) const {

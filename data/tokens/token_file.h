@@ -12,9 +12,10 @@
 #include <vector>
 
 #include "core/io/hdf5_file.h"
-#include "data/text/corpus.h"
+#include "data/text/document_origin.h"
 #include "data/text/tokenizer.h"
 #include "data/tokens/token_file_format.h"
+#include "data/tokens/token_masks.h"
 #include "data/tokens/token_table.h"
 
 namespace palimpsest {
@@ -28,6 +29,13 @@ struct DocumentInfo {
   std::int64_t bytes = 0;   // of the original text
   std::string_view title;   // empty where it is not known
   std::int64_t year = 0;    // 0 where it is not known
+};
+
+/// What of a document's text is to be predicted: all of it, unless parts are masked.
+struct DocumentTargets {
+  std::int64_t tokens = 0;  // without begin and end token
+  std::int64_t words = 0;   // as in TextMasks
+  std::int64_t bytes = 0;
 };
 
 /// A token file opened for reading. Only the document table is held in memory. Use it from one thread
@@ -45,6 +53,16 @@ class TokenFile {
   DocumentInfo document(std::int64_t index) const;
   /// Where each document begins, and after them the number of tokens.
   std::span<const std::int64_t> document_offsets() const { return table_.offsets; }
+  /// Whether any token is masked.
+  bool has_masks() const { return !table_.masked.empty(); }
+  std::int64_t masked_tokens() const { return masked_tokens_; }
+  std::int64_t masked_spans() const { return static_cast<std::int64_t>(table_.masked.size()) / 2; }
+  /// The masked among tokens [begin, end) of the file, ascending: no loss counts them as targets.
+  std::vector<TokenSpan> masked(std::int64_t begin, std::int64_t end) const {
+    return masked_between(table_.masked, begin, end);
+  }
+  /// Throws DataError when there is no such document.
+  DocumentTargets targets(std::int64_t index) const;
   std::int64_t word_count() const { return word_count_; }
   std::int64_t byte_count() const { return byte_count_; }
   /// Documents whose text the tokens do not give back, packed so on request. Words and bytes count all of the text.
@@ -89,7 +107,7 @@ class TokenFile {
   std::vector<Part> parts_;
   TokenTable table_;
   std::vector<std::size_t> name_begins_, title_begins_;
-  std::int64_t word_count_ = 0, byte_count_ = 0;
+  std::int64_t word_count_ = 0, byte_count_ = 0, masked_tokens_ = 0;
 };
 
 /// Writes a token file document by document. It appears under its name in `finish`; until then it is a
@@ -103,10 +121,11 @@ class TokenFileWriter {
   TokenFileWriter(const TokenFileWriter&) = delete;
   TokenFileWriter& operator=(const TokenFileWriter&) = delete;
 
-  /// Adds a document: the tokens of its text, the words and bytes that the text had, and what is known of where it
-  /// comes from. Throws DataError on a token outside the vocabulary or a zero byte in the name or title.
+  /// Adds a document: the tokens of its text, the words and bytes that the text had, what is known of where it comes
+  /// from, and what of it is masked. Throws DataError on a token outside the vocabulary, a zero byte in the name or
+  /// title, and on masks that are not as TextMasks says or leave nothing to predict.
   void add_document(std::string_view name, std::span<const std::int32_t> text_tokens, std::int64_t words,
-                    std::int64_t bytes, const DocumentOrigin& origin = {});
+                    std::int64_t bytes, const DocumentOrigin& origin = {}, const TextMasks& masks = {});
   /// Notes that the tokens of so many documents do not give their text back.
   void set_lossy_documents(std::int64_t count) { lossy_documents_ = count; }
   /// Completes the file, forces it to disk and gives it its name. Throws WriteError, or DataError when
@@ -117,6 +136,7 @@ class TokenFileWriter {
   std::int64_t token_count() const { return document_offsets_.back(); }
 
  private:
+  void add_masks(std::string_view name, std::int64_t tokens, const TextMasks& masks);
   void flush();
 
   std::filesystem::path path_, temporary_;
@@ -127,6 +147,7 @@ class TokenFileWriter {
   token_file_format::TokenHash tokens_hash_;
   std::vector<std::int32_t> buffer_;  // tokens not yet written
   std::vector<std::int64_t> document_offsets_{0}, words_, bytes_, years_;
+  std::vector<std::int64_t> masked_, target_words_, target_bytes_;  // as in TokenTable
   std::string names_, titles_;
   std::int64_t lossy_documents_ = 0;
 };

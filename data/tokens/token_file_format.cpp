@@ -32,6 +32,9 @@ std::string content_checksum(const Content& content) {
   add_integers(content.bytes);
   add_text(content.names);
   add_text(content.tokenizer_model);
+  add_integers(content.masked);
+  add_integers(content.target_words);
+  add_integers(content.target_bytes);
   return hash.digest();
 }
 

@@ -11,7 +11,8 @@
 namespace palimpsest::token_file_format {
 
 inline constexpr const char* format_name = "palimpsest token file";
-inline constexpr std::int64_t format_version = 1;
+// What a file is written as: without masked spans and with them. Programs that know the first alone refuse the second.
+inline constexpr std::int64_t plain_version = 1, masked_version = 2;
 
 inline constexpr const char* tokens_name = "tokens";
 inline constexpr const char* offsets_name = "documents/offsets";
@@ -21,6 +22,10 @@ inline constexpr const char* names_name = "documents/names";
 inline constexpr const char* titles_name = "documents/titles";  // absent, like the two below, where nothing is known
 inline constexpr const char* years_name = "documents/years";
 inline constexpr const char* origins_checksum_name = "origins_checksum";  // an attribute
+// In files of masked_version alone:
+inline constexpr const char* masked_name = "documents/masked";
+inline constexpr const char* target_words_name = "documents/target_words";
+inline constexpr const char* target_bytes_name = "documents/target_bytes";
 inline constexpr const char* model_name = "tokenizer_model";
 inline constexpr const char* lossy_documents_name = "lossy_documents";  // an attribute, absent for none
 
@@ -47,9 +52,11 @@ struct Content {
   std::int64_t vocab_size, begin_id, end_id;
   std::span<const std::int64_t> offsets, words, bytes;
   std::string_view names, tokenizer_model;
+  std::span<const std::int64_t> masked, target_words, target_bytes;  // all empty where nothing is masked
 };
 
-/// One checksum for all of it, in that order, texts followed by a zero byte.
+/// One checksum for all of it, in that order, texts followed by a zero byte. Without masks it is what it was before
+/// there were any.
 std::string content_checksum(const Content& content);
 
 /// One checksum for titles and years. They stand outside the checksum above, which names what is trained on.

@@ -55,7 +55,7 @@ TokenFileWriter::~TokenFileWriter() {
 }
 
 void TokenFileWriter::add_document(std::string_view name, std::span<const std::int32_t> text_tokens, std::int64_t words,
-                                   std::int64_t bytes, const DocumentOrigin& origin) {
+                                   std::int64_t bytes, const DocumentOrigin& origin, const TextMasks& masks) {
   if (name.find('\0') != std::string_view::npos || origin.title.find('\0') != std::string::npos) {
     throw DataError(
         fmt::format("{}: the name or the title of document {} has a zero byte", path_.string(), document_count()));
@@ -66,10 +66,15 @@ void TokenFileWriter::add_document(std::string_view name, std::span<const std::i
                                   path_.string(), name, token, vocab_size_));
     }
   }
+  add_masks(name, static_cast<std::int64_t>(text_tokens.size()), masks);
   buffer_.push_back(begin_id_);
   buffer_.insert(buffer_.end(), text_tokens.begin(), text_tokens.end());
   buffer_.push_back(end_id_);
   document_offsets_.push_back(document_offsets_.back() + static_cast<std::int64_t>(text_tokens.size()) + 2);
+  if (!masked_.empty()) {
+    target_words_.push_back(masks.spans.empty() ? words : masks.target_words);
+    target_bytes_.push_back(masks.spans.empty() ? bytes : masks.target_bytes);
+  }
   words_.push_back(words);
   bytes_.push_back(bytes);
   names_ += name;
@@ -78,6 +83,19 @@ void TokenFileWriter::add_document(std::string_view name, std::span<const std::i
   titles_ += '\0';
   years_.push_back(origin.year);
   if (buffer_.size() >= buffered_tokens) flush();
+}
+
+void TokenFileWriter::add_masks(std::string_view name, std::int64_t tokens, const TextMasks& masks) {
+  if (masks.spans.empty()) return;
+  if (masked_.empty()) {  // what came before is predicted as a whole
+    target_words_ = words_;
+    target_bytes_ = bytes_;
+  }
+  if (!append_spans(masks.spans, document_offsets_.back() + 1, tokens, masked_)) {
+    throw DataError(
+        fmt::format("{}: the masks of document \"{}\" overlap, lie outside its {} tokens or leave none to predict",
+                    path_.string(), name, tokens));
+  }
 }
 
 void TokenFileWriter::flush() {
@@ -105,19 +123,24 @@ void TokenFileWriter::finish() {
     file_.write(years_name, years_);
     file_.write_attribute(origins_checksum_name, origins_checksum(titles_, years_));
   }
+  if (!masked_.empty()) {
+    file_.write(masked_name, masked_);
+    file_.write(target_words_name, target_words_);
+    file_.write(target_bytes_name, target_bytes_);
+  }
   file_.write(model_name, bytes_of(tokenizer_model_));
   const std::string tokens_checksum = tokens_hash_.digest();
   file_.write_attribute("format", format_name);
-  file_.write_attribute("format_version", format_version);
+  file_.write_attribute("format_version", masked_.empty() ? plain_version : masked_version);
   file_.write_attribute("tokenizer", tokenizer_identity_);
   file_.write_attribute("vocab_size", vocab_size_);
   file_.write_attribute("begin_id", std::int64_t{begin_id_});
   file_.write_attribute("end_id", std::int64_t{end_id_});
   file_.write_attribute("tokens_checksum", tokens_checksum);
   if (lossy_documents_ > 0) file_.write_attribute(lossy_documents_name, lossy_documents_);
-  file_.write_attribute("checksum",
-                        content_checksum({tokens_checksum, tokenizer_identity_, vocab_size_, begin_id_, end_id_,
-                                          document_offsets_, words_, bytes_, names_, tokenizer_model_}));
+  file_.write_attribute("checksum", content_checksum({tokens_checksum, tokenizer_identity_, vocab_size_, begin_id_,
+                                                      end_id_, document_offsets_, words_, bytes_, names_,
+                                                      tokenizer_model_, masked_, target_words_, target_bytes_}));
   file_.close();
   synchronize_to_disk(temporary_);
   if (const auto error = rename_into_place(temporary_, path_))

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "data/tokens/token_file_format.h"
+#include "data/tokens/token_masks.h"
 
 namespace palimpsest {
 
@@ -65,6 +66,7 @@ void check(const Hdf5File& file, const TokenTable& table) {
     const std::string found = origins_checksum(table.titles, table.years);
     if (found != expected) fail(fmt::format("the checksum of titles and years is {}, expected {}", found, expected));
   }
+  check_masks(table, file.path());
   const std::string checksum = table.content_checksum();
   if (checksum != table.checksum)
     fail(fmt::format("the checksum of the document table is {}, expected {}", checksum, table.checksum));
@@ -77,12 +79,27 @@ void check(const Hdf5File& file, const TokenTable& table) {
 
 std::string TokenTable::content_checksum() const {
   return token_file_format::content_checksum({tokens_checksum, tokenizer_identity, vocab_size, begin_id, end_id,
-                                              offsets, words, bytes, names, tokenizer_model});
+                                              offsets, words, bytes, names, tokenizer_model, masked, target_words,
+                                              target_bytes});
+}
+
+void TokenTable::append_masks(const TokenTable& other, std::int64_t tokens) {
+  if (masked.empty() && other.masked.empty()) return;
+  if (masked.empty()) {  // what has none so far is predicted as a whole
+    target_words = words;
+    target_bytes = bytes;
+  }
+  for (const std::int64_t bound : other.masked) masked.push_back(tokens + bound);
+  const auto& more_words = other.masked.empty() ? other.words : other.target_words;
+  const auto& more_bytes = other.masked.empty() ? other.bytes : other.target_bytes;
+  target_words.insert(target_words.end(), more_words.begin(), more_words.end());
+  target_bytes.insert(target_bytes.end(), more_bytes.begin(), more_bytes.end());
 }
 
 void TokenTable::append(const TokenTable& other) {
   const std::int64_t tokens = offsets.back();
   for (std::size_t i = 1; i < other.offsets.size(); ++i) offsets.push_back(tokens + other.offsets[i]);
+  append_masks(other, tokens);
   words.insert(words.end(), other.words.begin(), other.words.end());
   bytes.insert(bytes.end(), other.bytes.begin(), other.bytes.end());
   names += other.names;
@@ -121,8 +138,9 @@ TokenTable read_token_table(const Hdf5File& file) {
     throw FileError(fmt::format("{}: is not a token file; `palimpsest pack` makes them", path));
   }
   const std::int64_t version = file.integer_attribute("format_version");
-  if (version != format_version) {
-    throw FileError(fmt::format("{}: token file format {}, expected {}", path, version, format_version));
+  if (version != plain_version && version != masked_version) {
+    throw FileError(
+        fmt::format("{}: token file format {}, expected {} or {}", path, version, plain_version, masked_version));
   }
   TokenTable table;
   table.vocab_size = file.integer_attribute("vocab_size");
@@ -145,6 +163,15 @@ TokenTable read_token_table(const Hdf5File& file) {
   if (file.contains(titles_name)) table.titles = read_bytes(file, titles_name);
   if (file.contains(years_name)) table.years = file.read_vector<std::int64_t>(years_name);
   table.tokenizer_model = read_bytes(file, model_name);
+  if (version == masked_version) {
+    table.masked = file.read_vector<std::int64_t>(masked_name);
+    table.target_words = file.read_vector<std::int64_t>(target_words_name);
+    table.target_bytes = file.read_vector<std::int64_t>(target_bytes_name);
+    if (table.masked.empty()) {
+      throw DataError(
+          fmt::format("{}: {} is empty, expected spans in a file of format {}", path, masked_name, version));
+    }
+  }
   if (file.has_attribute(lossy_documents_name)) table.lossy_documents = file.integer_attribute(lossy_documents_name);
   check(file, table);
   return table;

@@ -20,6 +20,9 @@ struct TokenTable {
   std::string names;                // each ends with a zero byte
   std::string titles;               // so do these; empty, like the years, when nothing is known of any document
   std::vector<std::int64_t> years;  // 0 where it is not known
+  // Begin and end of each masked span, in tokens of all documents, ascending. The other two say how much of each
+  // document's text is not masked. All are empty when nothing is.
+  std::vector<std::int64_t> masked, target_words, target_bytes;
   std::int64_t lossy_documents = 0;
   std::string tokens_checksum, checksum;
 
@@ -27,6 +30,10 @@ struct TokenTable {
   std::string content_checksum() const;
   /// Puts another table's documents behind these. The checksums and the tokenizer stay.
   void append(const TokenTable& other);
+
+ private:
+  /// Before its documents are: behind so many tokens.
+  void append_masks(const TokenTable& other, std::int64_t tokens);
 };
 
 /// Throws DataError, which names `path`, when the words or the bytes of all documents together exceed 63 bits.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
+#include "core/error.h"
 #include "data/stream/segment_stream.h"
 #include "launch/commands/command.h"
 #include "launch/commands/inspect_tokens.h"
@@ -24,6 +25,7 @@ struct Options {
   std::string model;
   std::int64_t step = 0;  // 0: the newest
   bool json = false;
+  std::int64_t document = -1;  // of a token file; -1: all of them, without their texts
 };
 
 std::uint64_t bytes_of(const Checkpoint& checkpoint) {
@@ -153,8 +155,16 @@ int inspect(const Options& options, Communicator& communicator) {
   if (is_token_file(options.model)) {
     if (!communicator.is_root()) return ExitCode::ok;
     const TokenFile file(options.model);
-    fmt::print("{}", options.json ? describe_as_json(file).dump(2) + '\n' : describe(file));
+    if (options.document < 0) {
+      fmt::print("{}", options.json ? describe_as_json(file).dump(2) + '\n' : describe(file));
+    } else {
+      fmt::print("{}", options.json ? describe_document_as_json(file, options.document).dump(2) + '\n'
+                                    : describe_document(file, options.document));
+    }
     return ExitCode::ok;
+  }
+  if (options.document >= 0) {
+    throw ConfigError(fmt::format("--document: {} is no token file", options.model));
   }
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
@@ -173,10 +183,16 @@ Command add_inspect_command(CLI::App& program) {
       program.add_subcommand("inspect", "Verify a checkpoint and show what it holds. MODEL may be a token file, too");
   add_model_options(*command, options->model, options->step);
   command->add_flag("--json", options->json, "Print JSON");
+  command
+      ->add_option("--document", options->document,
+                   "Of a token file: the text of document N, counted from 0, with what of it is masked")
+      ->type_name("N")
+      ->check(whole_number_from(0));
   command->footer(
       help_footer("palimpsest inspect runs/quickstart\n"
                   "palimpsest inspect runs/quickstart --step 400 --json\n"
-                  "palimpsest inspect packed/test.h5"));
+                  "palimpsest inspect packed/test.h5\n"
+                  "palimpsest inspect packed/test.h5 --document 0"));
   return {command, [options](Communicator& communicator) { return inspect(*options, communicator); }};
 }
 

@@ -1,4 +1,4 @@
-// palimpsest pack: text files to token files, and the check of a token file.
+// palimpsest pack: text files and records to token files, and the check of a token file.
 #include "data/tokens/pack.h"
 
 #include <unistd.h>
@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@
 #include "core/error.h"
 #include "data/text/corpus.h"
 #include "data/text/hash_split.h"
+#include "data/text/json_records.h"
 #include "data/tokens/token_file.h"
 #include "launch/commands/command.h"
 #include "launch/commands/pack_jobs.h"
@@ -37,6 +39,8 @@ struct Options {
   std::string split, split_by;
   std::string metadata;  // empty: INPUT/metadata.csv, if there is one
   LineEnds line_ends = LineEnds::keep;
+  RecordFormat records;
+  std::string turn_template, pair_template;  // empty: RecordFormat's
   std::string tokenizer = "bytes";
   bool strict = false;
   bool force = false;
@@ -45,6 +49,18 @@ struct Options {
   std::uint64_t shard_bytes = 0;  // 0: no shards
   std::string check;
 };
+
+/// Of a template on the command line: \n, \t and \\ stand for a line end, a tab and a backslash.
+std::string unescaped(const std::string& text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t which =
+        text[i] == '\\' && i + 1 < text.size() ? std::string_view("nt\\").find(text[i + 1]) : std::string_view::npos;
+    result += which == std::string_view::npos ? text[i] : "\n\t\\"[which];
+    if (which != std::string_view::npos) ++i;
+  }
+  return result;
+}
 
 /// Where titles and years stand; nowhere when the path is empty.
 fs::path metadata_path(const Options& options) {
@@ -56,7 +72,8 @@ fs::path metadata_path(const Options& options) {
 
 std::vector<PackJob> plan(const Options& options) {
   const fs::path input = options.input, output = options.output;
-  std::vector<std::string> splits = corpus_splits(input);
+  std::vector<std::string> splits;
+  if (!fs::is_regular_file(input)) splits = corpus_splits(input);
   std::optional<HashSplit> rule;
   if (!options.split_by.empty()) {
     rule = parse_hash_split(options.split_by);
@@ -93,9 +110,12 @@ std::vector<PackJob> plan(const Options& options) {
 
 int pack(const Options& options, Communicator& communicator) {
   if (options.input.empty() || options.output.empty()) {
-    throw ConfigError("pack: expected an INPUT folder and an OUTPUT (see palimpsest pack --help)");
+    throw ConfigError("pack: expected an INPUT and an OUTPUT (see palimpsest pack --help)");
   }
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
+  RecordFormat records = options.records;
+  if (!options.turn_template.empty()) records.turn = parse_turn_template(options.turn_template);
+  if (!options.pair_template.empty()) records.pair = parse_pair_template(options.pair_template);
   const std::vector<PackJob> jobs = plan(options);
   for (const PackJob& job : jobs) {
     if (!options.force && fs::exists(job.output)) {
@@ -113,6 +133,7 @@ int pack(const Options& options, Communicator& communicator) {
                                                          .overwrite = options.force,
                                                          .allow_lossy = options.allow_lossy,
                                                          .line_ends = options.line_ends,
+                                                         .records = records,
                                                          .threads = threads.threads},
                                                         communicator, log);
   for (const PackReport& report : reports) warn_of(report, *tokenizer, log);
@@ -143,9 +164,12 @@ Command add_pack_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "pack",
       "Turn text files into token files for training and evaluation. INPUT is a folder of *.txt files, a\n"
-      "document each, or a folder in PG19's layout with train/, validation/ and test/ in it. Files that are\n"
-      "empty, unreadable or not UTF-8 are named and passed over.");
-  command->add_option("INPUT,--input", options->input, "The folder of texts")->type_name("FOLDER");
+      "document each, and *.jsonl files, a document a line; such a file; or a folder in PG19's layout with train/,\n"
+      "validation/ and test/ in it. Texts that are empty, unreadable or not UTF-8 are named and passed over.\n"
+      "A line of JSON has the text, or prompt and completion, or messages with role and content. Prompts, and what\n"
+      "others than assistants say, are masked: the model reads them and does not learn to write them.");
+  command->add_option("INPUT,--input", options->input, "The folder of texts and records, or one such file")
+      ->type_name("PATH");
   command
       ->add_option("OUTPUT,--output", options->output,
                    "The token file; for PG19's layout without --split the folder of train.h5, validation.h5, test.h5")
@@ -162,9 +186,33 @@ Command add_pack_command(CLI::App& program) {
                     "Pack documents, too, that the tokenizer does not give back as they were, and note it in the file");
   command->add_flag("--force", options->force, "Replace token files that exist");
   command
+      ->add_option("--text-field", options->records.text_field, "Of records: what the text is called (default: text)")
+      ->type_name("NAME");
+  command
+      ->add_option("--records", options->records.kind,
+                   "What records are: auto (the default) by the fields that they have, text, completion (prompt and\n"
+                   "completion), chat (messages) or summary (document, a text or a path, and summary)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, RecordKind>{{"auto", RecordKind::automatic},
+                                                                            {"text", RecordKind::text},
+                                                                            {"completion", RecordKind::completion},
+                                                                            {"chat", RecordKind::chat},
+                                                                            {"summary", RecordKind::summary}},
+                                          CLI::ignore_case))
+      ->type_name("auto|text|completion|chat|summary");
+  command
+      ->add_option_function<std::string>(
+          "--turn-template", [options](const std::string& text) { options->turn_template = unescaped(text); },
+          "What each turn of a conversation becomes (default: {role}:\\n{content}\\n\\n); \\n is a line end, \\t a tab")
+      ->type_name("TEXT");
+  command
+      ->add_option_function<std::string>(
+          "--pair-template", [options](const std::string& text) { options->pair_template = unescaped(text); },
+          "What a document and its summary become (default: {document}\\n\\nSummary:\\n{summary})")
+      ->type_name("TEXT");
+  command
       ->add_option("--split-by", options->split_by,
-                   "Share the files of a folder without splits: hash:98/1/1 by a hash of their names, in these\n"
-                   "proportions of train, validation and test")
+                   "Share the files and records of a folder without splits: hash:98/1/1 by a hash of their names, in\n"
+                   "these proportions of train, validation and test")
       ->type_name("RULE");
   command
       ->add_option("--metadata", options->metadata,
@@ -193,6 +241,8 @@ Command add_pack_command(CLI::App& program) {
                   "palimpsest pack pg19/ packed/ --tokenizer pg19.model\n"
                   "palimpsest pack --input pg19/ --split test --output test.h5 --strict\n"
                   "palimpsest pack books/ packed/ --split-by hash:98/1/1 --line-ends lf\n"
+                  "palimpsest pack pairs.jsonl pairs.h5 --records summary\n"
+                  "palimpsest pack chats.jsonl chats.h5 --turn-template '<{role}>{content}</{role}>'\n"
                   "mpirun -n 4 palimpsest pack pg19/ packed/ --tokenizer pg19.model --shard-bytes 1G\n"
                   "palimpsest pack --check packed/train.h5"));
   return {command, [options](Communicator& communicator) {

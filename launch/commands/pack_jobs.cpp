@@ -91,7 +91,15 @@ CorpusListing list_job(const PackJob& job) {
     }
   }
   if (!job.metadata.empty()) set_origins(read_corpus_metadata(job.metadata), listing.files);
+  if (job.shard_bytes > 0) listing.files = cut_records(listing.files, job.shard_bytes);
   return listing;
+}
+
+PackOptions options_of(const PackJob& job, const PackOptions& options) {
+  PackOptions own = options;
+  own.split_by = job.split_by;
+  own.split = job.name;
+  return own;
 }
 
 Plan plan_tasks(const std::vector<PackJob>& jobs) {
@@ -117,7 +125,7 @@ void require_same_plan(const Plan& plan, const Tokenizer& tokenizer, const PackO
                        Communicator& communicator) {
   FileHash hash;
   for (const PackTask& task : plan.tasks) {
-    const std::string source = shard_source({{}, 0, task.files}, tokenizer, options);
+    const std::string source = shard_source({{}, 0, task.files}, tokenizer, options_of(*task.job, options));
     hash.update(std::as_bytes(std::span(source)));
   }
   const std::string own = hash.digest();
@@ -129,9 +137,10 @@ void require_same_plan(const Plan& plan, const Tokenizer& tokenizer, const PackO
 }
 
 PackReport run_task(const PackTask& task, const std::vector<CorpusProblem>& problems, const Tokenizer& tokenizer,
-                    const PackOptions& options, PackProgress& progress) {
+                    const PackOptions& common, PackProgress& progress) {
   const auto show = [&](const PackReport& report) { progress.show(*task.job, report); };
   const PackJob& job = *task.job;
+  const PackOptions options = options_of(job, common);
   PackReport report = job.shard_bytes > 0
                           ? pack_shard(task.shard, tokenizer, options, show)
                           : pack_files(job.folder.string(), task.files, job.output, tokenizer, options, show, problems);
@@ -174,7 +183,7 @@ std::vector<PackReport> run_pack_jobs(const std::vector<PackJob>& jobs, const To
     own.push_back(&task);
     if (task.job->shard_bytes > 0) {
       ++shards;
-      task.finished = finished_shard(task.shard, tokenizer, options);
+      task.finished = finished_shard(task.shard, tokenizer, options_of(*task.job, options));
     }
     if (task.finished) {
       ++kept;

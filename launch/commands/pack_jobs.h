@@ -15,12 +15,12 @@
 
 namespace palimpsest {
 
-/// One folder of texts and the token file it becomes.
+/// One folder of texts and records, or one such file, and the token file it becomes.
 struct PackJob {
   std::string name;
   std::filesystem::path folder, output;
   std::uint64_t shard_bytes = 0;        // of text in each shard; 0: no shards
-  std::optional<HashSplit> split_by;    // only the files that it gives to the split `name`
+  std::optional<HashSplit> split_by;    // only the files and records that it gives to the split `name`
   std::filesystem::path metadata = {};  // titles and years; empty: none
 };
 

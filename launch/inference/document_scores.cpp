@@ -29,10 +29,10 @@ std::vector<Score> DocumentScores::complete() const {
   std::vector<Score> scores;
   for (std::int64_t i = 0; i < documents(); ++i) {
     const auto at = static_cast<std::size_t>(2 * i);
-    const std::int64_t tokens = text_tokens(file_, i);
-    if (std::llround(sums_[at + 1]) != tokens) continue;
+    const DocumentTargets targets = file_.targets(i);
+    if (std::llround(sums_[at + 1]) != targets.tokens) continue;
     const DocumentInfo document = file_.document(i);
-    scores.push_back({std::string(document.name), tokens, document.words, document.bytes, sums_[at],
+    scores.push_back({std::string(document.name), targets.tokens, targets.words, targets.bytes, sums_[at],
                       std::string(document.title), document.year});
   }
   return scores;

@@ -10,7 +10,7 @@
 
 namespace palimpsest {
 
-/// The negative log-likelihood of a text and what it is divided by.
+/// The negative log-likelihood of a text, or of what of it is not masked, and what it is divided by.
 struct Score {
   std::string name;
   std::int64_t tokens = 0;  // of the text, without begin and end token
@@ -39,7 +39,7 @@ class DocumentScores final : public EvaluationAccumulator {
   std::span<double> sums() override { return sums_; }
 
   std::int64_t documents() const { return static_cast<std::int64_t>(sums_.size()) / 2; }
-  /// Those of which every token has been seen, in the order of the file.
+  /// Those of which every token that is not masked has been seen, in the order of the file.
   std::vector<Score> complete() const;
 
  private:

@@ -221,7 +221,20 @@ void Evaluation::tell(const EvaluatedRun& run) {
   }
   // Of the ranks that have read these tokens together, one counts them.
   if (sequence_ranks_ != nullptr && !sequence_ranks_->is_root()) return;
-  for (EvaluationAccumulator* accumulator : accumulators_) accumulator->add(run);
+  const std::int64_t first = file_.document(run.document).begin + 1 + run.position;
+  std::int64_t told = 0;
+  const auto tell_until = [&](std::int64_t end) {
+    if (end <= told) return;
+    EvaluatedRun part = run;
+    part.position += told;
+    part.losses = run.losses.subspan(static_cast<std::size_t>(told), static_cast<std::size_t>(end - told));
+    for (EvaluationAccumulator* accumulator : accumulators_) accumulator->add(part);
+  };
+  for (const TokenSpan& masked : file_.masked(first, first + run.tokens())) {
+    tell_until(masked.begin - first);
+    told = masked.end - first;
+  }
+  tell_until(run.tokens());
 }
 
 }  // namespace palimpsest

@@ -1,7 +1,7 @@
 // Measures a model on whole documents: the memory is carried through each of them unless told otherwise, every token of
-// its text counts, the first one too (predicted from the begin token). Documents are shared over ranks, or groups of
-// ranks that share each document's segments, and over lanes of a batch; the result depends on none of it beyond
-// rounding. `eval` and `train` take the same component, and so do experiments, which add accumulators.
+// its text counts unless it is masked, the first one too (predicted from the begin token). Documents are shared over
+// ranks, or groups of ranks that share each document's segments, and over lanes of a batch; the result depends on none
+// of it beyond rounding. `eval` and `train` take the same component, and so do experiments, which add accumulators.
 #pragma once
 
 #include <cstdint>
@@ -90,6 +90,7 @@ class Evaluation {
   /// The next tokens of every lane, labelled as the memory is to be kept.
   TokenBatch next_batch() const;
   void read_on();
+  /// The accumulators of what of a run is not masked.
   void tell(const EvaluatedRun& run);
 
   const LanguageModel& model_;

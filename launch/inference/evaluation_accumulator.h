@@ -30,8 +30,8 @@ class EvaluationAccumulator {
  public:
   virtual ~EvaluationAccumulator() = default;
 
-  /// Every token comes once among all ranks; runs of several documents are mixed, and those of a document in order
-  /// unless it is read in windows.
+  /// Every token that is not masked comes once among all ranks; runs of several documents are mixed, and those of a
+  /// document in order unless it is read in windows.
   virtual void add(const EvaluatedRun& run) = 0;
   /// What the runs have summed up to, as many numbers on every rank: at the end the ranks' are added up.
   virtual std::span<double> sums() = 0;

@@ -84,10 +84,12 @@ std::string format_step(const StepMetrics& step, std::int64_t total_steps, doubl
   if (step.answers.all > 0 && step.sources.empty())
     data += fmt::format("  answers {:.1f} %", 100 * accuracy_of(step.answers));
   if (!step.position.empty()) data += "  " + step.position;
-  return fmt::format(
-      "step {}/{}  loss {:.4f}  ppl {:.2f}  bits/token {:.3f}{}  {} tokens/s  lr {:.2e}  grad {:.3f}  ETA {}",
-      step.step, total_steps, step.loss, std::exp(step.loss), step.loss / std::log(2.0), data,
-      format_count(step.tokens_per_second), step.learning_rate, step.gradient_norm, format_duration(seconds_left));
+  const std::string losses = step.has_targets ? fmt::format("loss {:.4f}  ppl {:.2f}  bits/token {:.3f}", step.loss,
+                                                            std::exp(step.loss), step.loss / std::log(2.0))
+                                              : "all masked";
+  return fmt::format("step {}/{}  {}{}  {} tokens/s  lr {:.2e}  grad {:.3f}  ETA {}", step.step, total_steps, losses,
+                     data, format_count(step.tokens_per_second), step.learning_rate, step.gradient_norm,
+                     format_duration(seconds_left));
 }
 
 std::vector<std::vector<double>> gate_values(const ParameterList& parameters) {

@@ -39,7 +39,8 @@ class MixedLosses {
 struct StepMetrics {
   std::int64_t step = 0;     // 1 after the first update
   std::int64_t tokens = 0;   // predicted since the start of the run
-  double loss = 0;           // mean negative log-likelihood per token of this step, nats
+  double loss = 0;           // mean negative log-likelihood per token of this step, nats; NaN where it had no targets
+  bool has_targets = true;   // whether any token was to be predicted
   double gradient_norm = 0;  // before clipping
   double learning_rate = 0;
   double memory_gate_learning_rate = 0;

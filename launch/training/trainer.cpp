@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -228,7 +229,8 @@ void Trainer::log_step(const StepResult& result) {
   const bool due = step == 1 || step % train.log_every == 0 || step == train.steps;
   const StepMetrics metrics{.step = step,
                             .tokens = state_.progress.tokens,
-                            .loss = result.loss,
+                            .loss = result.has_targets() ? result.loss : std::numeric_limits<double>::quiet_NaN(),
+                            .has_targets = result.has_targets(),
                             .gradient_norm = result.gradient_norm,
                             .learning_rate = result.rates.model,
                             .memory_gate_learning_rate = result.rates.memory_gate,

@@ -88,7 +88,8 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
 
   observer.enter(Phase::optimizer);
   result.rates = learning_rate_at(config.optimizer, state.progress.step, config.train.steps);
-  const std::optional<LossSpike> spike = spikes_.look(result.loss);  // the loss of all ranks, so they judge alike
+  std::optional<LossSpike> spike;
+  if (result.has_targets()) spike = spikes_.look(result.loss);  // the loss of all ranks, so they judge alike
   if (spike) result.warning = spike->describe();
   if (agreement[0] != 0) {
     result.skipped = true;
@@ -97,7 +98,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
     for (SequenceState& memory : state.memories) memory = model.empty_state(setting_.step_pool, memory.lanes());
   } else if (spike && config.loss_spike.policy == LossSpikePolicy::skip) {
     result.skipped = true;
-  } else {
+  } else if (result.has_targets()) {
     update_.update(result.rates, clip_factor(result.gradient_norm, config.optimizer.clip_norm));
     if (!config.train.overlap_gradients) update_.wait_for_all();
   }

@@ -37,7 +37,7 @@ struct StepState {
 
 /// The same on every rank.
 struct StepResult {
-  double loss = 0;                    // mean negative log-likelihood per token, nats, before the update
+  double loss = 0;                    // mean negative log-likelihood per token, nats, before the update; 0 without any
   double tokens = 0;                  // predicted: the sum of the loss weights
   double gradient_norm = 0;           // before clipping
   AnswerCounts answers;               // of the batch, where it has any
@@ -46,6 +46,9 @@ struct StepResult {
   StopReason stop;       // of any rank
   std::string warning;   // what was wrong with the loss or the gradients; on rank 0
   bool skipped = false;  // nothing was updated, because of that
+
+  /// Where the whole batch is masked there is nothing to learn from: memories move on, no parameter does.
+  bool has_targets() const { return tokens != 0; }
 };
 
 class TrainingStep {
@@ -72,7 +75,8 @@ class TrainingStep {
 
   /// Forward, backward and update on this rank's lanes of a batch. Where a loss or the norm of the gradients is not
   /// finite on any rank, or the loss is a spike and loss_spike.policy says so, all ranks skip the update alike; in the
-  /// first case the memory, which may be the cause or have been spoilt, is emptied. Updates may still be under way
+  /// first case the memory, which may be the cause or have been spoilt, is emptied. A batch without a target makes no
+  /// update either, which is no skip. Updates may still be under way
   /// between ranks when this returns (`wait`).
   StepResult step(const TokenBatch& batch, StepState& state);
 

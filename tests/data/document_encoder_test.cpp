@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <stdexcept>
+#include <utility>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -50,28 +52,36 @@ struct Corpus {
   }
 };
 
+/// Of a text file, which is one piece with one document.
+EncodingResult next(DocumentEncoder& encoder) {
+  auto piece = encoder.next();
+  if (!piece || !piece->ends_file || piece->documents.size() != 1) throw std::runtime_error("not one document");
+  return std::move(piece->documents.front());
+}
+
 TEST(DocumentEncoder, KeepsTheOrder) {
   Corpus corpus;
   std::vector<std::size_t> bytes;
   for (std::size_t i = 0; i < 60; ++i) bytes.push_back(1 + (i * 7919) % 4000);
   const auto files = corpus.write(bytes);
-  DocumentEncoder encoder(files, corpus.tokenizer, 4, 10'000);
+  DocumentEncoder encoder(files, corpus.tokenizer, {.threads = 4, .bytes_in_flight = 10'000});
   for (std::size_t i = 0; i < files.size(); ++i) {
-    const auto document = std::get<EncodedDocument>(encoder.next());
-    EXPECT_EQ(document.tokens, std::vector<std::int32_t>(bytes[i], static_cast<std::int32_t>('a' + i % 26)));
+    const auto document = std::get<EncodedDocument>(next(encoder));
+    EXPECT_EQ(document.text.tokens, std::vector<std::int32_t>(bytes[i], static_cast<std::int32_t>('a' + i % 26)));
     EXPECT_EQ(document.bytes, static_cast<std::int64_t>(bytes[i]));
     EXPECT_EQ(document.words, 1);
-    EXPECT_EQ(document.difference, std::nullopt);
+    EXPECT_EQ(document.text.difference, std::nullopt);
   }
+  EXPECT_FALSE(encoder.next());
 }
 
 TEST(DocumentEncoder, HoldsNoMoreBytesThanItMay) {
   Corpus corpus;
   const auto files = corpus.write(std::vector<std::size_t>(50, 1000));
-  DocumentEncoder encoder(files, corpus.tokenizer, 4, 3500);
+  DocumentEncoder encoder(files, corpus.tokenizer, {.threads = 4, .bytes_in_flight = 3500});
   std::int64_t taken = 0;
   for (std::size_t i = 0; i < files.size(); ++i) {
-    taken += std::get<EncodedDocument>(encoder.next()).bytes;
+    taken += std::get<EncodedDocument>(next(encoder)).bytes;
     // Time for threads that would run ahead.
     for (int yields = 0; yields < 200; ++yields) std::this_thread::yield();
     ASSERT_LE(corpus.tokenizer.encoded - taken, 3500) << i;
@@ -81,9 +91,9 @@ TEST(DocumentEncoder, HoldsNoMoreBytesThanItMay) {
 TEST(DocumentEncoder, TakesADocumentLargerThanAllItMayHold) {
   Corpus corpus;
   const auto files = corpus.write({10, 5000, 10, 10});
-  DocumentEncoder encoder(files, corpus.tokenizer, 3, 100);
+  DocumentEncoder encoder(files, corpus.tokenizer, {.threads = 3, .bytes_in_flight = 100});
   std::int64_t bytes = 0;
-  for (std::size_t i = 0; i < files.size(); ++i) bytes += std::get<EncodedDocument>(encoder.next()).bytes;
+  for (std::size_t i = 0; i < files.size(); ++i) bytes += std::get<EncodedDocument>(next(encoder)).bytes;
   EXPECT_EQ(bytes, 5030);
 }
 
@@ -92,18 +102,18 @@ TEST(DocumentEncoder, PassesProblemsAndErrorsOnInTheirPlace) {
   corpus.write({10, 0, 10, 10, 10});
   overwrite_file(corpus.directory / "003.txt", "what!");
   const auto files = list_corpus(corpus.directory.path()).files;
-  DocumentEncoder encoder(files, corpus.tokenizer, 2, 1000);
-  EXPECT_TRUE(std::holds_alternative<EncodedDocument>(encoder.next()));
-  EXPECT_EQ(std::get<CorpusProblem>(encoder.next()).kind, CorpusProblem::Kind::empty);
-  EXPECT_TRUE(std::holds_alternative<EncodedDocument>(encoder.next()));
+  DocumentEncoder encoder(files, corpus.tokenizer, {.threads = 2, .bytes_in_flight = 1000});
+  EXPECT_TRUE(std::holds_alternative<EncodedDocument>(next(encoder)));
+  EXPECT_EQ(std::get<CorpusProblem>(next(encoder)).kind, CorpusProblem::Kind::empty);
+  EXPECT_TRUE(std::holds_alternative<EncodedDocument>(next(encoder)));
   EXPECT_THROW(encoder.next(), DataError);
-  EXPECT_TRUE(std::holds_alternative<EncodedDocument>(encoder.next()));
+  EXPECT_TRUE(std::holds_alternative<EncodedDocument>(next(encoder)));
 }
 
 TEST(DocumentEncoder, EndsBeforeItsFilesDo) {
   Corpus corpus;
   const auto files = corpus.write(std::vector<std::size_t>(30, 1000));
-  DocumentEncoder encoder(files, corpus.tokenizer, 3, 2000);
+  DocumentEncoder encoder(files, corpus.tokenizer, {.threads = 3, .bytes_in_flight = 2000});
   encoder.next();
 }
 

@@ -88,7 +88,7 @@ TEST(Pack, RefusesAFolderWithoutText) {
   Fixture fixture;
   fs::remove_all(fixture.corpus);
   fs::create_directory(fixture.corpus);
-  EXPECT_TRUE(holds(message_of<DataError>([&] { fixture.pack(); }), "holds no *.txt file"));
+  EXPECT_TRUE(holds(message_of<DataError>([&] { fixture.pack(); }), "holds no *.txt or *.jsonl file"));
   fixture.add_bad_files();
   EXPECT_TRUE(holds(message_of<DataError>([&] { fixture.pack(); }), "none of 3 files can be used"));
   EXPECT_FALSE(fs::exists(fixture.output));

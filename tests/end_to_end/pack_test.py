@@ -1,4 +1,5 @@
 """Packing on threads and ranks, in shards, killed in between: the same bytes whatever happens."""
+import gzip
 import json
 import pathlib
 import re
@@ -131,6 +132,48 @@ class PackTest(EndToEndTest):
         error = self.run_program("pack", corpus, self.folder / "wrong", expect=3).stderr
         self.assertIn("metadata.csv: line 1: 5 fields, expected id,title,year,url", error)
         self.assertFalse((self.folder / "wrong").exists())
+
+    def test_prompts_of_records_are_read_and_not_learnt(self):
+        folder, whole, shards = self.folder / "records", self.folder / "records.h5", self.folder / "records-cut.h5"
+        folder.mkdir()
+        pairs = [{"id": f"r{i}", "prompt": text(60 + 37 * i % 200, f"prompt {i}"), "completion": " " + text(10 + i % 40, f"completion {i}")}
+                 for i in range(60)]
+        lines = [json.dumps(pair) + "\n" for pair in pairs]
+        (folder / "a.jsonl").write_text("".join(lines[:40]), encoding="utf-8")
+        with gzip.open(folder / "b.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.write("".join(lines[40:]))
+        self.run_program("pack", folder, whole, "--threads", 1)
+        self.run_program("pack", folder, shards, "--threads", 2, "--shard-bytes", 3000, ranks=2)
+        self.assertIn("00002.h5", content(shards))
+        shown = [json.loads(self.run_program("inspect", file, "--json").stdout) for file in (whole, shards)]
+        self.assertEqual(shown[0]["checksum"], shown[1]["checksum"])
+        self.assertEqual([document["name"] for document in shown[1]["documents"]], [pair["id"] for pair in pairs])
+        one = json.loads(self.run_program("inspect", shards, "--document", 41, "--json").stdout)
+        self.assertEqual([(part["masked"], part["text"]) for part in one["parts"]],
+                         [(True, pairs[41]["prompt"]), (False, pairs[41]["completion"])])
+        self.assertRegex(self.run_program("inspect", whole, "--document", 2).stdout, r"(?m)^--- masked, \d+ tokens ---$")
+
+        for run, ranks, sequence_ranks in (("masked", 1, 1), ("masked-lanes", 2, 1), ("masked-segments", 2, 2)):
+            self.run_program("train", self.config(run), "--set", f"data.train={whole}", f"train.sequence_ranks={sequence_ranks}", ranks=ranks)
+        # A step has no loss where all that its lanes read is prompts.
+        losses = {run: [loss for loss in self.losses(run) if loss is not None] for run in ("masked", "masked-lanes", "masked-segments")}
+        self.assertGreater(len(losses["masked"]), 3)
+        self.assert_close(losses["masked"], losses["masked-lanes"], 1e-4)
+        self.assert_close(losses["masked"], losses["masked-segments"], 1e-4)
+        self.assertLess(self.metrics("masked")[-1]["tokens"], 8 * 4 * 48 / 2)  # most of what was read is prompts
+
+        result = self.folder / "masked.json"
+        self.run_program("eval", self.folder / "masked", "--data", whole, "--json", result)
+        for document, pair in zip(json.loads(result.read_text())["documents"], pairs, strict=True):
+            bytes_left = len(pair["completion"].encode())
+            self.assertEqual((document["tokens"], document["bytes"], document["words"]),
+                             (bytes_left, bytes_left, len(pair["completion"].split())))
+
+        with open(folder / "a.jsonl", "a", encoding="utf-8") as file:
+            file.write('{"prompt": "no more"}\n')
+        error = self.run_program("pack", folder, self.folder / "broken.h5", expect=3).stderr
+        self.assertIn('a.jsonl: line 41: a record without a text, expected one of "text"', error)
+        self.assertFalse((self.folder / "broken.h5").exists())
 
     def test_splits_a_folder_by_names(self):
         self.run_program("pack", self.books, self.folder / "by-name", "--split-by", "hash:6/3/3")

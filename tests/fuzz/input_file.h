@@ -14,8 +14,9 @@ namespace palimpsest::fuzz {
 /// One at a time. A real file: HDF5 resolves links before it opens them, so none in memory without a name would do.
 class InputFile {
  public:
-  explicit InputFile(std::string_view content)
-      : path_(std::filesystem::temp_directory_path() / ("palimpsest-fuzz-" + std::to_string(getpid()))) {
+  /// Its name ends in `ending`, where readers go by that.
+  explicit InputFile(std::string_view content, const std::string& ending = {})
+      : path_(std::filesystem::temp_directory_path() / ("palimpsest-fuzz-" + std::to_string(getpid()) + ending)) {
     std::ofstream file(path_, std::ios::binary);
     if (!file.write(content.data(), static_cast<std::streamsize>(content.size())).flush()) std::abort();
   }

@@ -75,6 +75,7 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("yaml-cpp/.*"), {"configs/"}},
     {std::regex("sentencepiece.*"), {"data/", "tests/data/", "tests/fuzz/"}},
     {std::regex("unicode/.*"), {"data/"}},
+    {std::regex("(zlib|zstd)\\.h"), {"data/text/compressed_input.cpp", "tests/data/", "tests/fuzz/"}},
     {std::regex("CLI/.*"), {"launch/commands/", "launch/main.cpp"}},
     {std::regex("(google/protobuf/.*|.*\\.pb\\.h)"), {"launch/training/event_log.cpp"}},
     {std::regex("histedit\\.h"), {"launch/output/line_reader.cpp"}},

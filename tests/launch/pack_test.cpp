@@ -77,6 +77,22 @@ TEST(PackCommand, PacksOneSplitOrAnyFolder) {
   EXPECT_EQ(TokenFile(corpus.packed + "/folder.h5").document(1).name, "2");
 }
 
+TEST(PackCommand, PacksRecordsAsTheyAreAskedFor) {
+  Corpus corpus;
+  const std::string file = (corpus.directory / "chats.jsonl").string();
+  overwrite_file(
+      file,
+      R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}], "text": "T"})");
+  EXPECT_THROW(run({"pack", file, corpus.packed + "/a.h5"}), DataError);  // which of the two?
+  run({"pack", file, corpus.packed + "/a.h5", "--records", "chat", "--turn-template", "<{role}>{content}\\n"});
+  const TokenFile chats(corpus.packed + "/a.h5");
+  EXPECT_EQ(chats.tokenizer()->decode(chats.document_tokens(0, 0, 100)), "<user>Hi\n<assistant>Ho\n");
+  EXPECT_EQ(chats.targets(0).tokens, 3);
+  run({"pack", file, corpus.packed + "/b", "--records", "text", "--split-by", "hash:1/0/0"});
+  EXPECT_EQ(TokenFile(corpus.packed + "/b/train.h5").document(0).name, "chats@0");
+  EXPECT_THROW(run({"pack", file, corpus.packed + "/c.h5", "--turn-template", "{role}"}), ConfigError);
+}
+
 TEST(PackCommand, SaysWhatItCannotDo) {
   Corpus corpus;
   EXPECT_TRUE(holds(message_of<ConfigError>([&] { run({"pack", corpus.root, "x.h5"}); }), "train, validation, test"));
@@ -85,7 +101,7 @@ TEST(PackCommand, SaysWhatItCannotDo) {
                       run({"pack", corpus.root, "x.h5", "--split", "test"});
                     }),
                     "has no split test; the splits there are: train, validation"));
-  EXPECT_TRUE(holds(message_of<ConfigError>([&] { run({"pack", corpus.root}); }), "INPUT folder and an OUTPUT"));
+  EXPECT_TRUE(holds(message_of<ConfigError>([&] { run({"pack", corpus.root}); }), "an INPUT and an OUTPUT"));
   EXPECT_TRUE(holds(message_of<DataError>([&] {
                       run({"pack", corpus.root, corpus.packed, "--strict"});
                     }),

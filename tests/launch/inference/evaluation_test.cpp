@@ -91,6 +91,45 @@ TEST_F(EvaluationTest, CountsEveryTokenOfTheTextOnce) {
   EXPECT_NEAR(result.total.nll, total, 1e-4 * total);
 }
 
+TEST_F(EvaluationTest, CountsWhatIsNotMaskedAlone) {
+  const std::size_t bytes = 61, second = 20;
+  const std::vector<TokenSpan> spans = {{0, 19}, {30, 33}, {55, 61}};
+  {
+    TokenFileWriter writer(directory_ / "masked.h5", ByteTokenizer());
+    writer.add_document("masked", ByteTokenizer().encode(tiny_text(bytes, 0)), 12, 61, {}, {spans, 7, 33});
+    writer.add_document("plain", ByteTokenizer().encode(tiny_text(second, 1)), 5, 20);
+    writer.finish();
+  }
+  file_ = std::make_unique<TokenFile>(directory_ / "masked.h5");
+  SequenceState state = model_->empty_state(pool_, 1);
+  const auto tokens = file_->document_tokens(0, 0, 1 << 20);
+  const std::vector<double> losses = token_losses(*model_, pool_,
+                                                  {1,
+                                                   61,
+                                                   {tokens.begin(), tokens.end() - 2},
+                                                   {tokens.begin() + 1, tokens.end() - 1},
+                                                   std::vector<std::int64_t>(bytes, 0),
+                                                   std::vector<float>(bytes, 1.0f)},
+                                                  state);
+  double nll = 0;
+  for (std::int64_t i = 0; i < 61; ++i) {
+    const bool masked = std::ranges::any_of(spans, [&](TokenSpan span) { return span.begin <= i && i < span.end; });
+    nll += masked ? 0.0 : losses[static_cast<std::size_t>(i)];
+  }
+  for (const std::int64_t at_once : {8, 16, 1000}) {
+    const EvaluationResult result = run(2, at_once);
+    ASSERT_EQ(result.documents.size(), 2u);
+    EXPECT_EQ(result.documents[0].tokens, 33);
+    EXPECT_EQ(result.documents[0].words, 7);
+    EXPECT_EQ(result.documents[0].bytes, 33);
+    EXPECT_NEAR(result.documents[0].nll, nll, 1e-4 * nll);
+    EXPECT_EQ(result.documents[1].tokens, 20);
+    std::int64_t by_position = 0;
+    for (const PositionScore& score : result.by_position_in_segment) by_position += score.tokens;
+    EXPECT_EQ(by_position, 53);
+  }
+}
+
 TEST_F(EvaluationTest, LanesAndChunksDoNotMatter) {
   const double reference = run(1, 1).total.nll;
   for (const std::int64_t lanes : {1, 2, 4, 7, 20}) {

@@ -32,6 +32,14 @@ TEST(Metrics, StepSaysLossThreeWaysAndItsTime) {
   EXPECT_EQ(json.at("time"), "1970-01-02T00:01:01Z");
 }
 
+TEST(Metrics, AStepWithoutATargetHasNoLoss) {
+  StepMetrics metrics;
+  metrics.loss = std::nan("");
+  metrics.has_targets = false;
+  EXPECT_TRUE(nlohmann::json::parse(metrics.to_json().dump()).at("loss").is_null());
+  EXPECT_TRUE(format_step(metrics, 9, 1).starts_with("step 0/9  all masked  "));
+}
+
 TEST(Metrics, GatesAreWrittenSomeTwoHundredTimes) {
   EXPECT_EQ(gates_line(7, {{0.5, 0.25}}).dump(), R"({"kind":"gates","step":7,"gates":[[0.5,0.25]]})");
   const auto count = [](std::int64_t steps, std::int64_t log_every) {

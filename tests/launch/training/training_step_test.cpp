@@ -118,6 +118,27 @@ TEST_F(TrainingStepTest, SkipsWhatIsNotFiniteAndEmptiesTheMemory) {
   EXPECT_EQ(state.progress.step, 3);
 }
 
+TEST_F(TrainingStepTest, ABatchWithoutATargetMovesMemoriesAndNoParameter) {
+  config_.loss_spike.policy = LossSpikePolicy::skip;
+  const auto model = tiny_model(pool_);
+  TrainingStep step = make_step(*model);
+  StepState state = step.empty_state();
+  step.step(batch_, state);
+  const auto before = model->parameters().all().front().master.to_doubles();
+  const auto memory = state.memories[0].layers[0][0].tensor.to_doubles();
+  batch_.loss_weights.assign(80, 0.0f);
+  const StepResult result = step.step(batch_, state);
+  EXPECT_FALSE(result.has_targets());
+  EXPECT_EQ(result.loss, 0.0);
+  EXPECT_FALSE(result.skipped);
+  EXPECT_EQ(model->parameters().all().front().master.to_doubles(), before);
+  EXPECT_NE(state.memories[0].layers[0][0].tensor.to_doubles(), memory);
+  EXPECT_EQ(step.optimizer().step(), 1);
+  EXPECT_EQ(state.progress.step, 2);
+  EXPECT_EQ(state.progress.tokens, 64);
+  EXPECT_EQ(step.spikes().window().size(), 1u);
+}
+
 TEST_F(TrainingStepTest, TellsWhyToStop) {
   const auto model = tiny_model(pool_);
   TrainingStep step = make_step(*model);
