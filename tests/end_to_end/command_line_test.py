@@ -3,7 +3,8 @@ import unittest
 
 from harness import EndToEndTest
 
-COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report")
+COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report",
+            "rouge")
 
 
 class CommandLine(EndToEndTest):
