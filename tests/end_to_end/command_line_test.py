@@ -4,7 +4,7 @@ import unittest
 from harness import EndToEndTest
 
 COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report",
-            "rouge")
+            "rouge", "measure")
 
 
 class CommandLine(EndToEndTest):
