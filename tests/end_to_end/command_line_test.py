@@ -4,7 +4,8 @@ import unittest
 from harness import EndToEndTest
 
 COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report",
-            "rouge", "measure")
+            "rouge", "measure",
+            "index", "search")
 
 
 class CommandLine(EndToEndTest):
