@@ -3,7 +3,9 @@ import unittest
 
 from harness import EndToEndTest
 
-COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report")
+COMMANDS = ("train", "eval", "compare", "generate", "chat", "inspect", "pack", "tokenizer", "bench", "report",
+            "rouge", "measure",
+            "index", "search")
 
 
 class CommandLine(EndToEndTest):

@@ -57,9 +57,12 @@ const std::map<std::string, std::set<std::string>> allowed_rooms = {
     {"launch/report/",
      {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
       "launch/report/"}},
+    {"launch/measures/", {"launch/output/", "launch/measures/"}},
+    {"launch/search/", {"launch/output/", "launch/ranks/", "launch/inference/", "launch/measures/", "launch/search/"}},
     {"launch/commands/",
      {"launch/output/", "launch/ranks/", "launch/checkpoint/", "launch/inference/", "launch/training/",
-      "launch/benchmark/", "launch/exchange/", "launch/report/", "launch/commands/"}},
+      "launch/benchmark/", "launch/exchange/", "launch/report/", "launch/measures/", "launch/search/",
+      "launch/commands/"}},
 };
 
 struct VendorRule {
@@ -79,6 +82,8 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("CLI/.*"), {"launch/commands/", "launch/main.cpp"}},
     {std::regex("(google/protobuf/.*|.*\\.pb\\.h)"), {"launch/training/event_log.cpp"}},
     {std::regex("histedit\\.h"), {"launch/output/line_reader.cpp"}},
+    {std::regex("libstemmer\\.h"), {"launch/measures/stemmer.cpp"}},
+    {std::regex("xapian\\.h"), {"launch/search/bm25.cpp"}},
 };
 
 std::string first_folder(const std::string& path) { return path.substr(0, path.find('/')); }

@@ -1,0 +1,92 @@
+#include "launch/search/document_memory.h"
+
+#include <algorithm>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "layers/attention/registry.h"
+
+namespace palimpsest {
+
+namespace {
+
+/// Rows of activations of a pass over a document, if a segment fits.
+constexpr std::int64_t rows_at_once = 4096;
+
+/// Passes `tokens`, (lanes, tokens), which go on with the documents of `state`.
+LanguageModel::Result pass(const LanguageModel& model, MemoryPool& pool, const SequenceState& state,
+                           std::span<const std::int32_t> tokens) {
+  const std::vector<std::int64_t> documents(tokens.size(), 0);
+  Tape tape(pool, Tape::Mode::inference);
+  const auto layout =
+      std::make_shared<const SequenceLayout>(make_layout(documents, state.documents, model.config().segment_length));
+  return model.forward(model.context(tape, layout, state.tokens), tokens, constants_of(state));
+}
+
+void replace(LayerState& state, const LayerVariables& values) {
+  for (std::size_t i = 0; i < state.size(); ++i) state[i].tensor = values[i].value();
+}
+
+}  // namespace
+
+void require_document_memory(const LanguageModel& model) {
+  const AttentionTraits& traits = traits_of(model.config().attention.kind);
+  MemoryPool pool;
+  bool any = false;
+  model.empty_state(pool, 1).for_each(
+      [&](const std::string&, const Tensor& tensor) { any = any || tensor.elements(); });
+  if (any && traits.constant_state) return;
+  throw ConfigError(fmt::format(
+      "the model's attention is {}, {}: expected a memory of constant size, as infini has it", traits.name,
+      traits.constant_state ? "which keeps nothing of a document" : "whose memory grows with the document"));
+}
+
+SequenceState read_document(const LanguageModel& model, MemoryPool& pool, std::span<const std::int32_t> tokens,
+                            const std::function<bool()>& goes_on) {
+  const std::int64_t segment = model.config().segment_length;
+  const auto at_once = static_cast<std::size_t>(std::max<std::int64_t>(rows_at_once / segment, 1) * segment);
+  SequenceState state = model.empty_state(pool, 1);
+  while (!tokens.empty()) {
+    const auto part = tokens.first(std::min(at_once, tokens.size()));
+    tokens = tokens.subspan(part.size());
+    const LanguageModel::Result result = pass(model, pool, state, part);
+    replace(state.model, result.state.model);
+    for (std::size_t layer = 0; layer < state.layers.size(); ++layer) {
+      replace(state.layers[layer], result.state.layers[layer]);
+    }
+    state.tokens.front() += static_cast<std::int64_t>(part.size());
+    state.documents.front() = 0;
+    if (goes_on && !goes_on()) break;
+  }
+  return state;
+}
+
+std::vector<double> query_log_likelihoods(const LanguageModel& model, MemoryPool& pool, const SequenceState& documents,
+                                          std::span<const std::int32_t> before, std::span<const std::int32_t> query) {
+  if (before.empty() || query.empty()) {
+    throw ShapeError(
+        fmt::format("a query of {} tokens after {}: expected at least one of each", query.size(), before.size()));
+  }
+  std::vector<std::int32_t> inputs(before.begin(), before.end());
+  inputs.insert(inputs.end(), query.begin(), query.end() - 1);
+  const std::size_t width = inputs.size(), first = before.size() - 1, lanes = documents.tokens.size();
+  std::vector<std::int32_t> tokens, targets;
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    tokens.insert(tokens.end(), inputs.begin(), inputs.end());
+    targets.insert(targets.end(), inputs.begin() + 1, inputs.end());
+    targets.push_back(query.back());
+  }
+  const LanguageModel::Result result = pass(model, pool, documents, tokens);
+  const std::vector<double> losses = model.token_losses(pool, result.hidden.value(), targets);
+  std::vector<double> likelihoods;
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    double sum = 0;
+    for (std::size_t i = first; i < width; ++i) sum += losses[lane * width + i];
+    likelihoods.push_back(-sum / static_cast<double>(query.size()));
+  }
+  return likelihoods;
+}
+
+}  // namespace palimpsest

@@ -1,0 +1,41 @@
+// Reading a corpus into an index: what it lacks, and nothing that it has.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "launch/search/memory_index.h"
+#include "launch/search/search_corpus.h"
+
+namespace palimpsest {
+
+struct IndexingProgress {
+  std::int64_t documents = 0, all = 0;  // read, of those that were to be read
+  std::int64_t tokens = 0;
+};
+
+struct IndexingOptions {
+  IndexOptions index = {};
+  bool skip_empty = false;  // documents without a word are left out, instead of being refused
+  bool prune = false;       // documents that the corpus lacks are removed
+};
+
+struct IndexingResult {
+  IndexingProgress read = {};
+  std::int64_t unchanged = 0, replaced = 0, removed = 0, empty = 0;
+  std::int64_t documents = 0;  // that the index has now
+  bool complete = true;        // false: stopped, to be gone on with
+};
+
+/// Documents that the index has with the same title and text are not read again; one whose title or text is another is
+/// replaced. `goes_on` is asked after every document, and within long ones; where it says no, what was read is written,
+/// and a later call reads the rest. Throws what SearchCorpus and IndexWriter do, DataError on an empty document, naming
+/// the first, before any is read, and ConfigError on a model that require_document_memory refuses.
+IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem::path& folder,
+                               const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
+                               const IndexingOptions& options,
+                               const std::function<bool(const IndexingProgress&)>& goes_on = {});
+
+}  // namespace palimpsest

@@ -1,0 +1,82 @@
+"""palimpsest index and search: from a corpus to measures, over a kill."""
+import json
+import signal
+import time
+import unittest
+
+from harness import EndToEndTest, text
+
+
+class Search(EndToEndTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.corpus = cls.folder / "corpus.jsonl"
+        documents = [{"_id": f"d{i}", "title": f"title{i}", "text": text(120 + 40 * i, i) + f" word{i}"}
+                     for i in range(12)]
+        cls.corpus.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
+        cls.queries = cls.folder / "queries.jsonl"
+        cls.queries.write_text("".join(json.dumps({"_id": f"q{i}", "text": f"word{i} memory"}) + "\n"
+                                       for i in range(3)), encoding="utf-8")
+        cls.judgements = cls.folder / "qrels.tsv"
+        cls.judgements.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(3)),
+                                  encoding="utf-8")
+
+    def test_from_a_corpus_to_measures(self):
+        model = self.config("search", train={"steps": 2})
+        self.run_program("train", model)
+        index, run = self.folder / "index", self.folder / "search.run"
+        noted = self.run_program("index", model, self.corpus, index).stderr
+        self.assertRegex(noted, r"Read 12 documents, \d+ tokens, [\d.]+ documents/s; 0 unchanged")
+        self.assertIn("Read 0 documents, 0 tokens, 0.0 documents/s; 12 unchanged",
+                      self.run_program("index", model, self.corpus, index).stderr)
+        for stage in ([], ["--first-stage", "bm25:5", "--interpolate", "0.5"], ["--first-stage", "only"]):
+            self.run_program("search", model, index, "--queries", self.queries, "--run", run, *stage)
+            self.assertIn("3 queries", self.run_program("measure", run, self.judgements).stdout)
+        # The last of them is full-text search, which knows the words.
+        self.assertRegex(self.run_program("measure", run, self.judgements).stdout, r"MRR +1\.0000 ")
+        table = self.run_program("search", model, index, "--query", "word7", "--first-stage", "bm25:1").stdout
+        self.assertRegex(table, r"1 +-\d+\.\d+ +-\d+\.\d+ +\d+\.\d+ +title7 \(d7\)")
+        output = self.folder / "found.jsonl"
+        self.run_program("search", model, index, "--query", "memory", "--json", output, "--depth", 4)
+        found = json.loads(output.read_text(encoding="utf-8"))
+        self.assertEqual(len(found["documents"]), 4)
+        self.assertLess(found["documents"][0]["log_likelihood"], 0)
+
+        other = self.config("other", train={"steps": 2, "seed": 5})
+        self.run_program("train", other)
+        self.assertIn("is the state of another model",
+                      self.run_program("search", other, index, "--query", "x", expect=3).stderr)
+        self.assertIn("is the state of another model",
+                      self.run_program("index", other, self.corpus, index, expect=3).stderr)
+        for arguments, expected in (([], "either --query TEXT or --queries FILE"),
+                                    (["--query", "x", "--first-stage", "bm25:0"], "--first-stage is bm25:0"),
+                                    (["--query", "x", "--interpolate", "0.5"], "--interpolate has nothing")):
+            self.assertIn(expected, self.run_program("search", model, index, *arguments, expect=2).stderr)
+
+    def test_a_stopped_index_goes_on(self):
+        model = self.config("stopped", train={"steps": 1})
+        self.run_program("train", model)
+        folder = self.folder / "books"
+        folder.mkdir()
+        for i in range(4):
+            (folder / f"{i}.txt").write_text(text(30000, i), encoding="utf-8")
+        index = self.folder / "books.index"
+        process = self.start_program("index", model, folder, index)
+        while not (index / "index.json").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0]
+        if process.returncode != 0:  # it was quicker
+            self.assertEqual(process.returncode, 130, output)
+            self.assertIn("Stopped by SIGINT: the same command goes on", output)
+        self.run_program("index", model, folder, index)
+        whole = self.folder / "whole.index"
+        self.run_program("index", model, folder, whole)
+        tables = [self.run_program("search", model, folder_of, "--query", "written").stdout
+                  for folder_of in (index, whole)]
+        self.assertEqual(tables[0], tables[1])
+
+
+if __name__ == "__main__":
+    unittest.main()
