@@ -36,9 +36,9 @@ build release all -DPALIMPSEST_WERROR=$warnings_are_errors -DPython3_EXECUTABLE=
 run_tests release "$@"
 
 if [ "${CI:-}" = true ]; then
-  build sanitize unit_tests -DPython3_EXECUTABLE=$python
+  build sanitize unit_tests -DPALIMPSEST_WHOLE_TESTS=ON -DPython3_EXECUTABLE=$python
   run_tests sanitize -L unit
-  build portable arithmetic_tests -DPALIMPSEST_WERROR=ON -DPython3_EXECUTABLE=$python
+  build portable arithmetic_tests -DPALIMPSEST_WERROR=ON -DPALIMPSEST_WHOLE_TESTS=ON -DPython3_EXECUTABLE=$python
   run_tests portable -L unit
   build fuzz all
   run_tests fuzz
