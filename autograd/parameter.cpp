@@ -32,6 +32,12 @@ std::int64_t ParameterList::elements() const {
   return total;
 }
 
+std::int64_t ParameterList::trained_elements() const {
+  std::int64_t total = 0;
+  for (const Parameter& parameter : parameters_) total += parameter.trained() ? parameter.master.elements() : 0;
+  return total;
+}
+
 void ParameterList::clear_gradients() {
   for (Parameter& parameter : parameters_) parameter.variable.clear_gradient();
 }

@@ -27,6 +27,8 @@ struct Parameter {
   /// (float64 in tests) and undefined while nothing has been accumulated in this step.
   Variable variable;
 
+  /// Whether it is trained, or frozen: then it has neither gradient nor state of an optimiser.
+  bool trained() const { return variable.requires_gradient(); }
   /// Makes the working copy follow the master after an update; nothing to do when they are one.
   void refresh() {
     if (variable.value().raw().data() != master.raw().data()) copy(master, variable.value());
@@ -51,6 +53,8 @@ class ParameterList {
   /// Throws ShapeError when there is none of that name.
   Parameter& find(std::string_view name);
   std::int64_t elements() const;
+  /// Of the parameters that are trained.
+  std::int64_t trained_elements() const;
   void clear_gradients();
 
  private:

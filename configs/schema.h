@@ -76,6 +76,11 @@ class SchemaVisitor {
     visit_list(name, list, meaning);
   }
 
+  /// A key with a list of texts; one of them may stand without brackets.
+  void texts(std::string_view name, std::vector<std::string>& items, std::string_view meaning) {
+    visit_texts(name, items, meaning);
+  }
+
   /// A key with one value or, instead, a list of sections.
   template <class T, class Allowed, class Options>
   void field_or_list(std::string_view name, T& value, const Allowed& allowed, std::vector<Options>& items,
@@ -92,6 +97,7 @@ class SchemaVisitor {
   virtual void visit_field(std::string_view name, SchemaValue& value, std::string_view meaning) = 0;
   virtual void visit_section(std::string_view name, const Description& below, std::string_view meaning) = 0;
   virtual void visit_list(std::string_view name, SchemaList& list, std::string_view meaning) = 0;
+  virtual void visit_texts(std::string_view name, std::vector<std::string>& items, std::string_view meaning) = 0;
   virtual void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,
                                    std::string_view meaning) {
     if (list.size() == 0) return visit_field(name, value, meaning);

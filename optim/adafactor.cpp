@@ -63,6 +63,10 @@ Adafactor::Adafactor(const OptimizerConfig& config, const ParameterList& paramet
     const Shape& shape = parameter.master.shape();
     const DataType type = parameter.master.data_type();
     State state;
+    if (!parameter.trained()) {
+      states_.push_back(state);
+      continue;
+    }
     if (shape.rank() == 2) {
       state.exp_avg_sq_row = Tensor::zeros(pool, Shape{shape[0]}, type);
       state.exp_avg_sq_col = Tensor::zeros(pool, Shape{shape[1]}, type);
@@ -79,7 +83,7 @@ void Adafactor::visit_state(const StateVisitor& visit) {
     if (states_[i].factored()) {
       visit(state_name(i, "exp_avg_sq_row"), states_[i].exp_avg_sq_row, whole(states_[i].exp_avg_sq_row));
       visit(state_name(i, "exp_avg_sq_col"), states_[i].exp_avg_sq_col, whole(states_[i].exp_avg_sq_col));
-    } else {
+    } else if (states_[i].exp_avg_sq.defined()) {
       visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq, whole(states_[i].exp_avg_sq));
     }
   }

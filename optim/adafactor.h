@@ -15,8 +15,8 @@
 
 namespace palimpsest {
 
-/// State in the master's type: exp_avg_sq_row (R) and exp_avg_sq_col (C) for matrices, exp_avg_sq for
-/// other parameters.
+/// State of trained parameters, in the master's type: exp_avg_sq_row (R) and exp_avg_sq_col (C) for matrices,
+/// exp_avg_sq for other parameters.
 class Adafactor final : public Optimizer {
  public:
   Adafactor(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool);
@@ -25,7 +25,7 @@ class Adafactor final : public Optimizer {
 
  private:
   struct State {
-    Tensor exp_avg_sq;  // undefined when factored
+    Tensor exp_avg_sq;  // undefined when factored; all three of a frozen parameter
     Tensor exp_avg_sq_row;
     Tensor exp_avg_sq_col;
     bool factored() const { return exp_avg_sq_row.defined(); }

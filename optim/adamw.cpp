@@ -41,6 +41,10 @@ AdamW::AdamW(const OptimizerConfig& config, const ParameterList& parameters, Mem
     : Optimizer(config, parameters, shares) {
   for (const Parameter& parameter : parameters) {
     const Tensor& master = parameter.master;
+    if (!parameter.trained()) {
+      states_.emplace_back();
+      continue;
+    }
     const bool cut = shares.cut(states_.size());
     const Share own = shares.of(states_.size(), static_cast<std::size_t>(master.elements()));
     const Shape shape = cut ? Shape{static_cast<std::int64_t>(own.size())} : master.shape();
@@ -52,6 +56,7 @@ AdamW::AdamW(const OptimizerConfig& config, const ParameterList& parameters, Mem
 
 void AdamW::visit_state(const StateVisitor& visit) {
   for (std::size_t i = 0; i < states_.size(); ++i) {
+    if (!states_[i].exp_avg.defined()) continue;
     visit(state_name(i, "exp_avg"), states_[i].exp_avg, states_[i].place);
     visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq, states_[i].place);
   }

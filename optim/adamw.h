@@ -10,8 +10,8 @@
 
 namespace palimpsest {
 
-/// State per parameter, of the master's shape and type, or one-dimensional where this rank has a share of it: exp_avg
-/// (m) and exp_avg_sq (v).
+/// State per trained parameter, of the master's shape and type, or one-dimensional where this rank has a share of it:
+/// exp_avg (m) and exp_avg_sq (v).
 class AdamW final : public Optimizer {
  public:
   AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
@@ -21,7 +21,7 @@ class AdamW final : public Optimizer {
 
  private:
   struct State {
-    Tensor exp_avg;
+    Tensor exp_avg;  // undefined of a frozen parameter, as the rest is
     Tensor exp_avg_sq;
     StatePlace place;
   };

@@ -18,7 +18,10 @@ bool decays(ParameterRole role) { return role == ParameterRole::matrix || role =
 
 Optimizer::Optimizer(const OptimizerConfig& config, const ParameterList& parameters, ParameterShares shares)
     : config_(config), shares_(std::move(shares)) {
-  for (const Parameter& parameter : parameters) parameter_names_.push_back(parameter.name);
+  for (const Parameter& parameter : parameters) {
+    parameter_names_.push_back(parameter.name);
+    trained_.push_back(parameter.trained());
+  }
 }
 
 void Optimizer::update(ParameterList& parameters, const LearningRates& rates, double gradient_scale,
@@ -27,9 +30,16 @@ void Optimizer::update(ParameterList& parameters, const LearningRates& rates, do
     throw ShapeError(fmt::format("the optimizer was made for {} parameters and got {} others", parameter_names_.size(),
                                  parameters.size()));
   }
+  if (!std::ranges::equal(parameters.all(), trained_, {}, &Parameter::trained)) {
+    throw ShapeError("the optimizer was made when other parameters were trained");
+  }
   ++step_;
   std::size_t index = 0;
   for (Parameter& parameter : parameters) {
+    if (!parameter.trained()) {
+      ++index;
+      continue;
+    }
     const double weight_decay = decays(parameter.role) ? config_.weight_decay : 0.0;
     update_parameter(index, parameter, {step_, rates.of(parameter.role), weight_decay, gradient_scale});
     if (updated) updated(index);

@@ -33,15 +33,15 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// One step over the parameters the optimiser was made for: masters and bfloat16 working copies
-  /// change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on the way
-  /// (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on
-  /// matrices and embeddings only. The bits of the result do not depend on the number of threads.
-  /// Of parameters that are shared out, only this rank's share changes. Calls `updated(index)` after each parameter,
-  /// in order. Throws ShapeError when the parameters are not those of the constructor.
+  /// of those that are trained change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on
+  /// the way (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on matrices and
+  /// embeddings only. The bits of the result do not depend on the number of threads. Of parameters that are shared out,
+  /// only this rank's share changes. Calls `updated(index)` after each trained parameter, in order. Throws ShapeError
+  /// when the parameters are not those of the constructor, or others of them are trained.
   void update(ParameterList& parameters, const LearningRates& rates, double gradient_scale = 1.0,
               const Updated& updated = {});
 
-  /// Visits every state tensor in parameter order, by a name like
+  /// Visits every state tensor in parameter order, of trained parameters alone, by a name like
   /// "optimizer/layers.0.self_attn.q_proj.weight/exp_avg". Together with step() they are the whole
   /// state: restoring both continues bit for bit.
   virtual void visit_state(const StateVisitor& visit) = 0;
@@ -74,6 +74,7 @@ class Optimizer {
   OptimizerConfig config_;
   ParameterShares shares_;
   std::vector<std::string> parameter_names_;
+  std::vector<bool> trained_;  // by parameter
   std::int64_t step_ = 0;
 };
 

@@ -16,9 +16,9 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 9> must_agree = {
+constexpr std::array<std::string_view, 10> must_agree = {
     "model.",     "data.kind",        "data.train[].kind",     "data.train[].weight", "optimizer.kind",
-    "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
+    "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory",  "train.trainable"};
 // These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
 constexpr auto may_differ = std::to_array<std::string_view>({"data.train",
                                                              "data.train[].file",

@@ -255,6 +255,40 @@ TEST_P(EveryOptimizer, RefusesOtherParameters) {
   EXPECT_EQ(optimizer->step(), 0);
 }
 
+TEST_P(EveryOptimizer, LeavesFrozenParametersAloneAndKeepsNothingOfThem) {
+  MemoryPool pool;
+  ParameterList whole, some;
+  for (ParameterList* parameters : {&whole, &some}) {
+    add_every_role(*parameters, pool, DataType::float32, DataType::bfloat16);
+  }
+  const std::vector<std::string> frozen = {"embed_tokens.weight", "layers.0.input_layernorm.weight"};
+  for (const std::string& name : frozen) some.find(name).variable.set_requires_gradient(false);
+  EXPECT_EQ(some.trained_elements(), 517 * 129 + 5);
+  const auto of_whole = make_optimizer(config_of(GetParam()), whole, pool);
+  const auto of_some = make_optimizer(config_of(GetParam()), some, pool);
+  of_some->visit_state([&](const std::string& name, Tensor&, const Optimizer::StatePlace&) {
+    for (const std::string& other : frozen) EXPECT_EQ(name.find(other), std::string::npos) << name;
+  });
+  std::map<std::string, Values> before;
+  for (const Parameter& parameter : some) before[parameter.name] = parameter.master.to_doubles();
+  for (std::uint64_t step = 1; step <= 2; ++step) {
+    set_random_gradients(whole, pool, step);
+    set_random_gradients(some, pool, step);
+    of_whole->update(whole, {.model = 0.01, .memory_gate = 0.1});
+    std::vector<std::size_t> updated;
+    of_some->update(some, {.model = 0.01, .memory_gate = 0.1}, 1.0,
+                    [&](std::size_t index) { updated.push_back(index); });
+    EXPECT_EQ(updated, (std::vector<std::size_t>{2, 3}));
+  }
+  for (const Parameter& parameter : some) {
+    const Values expected =
+        parameter.trained() ? whole.find(parameter.name).master.to_doubles() : before[parameter.name];
+    EXPECT_EQ(parameter.master.to_doubles(), expected) << parameter.name;
+  }
+  some.find(frozen[0]).variable.set_requires_gradient(true);
+  EXPECT_THROW(of_some->update(some, {}), ShapeError);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizer, testing::Values(OptimizerKind::adamw, OptimizerKind::adafactor),
                          [](const auto& kind) { return kind.param == OptimizerKind::adamw ? "AdamW" : "Adafactor"; });
 
