@@ -152,6 +152,7 @@ void describe(MixtureEntry& entry, SchemaVisitor& visitor);
 void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
+void describe(LearningRateMultiplier& multiplier, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);
 void describe(EvaluationSet& set, SchemaVisitor& visitor);
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor);

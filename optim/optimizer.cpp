@@ -7,12 +7,22 @@
 
 #include "optim/adafactor.h"
 #include "optim/adamw.h"
+#include "optim/parameter_patterns.h"
 
 namespace palimpsest {
 
 namespace {
 
 bool decays(ParameterRole role) { return role == ParameterRole::matrix || role == ParameterRole::embedding; }
+
+/// By what the learning rate of a parameter is multiplied.
+double rate_factor(const OptimizerConfig& config, const std::string& name) {
+  double factor = 1;
+  for (const LearningRateMultiplier& multiplier : config.learning_rate_multipliers) {
+    if (means_parameter(multiplier.parameters, name)) factor = multiplier.factor;
+  }
+  return factor;
+}
 
 }  // namespace
 
@@ -21,6 +31,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, const ParameterList& paramet
   for (const Parameter& parameter : parameters) {
     parameter_names_.push_back(parameter.name);
     trained_.push_back(parameter.trained());
+    rate_factors_.push_back(rate_factor(config, parameter.name));
   }
 }
 
@@ -41,7 +52,8 @@ void Optimizer::update(ParameterList& parameters, const LearningRates& rates, do
       continue;
     }
     const double weight_decay = decays(parameter.role) ? config_.weight_decay : 0.0;
-    update_parameter(index, parameter, {step_, rates.of(parameter.role), weight_decay, gradient_scale});
+    const double rate = rates.of(parameter.role) * rate_factors_[index];
+    update_parameter(index, parameter, {step_, rate, weight_decay, gradient_scale});
     if (updated) updated(index);
     ++index;
   }

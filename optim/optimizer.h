@@ -74,7 +74,8 @@ class Optimizer {
   OptimizerConfig config_;
   ParameterShares shares_;
   std::vector<std::string> parameter_names_;
-  std::vector<bool> trained_;  // by parameter
+  std::vector<bool> trained_;         // by parameter
+  std::vector<double> rate_factors_;  // by parameter
   std::int64_t step_ = 0;
 };
 

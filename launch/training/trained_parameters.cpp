@@ -25,26 +25,44 @@ std::string of_every_layer(const std::string& name) {
   return fmt::format("{}*{}", layers, std::string(end, name.end()));
 }
 
-void require_parameter(const std::string& key, const std::string& pattern, const ParameterList& parameters) {
-  const auto meant = [&](const Parameter& parameter) { return means_parameter(pattern, parameter.name); };
-  if (std::ranges::any_of(parameters, meant)) return;
-  std::vector<std::string> names;
-  for (const ParameterPreset& preset : parameter_presets) names.emplace_back(preset.name);
-  for (const Parameter& parameter : parameters) {
-    std::string name = of_every_layer(parameter.name);
-    if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
+/// Throws ConfigError unless `pattern` means one of `names`.
+void require_meant(const std::string& key, const std::string& pattern, const std::vector<std::string>& names,
+                   const char* which) {
+  if (std::ranges::any_of(names, [&](const std::string& name) { return means_parameter(pattern, name); })) return;
+  std::vector<std::string> known;
+  for (const ParameterPreset& preset : parameter_presets) known.emplace_back(preset.name);
+  for (const std::string& name : names) {
+    std::string everywhere = of_every_layer(name);
+    if (std::ranges::find(known, everywhere) == known.end()) known.push_back(std::move(everywhere));
   }
-  throw ConfigError(fmt::format("{}: \"{}\" means no parameter of the model; the nearest names are {}", key,
-                                printable(pattern), fmt::join(nearest_names(pattern, names, 3), ", ")));
+  throw ConfigError(fmt::format("{}: \"{}\" means no parameter {}; the nearest names are {}", key, printable(pattern),
+                                which, fmt::join(nearest_names(pattern, known, 3), ", ")));
+}
+
+std::vector<std::string> names_of(const ParameterList& parameters, bool trained_only) {
+  std::vector<std::string> names;
+  for (const Parameter& parameter : parameters) {
+    if (!trained_only || parameter.trained()) names.push_back(parameter.name);
+  }
+  return names;
 }
 
 }  // namespace
 
 void choose_trained(const std::vector<std::string>& patterns, ParameterList& parameters) {
-  for (const std::string& pattern : patterns) require_parameter("train.trainable", pattern, parameters);
+  const std::vector<std::string> names = names_of(parameters, false);
+  for (const std::string& pattern : patterns) require_meant("train.trainable", pattern, names, "of the model");
   for (const Parameter& parameter : parameters) {
     const auto means_it = [&](const std::string& pattern) { return means_parameter(pattern, parameter.name); };
     parameter.variable.set_requires_gradient(patterns.empty() || std::ranges::any_of(patterns, means_it));
+  }
+}
+
+void require_trained(const std::vector<LearningRateMultiplier>& multipliers, const ParameterList& parameters) {
+  const std::vector<std::string> names = names_of(parameters, true);
+  for (std::size_t i = 0; i < multipliers.size(); ++i) {
+    require_meant(fmt::format("optimizer.learning_rate_multipliers[{}].parameters", i), multipliers[i].parameters,
+                  names, "that is trained");
   }
 }
 

@@ -41,6 +41,7 @@ void sum_over_ranks(std::vector<SourceTotals>& sources, Communicator& communicat
 ParameterList& trained_parameters(const TrainingStep::Setting& setting) {
   ParameterList& parameters = setting.model.parameters();
   choose_trained(setting.config.train.trainable, parameters);
+  require_trained(setting.config.optimizer.learning_rate_multipliers, parameters);
   return parameters;
 }
 

@@ -65,7 +65,7 @@ class TrainingStep {
   };
 
   /// The optimiser's state is zero. Freezes the parameters that train.trainable leaves out. Throws ConfigError where a
-  /// pattern of it means none. Collective, like everything here.
+  /// pattern of it, or of optimizer.learning_rate_multipliers, means none. Collective, like everything here.
   explicit TrainingStep(const Setting& setting);
 
   /// Where a run begins: nothing done, every lane's memory empty.

@@ -289,6 +289,28 @@ TEST_P(EveryOptimizer, LeavesFrozenParametersAloneAndKeepsNothingOfThem) {
   EXPECT_THROW(of_some->update(some, {}), ShapeError);
 }
 
+TEST_P(EveryOptimizer, MultipliesLearningRatesByPattern) {
+  MemoryPool pool;
+  OptimizerConfig config = config_of(GetParam());
+  config.learning_rate_multipliers = {{"layers.*", 9}, {"*_proj.weight", 0.5}, {"memory", 0}};
+  ParameterList multiplied;
+  add_every_role(multiplied, pool, DataType::float64, DataType::float64);
+  const auto optimizer = make_optimizer(config, multiplied, pool);
+  const Values gate = multiplied.find("layers.0.self_attn.memory_gate").master.to_doubles();
+  set_random_gradients(multiplied, pool, 1);
+  optimizer->update(multiplied, {.model = 0.01, .memory_gate = 0.1});
+  EXPECT_EQ(multiplied.find("layers.0.self_attn.memory_gate").master.to_doubles(), gate);
+  for (const auto& [name, rate] : std::map<std::string, double>{{"embed_tokens.weight", 0.01},
+                                                                {"layers.0.input_layernorm.weight", 0.09},
+                                                                {"layers.0.self_attn.q_proj.weight", 0.005}}) {
+    ParameterList plain;
+    add_every_role(plain, pool, DataType::float64, DataType::float64);
+    set_random_gradients(plain, pool, 1);
+    make_optimizer(config_of(GetParam()), plain, pool)->update(plain, {.model = rate, .memory_gate = 0.1});
+    expect_near(plain.find(name).master.to_doubles(), multiplied.find(name).master.to_doubles());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizer, testing::Values(OptimizerKind::adamw, OptimizerKind::adafactor),
                          [](const auto& kind) { return kind.param == OptimizerKind::adamw ? "AdamW" : "Adafactor"; });
 

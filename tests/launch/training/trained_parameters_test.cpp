@@ -74,5 +74,19 @@ TEST(TrainedParameters, APatternWithoutParameterIsNamedWithNamesNearIt) {
   EXPECT_TRUE(holds(message(local, {"memory\n"}), "\"memory\\x0A\""));
 }
 
+TEST(TrainedParameters, AMultiplierOfNothingThatIsTrainedIsAnError) {
+  MemoryPool pool;
+  LanguageModel model(pool, tiny_config(), DataType::float32);
+  choose_trained({"attention"}, model.parameters());
+  require_trained({{"*q_proj*", 0.5}, {"memory", 2}}, model.parameters());
+  const std::string text = message_of<ConfigError>([&] {
+    require_trained({{"memory", 2}, {"*mlp*", 0.5}}, model.parameters());
+  });
+  EXPECT_TRUE(holds(text,
+                    "optimizer.learning_rate_multipliers[1].parameters: \"*mlp*\" means no parameter that is "
+                    "trained; the nearest names are "))
+      << text;
+}
+
 }  // namespace
 }  // namespace palimpsest
