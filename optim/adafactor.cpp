@@ -58,7 +58,7 @@ std::vector<T> inverse_roots(const T* moment, std::int64_t count, double divisor
 }  // namespace
 
 Adafactor::Adafactor(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool)
-    : Optimizer(config, parameters), pool_(pool) {
+    : Optimizer(config, parameters, pool), pool_(pool) {
   for (const Parameter& parameter : parameters) {
     const Shape& shape = parameter.master.shape();
     const DataType type = parameter.master.data_type();
@@ -77,7 +77,7 @@ Adafactor::Adafactor(const OptimizerConfig& config, const ParameterList& paramet
   }
 }
 
-void Adafactor::visit_state(const StateVisitor& visit) {
+void Adafactor::visit_moments(const StateVisitor& visit) {
   const auto whole = [](const Tensor& state) { return StatePlace{false, state.shape(), 0}; };
   for (std::size_t i = 0; i < states_.size(); ++i) {
     if (states_[i].factored()) {

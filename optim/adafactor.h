@@ -21,8 +21,6 @@ class Adafactor final : public Optimizer {
  public:
   Adafactor(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool);
 
-  void visit_state(const StateVisitor& visit) override;
-
  private:
   struct State {
     Tensor exp_avg_sq;  // undefined when factored; all three of a frozen parameter
@@ -31,6 +29,7 @@ class Adafactor final : public Optimizer {
     bool factored() const { return exp_avg_sq_row.defined(); }
   };
 
+  void visit_moments(const StateVisitor& visit) override;
   void update_parameter(std::size_t index, Parameter& parameter, const Update& update) override;
   template <class T>
   void update_factored(State& state, Parameter& parameter, const Update& update);

@@ -17,8 +17,6 @@ class AdamW final : public Optimizer {
   AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
         const ParameterShares& shares = {});
 
-  void visit_state(const StateVisitor& visit) override;
-
  private:
   struct State {
     Tensor exp_avg;  // undefined of a frozen parameter, as the rest is
@@ -26,6 +24,7 @@ class AdamW final : public Optimizer {
     StatePlace place;
   };
 
+  void visit_moments(const StateVisitor& visit) override;
   void update_parameter(std::size_t index, Parameter& parameter, const Update& update) override;
 
   std::vector<State> states_;

@@ -143,13 +143,20 @@ class InitialWeights(EndToEndTest):
         self.assertIn("is not there", self.begun("nowhere", "missing", expect=3))
 
     def test_it_resumes_from_its_own_checkpoint(self):
-        config = self.config("whole", train={"initial_weights": self.folder / "old"})
+        sections = {"train": {"initial_weights": self.folder / "old"}, "optimizer": {"decay_toward_initial": 0.5}}
+        config = self.config("whole", **sections)
         self.run_program("train", config)
-        config = self.config("resumed", train={"initial_weights": self.folder / "old"})
+        config = self.config("resumed", **sections)
         self.run_program("train", config, "--stop-after", 3)
         log = self.run_program("train", config, "--set", f"train.initial_weights={self.folder / 'gone'}").stdout
         self.assertNotIn("Beginning with", log)
         self.assert_same_checkpoint("whole", "resumed", 8)
+        old, kept = self.parameters("old", 8), self.tensors("resumed", 8)
+        for name, value in old.items():  # what decay_toward_initial goes toward
+            if not name.endswith("memory_gate"):
+                self.assertEqual(kept[name.replace("parameters/", "optimizer/") + "/initial"], value)
+        error = self.run_program("train", config, "--set", "optimizer.decay_toward_initial=0", expect=2).stderr
+        self.assertIn("optimizer.decay_toward_initial: 0.5 -> 0", error)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ struct Trained {
     if (!frozen.empty()) parameters.find(frozen).variable.set_requires_gradient(false);
     const ParameterShares shares =
         sharded ? ParameterShares(parameters, job().rank(), job().size()) : ParameterShares();
-    const auto optimizer = make_optimizer({}, parameters, pool, shares);
+    const auto optimizer = make_optimizer({.decay_toward_initial = 0.5}, parameters, pool, shares);
     state_bytes = optimizer->state_bytes();
     CommunicationCounter counter;
     const CommunicationObservation observation(job(), counter);

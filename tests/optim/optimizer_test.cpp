@@ -311,6 +311,78 @@ TEST_P(EveryOptimizer, MultipliesLearningRatesByPattern) {
   }
 }
 
+// Without gradients nothing but the decays is left of a step.
+TEST_P(EveryOptimizer, DecaysTowardTheInitialWeights) {
+  MemoryPool pool;
+  ParameterList parameters;
+  add_every_role(parameters, pool, DataType::float64, DataType::float64);
+  OptimizerConfig config = config_of(GetParam());
+  config.weight_decay = 0.5;
+  config.decay_toward_initial = 2;
+  const auto optimizer = make_optimizer(config, parameters, pool);
+  std::map<std::string, Values> initial, expected;
+  for (Parameter& parameter : parameters) {
+    fill(parameter.master, 3.0);  // these are the ones that count
+    initial[parameter.name] = parameter.master.to_doubles();
+  }
+  optimizer->remember_initial(parameters);
+  for (Parameter& parameter : parameters) {
+    copy(Tensor::from_values(pool, parameter.master.shape(), DataType::float64,
+                             random_values(parameter.master.elements(), 5)),
+         parameter.master);
+    expected[parameter.name] = parameter.master.to_doubles();
+  }
+  for (int step = 1; step <= 2; ++step) {
+    optimizer->update(parameters, {.model = 0.1, .memory_gate = 0.2});
+    for (const Parameter& parameter : parameters) {
+      const bool gate = parameter.role == ParameterRole::memory_gate, norm = parameter.role == ParameterRole::norm;
+      Values& p = expected[parameter.name];
+      for (std::size_t i = 0; i < p.size(); ++i) {
+        if (!gate) p[i] -= 0.1 * 2 * (p[i] - initial[parameter.name][i]);
+        if (!gate && !norm) p[i] -= 0.1 * 0.5 * p[i];
+      }
+      expect_near(p, parameter.master.to_doubles());
+    }
+  }
+}
+
+TEST_P(EveryOptimizer, KeepsTheInitialWeightsInItsState) {
+  MemoryPool pool;
+  OptimizerConfig config = config_of(GetParam());
+  config.decay_toward_initial = 0.3;
+  ParameterList original, restored;
+  for (ParameterList* parameters : {&original, &restored}) {
+    add_every_role(*parameters, pool, DataType::float32, DataType::bfloat16);
+    parameters->find("embed_tokens.weight").variable.set_requires_gradient(false);
+  }
+  const auto optimizer = make_optimizer(config, original, pool);
+  const auto train = [&](Optimizer& of, ParameterList& parameters, std::uint64_t step) {
+    set_random_gradients(parameters, pool, step);
+    parameters.find("embed_tokens.weight").variable.clear_gradient();
+    of.update(parameters, {.model = 0.01, .memory_gate = 0.1});
+  };
+  train(*optimizer, original, 1);
+  std::map<std::string, Tensor> state;
+  std::vector<std::string> pulled;
+  optimizer->visit_state([&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace&) {
+    state[name] = converted(pool, tensor, tensor.data_type());
+    if (name.ends_with("/initial")) pulled.push_back(name);
+  });
+  EXPECT_EQ(pulled, (std::vector<std::string>{"optimizer/layers.0.input_layernorm.weight/initial",
+                                              "optimizer/layers.0.self_attn.q_proj.weight/initial"}));
+  for (Parameter& parameter : restored) {
+    copy(original.find(parameter.name).master, parameter.master);
+    parameter.refresh();
+  }
+  const auto continued = make_optimizer(config, restored, pool);  // whose own initial weights are those of step 1
+  continued->visit_state(
+      [&](const std::string& name, Tensor& tensor, const Optimizer::StatePlace&) { copy(state.at(name), tensor); });
+  continued->set_step(1);
+  train(*optimizer, original, 2);
+  train(*continued, restored, 2);
+  EXPECT_TRUE(bytes_of(original) == bytes_of(restored));
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizer, testing::Values(OptimizerKind::adamw, OptimizerKind::adafactor),
                          [](const auto& kind) { return kind.param == OptimizerKind::adamw ? "AdamW" : "Adafactor"; });
 
