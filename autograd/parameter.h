@@ -10,8 +10,13 @@
 
 namespace palimpsest {
 
-/// What a parameter is, by which the optimiser groups it.
-enum class ParameterRole { matrix, embedding, norm, memory_gate, memory_gain, memory_decay };
+/// What a parameter is, by which the optimiser groups it. `lora_up` is a matrix that begins with zeros.
+enum class ParameterRole { matrix, embedding, norm, memory_gate, memory_gain, memory_decay, lora_up };
+
+/// The large ones: they are decayed, and may be computed with in bfloat16 and shared out over ranks.
+constexpr bool is_matrix(ParameterRole role) {
+  return role == ParameterRole::matrix || role == ParameterRole::embedding || role == ParameterRole::lora_up;
+}
 
 /// Gates and decays of the memory: logits, which have to move by units where weights move by hundredths.
 constexpr bool is_memory_logit(ParameterRole role) {

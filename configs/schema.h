@@ -147,6 +147,7 @@ void describe(RunConfig& config, SchemaVisitor& visitor);
 void describe(ModelConfig& model, SchemaVisitor& visitor);
 void describe(AttentionConfig& attention, SchemaVisitor& visitor);
 void describe(RotaryScaling& scaling, SchemaVisitor& visitor);
+void describe(LoraConfig& lora, SchemaVisitor& visitor);
 void describe(DataConfig& data, SchemaVisitor& visitor);
 void describe(MixtureEntry& entry, SchemaVisitor& visitor);
 void describe(PasskeyStage& stage, SchemaVisitor& visitor);

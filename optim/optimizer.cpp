@@ -14,10 +14,8 @@ namespace palimpsest {
 
 namespace {
 
-bool decays(ParameterRole role) { return role == ParameterRole::matrix || role == ParameterRole::embedding; }
-
 /// The memory's own parameters have far to go.
-bool is_pulled(ParameterRole role) { return decays(role) || role == ParameterRole::norm; }
+bool is_pulled(ParameterRole role) { return is_matrix(role) || role == ParameterRole::norm; }
 
 /// By what the learning rate of a parameter is multiplied.
 double rate_factor(const OptimizerConfig& config, const std::string& name) {
@@ -105,7 +103,7 @@ void Optimizer::update(ParameterList& parameters, const LearningRates& rates, do
       ++index;
       continue;
     }
-    const double weight_decay = decays(parameter.role) ? config_.weight_decay : 0.0;
+    const double weight_decay = is_matrix(parameter.role) ? config_.weight_decay : 0.0;
     const double rate = rates.of(parameter.role) * rate_factors_[index];
     pull_toward_initial(index, parameter, rate);  // the update refreshes the working copy
     update_parameter(index, parameter, {step_, rate, weight_decay, gradient_scale});

@@ -13,9 +13,10 @@ struct ParameterPreset {
   std::string_view pattern;
 };
 
-inline constexpr std::array<ParameterPreset, 3> parameter_presets = {{
+inline constexpr std::array<ParameterPreset, 4> parameter_presets = {{
     {"memory", "*memory_*"},  // gates and whatever else the memory has of its own, by which all of that is named
     {"attention", "*.self_attn.*"},
+    {"lora", "*.lora_[AB].*"},
     {"all", "*"},
 }};
 

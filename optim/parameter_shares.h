@@ -20,10 +20,9 @@ class ParameterShares {
   ParameterShares(const ParameterList& parameters, int rank, int size) {
     for (const Parameter& parameter : parameters) {
       const auto count = static_cast<std::size_t>(parameter.master.elements());
-      const bool large = parameter.role == ParameterRole::matrix || parameter.role == ParameterRole::embedding;
       const bool enough = share_of(count, size - 1, size).size() > 0;  // for every rank
-      const bool cut =
-          size > 1 && large && enough && parameter.trained() && parameter.master.data_type() == DataType::float32;
+      const bool cut = size > 1 && is_matrix(parameter.role) && enough && parameter.trained() &&
+                       parameter.master.data_type() == DataType::float32;
       shares_.push_back({cut, cut ? share_of(count, rank, size) : Share{0, count}});
     }
   }

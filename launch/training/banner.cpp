@@ -42,7 +42,7 @@ void print_banner(const Banner& banner, RunLog& log) {
                        config.model.num_heads, config.model.head_size, config.model.segment_length));
   if (const std::int64_t trained = model.parameters().trained_elements(); trained < model.parameters().elements()) {
     log.note(fmt::format("  trained        {} of the parameters: {}", format_count(static_cast<double>(trained)),
-                         fmt::join(train.trainable, ", ")));
+                         train.trainable.empty() ? "lora" : fmt::format("{}", fmt::join(train.trainable, ", "))));
   }
   log.note(fmt::format("  attention      {}, keeps {}", traits_of(config.model.attention.kind).name,
                        describe_kept_numbers(model.config())));

@@ -49,12 +49,14 @@ std::vector<std::string> names_of(const ParameterList& parameters, bool trained_
 
 }  // namespace
 
-void choose_trained(const std::vector<std::string>& patterns, ParameterList& parameters) {
+void choose_trained(std::vector<std::string> patterns, ParameterList& parameters) {
   const std::vector<std::string> names = names_of(parameters, false);
+  const auto is_lora = [](const std::string& name) { return means_parameter("lora", name); };
+  if (patterns.empty()) patterns.emplace_back(std::ranges::any_of(names, is_lora) ? "lora" : "all");
   for (const std::string& pattern : patterns) require_meant("train.trainable", pattern, names, "of the model");
   for (const Parameter& parameter : parameters) {
     const auto means_it = [&](const std::string& pattern) { return means_parameter(pattern, parameter.name); };
-    parameter.variable.set_requires_gradient(patterns.empty() || std::ranges::any_of(patterns, means_it));
+    parameter.variable.set_requires_gradient(std::ranges::any_of(patterns, means_it));
   }
 }
 

@@ -9,9 +9,10 @@
 
 namespace palimpsest {
 
-/// Trains the parameters that one of `patterns` means (optim/parameter_patterns.h), or all if there is none, and
-/// freezes the others. Throws ConfigError on a pattern that means no parameter, with the names nearest to it.
-void choose_trained(const std::vector<std::string>& patterns, ParameterList& parameters);
+/// Trains the parameters that one of `patterns` means (optim/parameter_patterns.h) and freezes the others. No patterns
+/// mean those of LoRA, in a model that has it, else all. Throws ConfigError on a pattern that means no parameter, with
+/// the names nearest to it.
+void choose_trained(std::vector<std::string> patterns, ParameterList& parameters);
 
 /// Throws ConfigError where an entry of optimizer.learning_rate_multipliers means no parameter that is trained.
 void require_trained(const std::vector<LearningRateMultiplier>& multipliers, const ParameterList& parameters);

@@ -60,6 +60,17 @@ TEST(TrainedParameters, MemoryIsWhatLocalAttentionHasNot) {
   }
 }
 
+TEST(TrainedParameters, LoraIsAllThatIsTrainedUnlessToldOtherwise) {
+  ModelConfig config = tiny_config();
+  config.lora = {.rank = 2, .projections = {"v_proj"}};
+  const Names lora = trained(config, {"lora"});
+  EXPECT_EQ(lora, (Names{"layers.0.self_attn.v_proj.lora_A.weight", "layers.0.self_attn.v_proj.lora_B.weight",
+                         "layers.1.self_attn.v_proj.lora_A.weight", "layers.1.self_attn.v_proj.lora_B.weight"}));
+  EXPECT_EQ(trained(config, {}), lora);
+  EXPECT_EQ(trained(config, {"lora", "memory"}).size(), 6u);
+  EXPECT_EQ(trained(config, {"all"}).size(), trained(tiny_config(), {}).size() + 4);
+}
+
 TEST(TrainedParameters, APatternWithoutParameterIsNamedWithNamesNearIt) {
   const auto message = [](const ModelConfig& config, const Names& patterns) {
     return message_of<ConfigError>([&] { trained(config, patterns); });
