@@ -12,8 +12,7 @@ Variable ParameterList::add(MemoryPool& pool, std::string name, ParameterRole ro
   if (std::ranges::any_of(parameters_, [&](const Parameter& p) { return p.name == name; })) {
     throw ShapeError(fmt::format("parameter {} is defined twice", name));
   }
-  const bool working_copy =
-      compute_type == DataType::bfloat16 && (role == ParameterRole::matrix || role == ParameterRole::embedding);
+  const bool working_copy = compute_type == DataType::bfloat16 && is_matrix(role);
   Tensor working = working_copy ? converted(pool, master, DataType::bfloat16) : master;
   Variable variable = Variable::leaf(std::move(working), master.data_type());
   parameters_.push_back({std::move(name), role, std::move(master), variable});
@@ -29,6 +28,12 @@ Parameter& ParameterList::find(std::string_view name) {
 std::int64_t ParameterList::elements() const {
   std::int64_t total = 0;
   for (const Parameter& parameter : parameters_) total += parameter.master.elements();
+  return total;
+}
+
+std::int64_t ParameterList::trained_elements() const {
+  std::int64_t total = 0;
+  for (const Parameter& parameter : parameters_) total += parameter.trained() ? parameter.master.elements() : 0;
   return total;
 }
 

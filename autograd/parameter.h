@@ -10,8 +10,13 @@
 
 namespace palimpsest {
 
-/// What a parameter is, by which the optimiser groups it.
-enum class ParameterRole { matrix, embedding, norm, memory_gate, memory_gain, memory_decay };
+/// What a parameter is, by which the optimiser groups it. `lora_up` is a matrix that begins with zeros.
+enum class ParameterRole { matrix, embedding, norm, memory_gate, memory_gain, memory_decay, lora_up };
+
+/// The large ones: they are decayed, and may be computed with in bfloat16 and shared out over ranks.
+constexpr bool is_matrix(ParameterRole role) {
+  return role == ParameterRole::matrix || role == ParameterRole::embedding || role == ParameterRole::lora_up;
+}
 
 /// Gates and decays of the memory: logits, which have to move by units where weights move by hundredths.
 constexpr bool is_memory_logit(ParameterRole role) {
@@ -27,6 +32,8 @@ struct Parameter {
   /// (float64 in tests) and undefined while nothing has been accumulated in this step.
   Variable variable;
 
+  /// Whether it is trained, or frozen: then it has neither gradient nor state of an optimiser.
+  bool trained() const { return variable.requires_gradient(); }
   /// Makes the working copy follow the master after an update; nothing to do when they are one.
   void refresh() {
     if (variable.value().raw().data() != master.raw().data()) copy(master, variable.value());
@@ -51,6 +58,8 @@ class ParameterList {
   /// Throws ShapeError when there is none of that name.
   Parameter& find(std::string_view name);
   std::int64_t elements() const;
+  /// Of the parameters that are trained.
+  std::int64_t trained_elements() const;
   void clear_gradients();
 
  private:

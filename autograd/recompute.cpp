@@ -1,5 +1,6 @@
 #include "autograd/recompute.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace palimpsest {
@@ -65,12 +66,17 @@ class Recomputation {
 
 std::vector<Variable> recompute(Tape& tape, RecomputedFunction function, std::vector<Variable> inputs) {
   if (tape.mode() != Tape::Mode::record) return function(tape, inputs);
-  std::vector<Variable> constants;
-  for (const Variable& input : inputs) constants.push_back(input.detached());
+  std::vector<Variable> seen;  // not the inputs themselves, which may collect gradients already
+  for (const Variable& input : inputs) {
+    seen.push_back(input.requires_gradient() ? Variable::leaf(input.value(), input.gradient_type()) : input.detached());
+  }
   Tape preview(tape.pool(), Tape::Mode::preview, tape.profile());
   std::vector<Variable> outputs;
-  for (const Variable& output : function(preview, constants)) outputs.push_back(Variable::result(output.value(), true));
-  constants.clear();
+  for (const Variable& output : function(preview, seen)) {
+    outputs.push_back(Variable::result(output.value(), output.requires_gradient()));
+  }
+  seen.clear();
+  if (std::ranges::none_of(outputs, &Variable::requires_gradient)) return outputs;
   std::vector<GradientSlot> slots;
   for (const Variable& output : outputs) slots.push_back(output.gradient_slot());
   tape.record(std::move(slots),

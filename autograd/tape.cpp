@@ -18,7 +18,8 @@ OperatorScope::~OperatorScope() {
 }
 
 bool Tape::records(std::initializer_list<Variable> inputs) const {
-  return mode_ == Mode::record && std::ranges::any_of(inputs, [](const Variable& v) { return v.requires_gradient(); });
+  return mode_ != Mode::inference &&
+         std::ranges::any_of(inputs, [](const Variable& v) { return v.requires_gradient(); });
 }
 
 void Tape::record(std::initializer_list<Variable> outputs, std::function<void()> backward) {
@@ -28,10 +29,11 @@ void Tape::record(std::initializer_list<Variable> outputs, std::function<void()>
 }
 
 void Tape::record(std::vector<GradientSlot> outputs, std::function<void()> backward) {
-  entries_.push_back({std::move(outputs), std::move(backward), family_, nullptr});
+  if (mode_ == Mode::record) entries_.push_back({std::move(outputs), std::move(backward), family_, nullptr});
 }
 
 BackwardStage Tape::record_stage(std::function<void()> step) {
+  if (mode_ != Mode::record) return {};
   const auto asked = std::make_shared<bool>(false);
   entries_.push_back({{}, std::move(step), family_, asked});
   return BackwardStage(asked);

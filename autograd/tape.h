@@ -38,8 +38,8 @@ class Tape {
     record,
     /// Nothing is recorded: evaluation and generation.
     inference,
-    /// As inference, but operators whose value is only needed in backward (the loss) skip it: the
-    /// first pass of `recompute`.
+    /// The first pass of `recompute`: results say whether they need a gradient, as those of `record` do, and operators
+    /// whose value is only needed in backward (the loss) skip it, but nothing is recorded.
     preview,
   };
 
@@ -53,7 +53,7 @@ class Tape {
   Mode mode() const { return mode_; }
   OperatorProfile* profile() const { return profile_; }
 
-  /// Whether an operation on these inputs has to record its backward.
+  /// Whether an operation on these inputs has to record its backward, and its result needs a gradient.
   bool records(std::initializer_list<Variable> inputs) const;
 
   /// Appends the backward of an operation. It runs if any of `outputs` has received a gradient, may

@@ -106,6 +106,11 @@ void Variable::discard() const {
 
 bool Variable::requires_gradient() const { return node_ && node_->requires_gradient; }
 
+void Variable::set_requires_gradient(bool required) const {
+  node().requires_gradient = required;
+  if (!required) clear_gradient();
+}
+
 DataType Variable::gradient_type() const { return node().gradient.type(); }
 
 Variable Variable::detached() const { return Variable(value()); }

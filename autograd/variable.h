@@ -65,6 +65,8 @@ class Variable {
   void discard() const;
 
   bool requires_gradient() const;
+  /// Of a leaf: whether its gradient is wanted from now on. What was recorded before does not hear of it.
+  void set_requires_gradient(bool required) const;
   /// The element type in which the gradient accumulates.
   DataType gradient_type() const;
   /// The same value as a constant: gradients stop here.

@@ -54,6 +54,9 @@ class ReferenceWriter final : public SchemaVisitor {
     row(name, "list of sections", "[]", "any number", meaning);
     within(fmt::format("{}[].", name), [&](SchemaVisitor& visitor) { list.describe_default(visitor); });
   }
+  void visit_texts(std::string_view name, std::vector<std::string>&, std::string_view meaning) override {
+    row(name, "list of texts", "[]", "any number", condition_ + std::string(meaning));
+  }
   void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,
                            std::string_view meaning) override {
     row(name, fmt::format("{} or list of sections", value.type()), value.format(), value.allowed(),

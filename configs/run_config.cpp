@@ -88,6 +88,10 @@ void validate(const RunConfig& config) {
   if (config.optimizer.sharded && config.optimizer.kind != OptimizerKind::adamw) {
     throw ConfigError("optimizer.sharded true needs optimizer.kind adamw, found adafactor");
   }
+  if (config.optimizer.decay_toward_initial > 0 && train.initial_weights.empty()) {
+    throw ConfigError(fmt::format("optimizer.decay_toward_initial {} needs train.initial_weights, which is empty",
+                                  config.optimizer.decay_toward_initial));
+  }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
   for (std::size_t i = 0; i < config.data.mixture.size(); ++i) {
     const std::string& name = config.data.mixture[i].name;

@@ -76,6 +76,11 @@ class SchemaVisitor {
     visit_list(name, list, meaning);
   }
 
+  /// A key with a list of texts; one of them may stand without brackets.
+  void texts(std::string_view name, std::vector<std::string>& items, std::string_view meaning) {
+    visit_texts(name, items, meaning);
+  }
+
   /// A key with one value or, instead, a list of sections.
   template <class T, class Allowed, class Options>
   void field_or_list(std::string_view name, T& value, const Allowed& allowed, std::vector<Options>& items,
@@ -92,6 +97,7 @@ class SchemaVisitor {
   virtual void visit_field(std::string_view name, SchemaValue& value, std::string_view meaning) = 0;
   virtual void visit_section(std::string_view name, const Description& below, std::string_view meaning) = 0;
   virtual void visit_list(std::string_view name, SchemaList& list, std::string_view meaning) = 0;
+  virtual void visit_texts(std::string_view name, std::vector<std::string>& items, std::string_view meaning) = 0;
   virtual void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,
                                    std::string_view meaning) {
     if (list.size() == 0) return visit_field(name, value, meaning);
@@ -141,11 +147,13 @@ void describe(RunConfig& config, SchemaVisitor& visitor);
 void describe(ModelConfig& model, SchemaVisitor& visitor);
 void describe(AttentionConfig& attention, SchemaVisitor& visitor);
 void describe(RotaryScaling& scaling, SchemaVisitor& visitor);
+void describe(LoraConfig& lora, SchemaVisitor& visitor);
 void describe(DataConfig& data, SchemaVisitor& visitor);
 void describe(MixtureEntry& entry, SchemaVisitor& visitor);
 void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
+void describe(LearningRateMultiplier& multiplier, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);
 void describe(EvaluationSet& set, SchemaVisitor& visitor);
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor);

@@ -36,6 +36,9 @@ class KeyNames final : public SchemaVisitor {
     path_ = outer;
   }
   void visit_list(std::string_view, SchemaList&, std::string_view) override {}
+  void visit_texts(std::string_view name, std::vector<std::string>&, std::string_view) override {
+    names.push_back(joined(path_, name));
+  }
   void visit_options(std::string_view, bool, const Description& keys) override { keys(*this); }
 
  private:
@@ -90,6 +93,19 @@ class SectionReader final : public SchemaVisitor {
       read_section(item, fmt::format("{}[{}]", key, index),
                    [&](SchemaVisitor& visitor) { list.describe_item(index, visitor); });
     }
+  }
+
+  void visit_texts(std::string_view name, std::vector<std::string>& items, std::string_view) override {
+    const YamlNode* node = expect(name);
+    if (node == nullptr) return;
+    const std::string key = joined(path_, name);
+    const auto read_text = [&](const YamlNode& item) {
+      if (item.kind != Kind::scalar) source_.fail(item, key + " is a list of texts: expected `[one, another]`");
+      items.push_back(parse_scalar(fmt::format("{}: {}", source_.place(item), key), item.scalar, Text{}));
+    };
+    items.clear();
+    if (node->kind != Kind::list) return read_text(*node);
+    for (const YamlNode& item : node->children) read_text(item);
   }
 
   void visit_field_or_list(std::string_view name, SchemaValue& value, SchemaList& list,

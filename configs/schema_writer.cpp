@@ -6,6 +6,12 @@ namespace palimpsest {
 
 namespace {
 
+std::string format_texts(const std::vector<std::string>& items) {
+  std::string text;
+  for (const std::string& item : items) text += (text.empty() ? "" : ", ") + format_scalar(item, Text{});
+  return fmt::format("[{}]", text);
+}
+
 class Writer final : public SchemaVisitor {
  public:
   std::string text;
@@ -29,6 +35,9 @@ class Writer final : public SchemaVisitor {
       list.describe_item(i, *this);
     }
     depth_ -= 2;
+  }
+  void visit_texts(std::string_view name, std::vector<std::string>& items, std::string_view) override {
+    line(fmt::format("{}: {}", name, format_texts(items)));
   }
 
  private:
@@ -58,6 +67,9 @@ class Values final : public SchemaVisitor {
     for (std::size_t i = 0; i < list.size(); ++i) {
       within(fmt::format("{}[{}].", name, i), [&](SchemaVisitor& visitor) { list.describe_item(i, visitor); });
     }
+  }
+  void visit_texts(std::string_view name, std::vector<std::string>& items, std::string_view) override {
+    values.push_back({path_ + std::string(name), format_texts(items)});
   }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace palimpsest {
@@ -25,10 +26,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return distance[a.size()][b.size()];
 }
 
+constexpr std::size_t longest_word = 100;  // nobody misspells a longer one: spare the quadratic work
+
 }  // namespace
 
 std::string_view nearest_name(std::string_view word, std::span<const std::string_view> candidates) {
-  constexpr std::size_t longest_word = 100;  // nobody misspells a longer one: spare the quadratic work
   if (word.size() > longest_word) return {};
   std::string_view nearest;
   std::size_t least = std::max<std::size_t>(1, word.size() / 3) + 1;
@@ -40,6 +42,20 @@ std::string_view nearest_name(std::string_view word, std::span<const std::string
     }
   }
   return nearest;
+}
+
+std::vector<std::string> nearest_names(std::string_view word, std::span<const std::string> candidates,
+                                       std::size_t most) {
+  std::vector<std::pair<std::size_t, std::string>> found;
+  for (const std::string& candidate : candidates) {
+    found.emplace_back(edit_distance(word.substr(0, longest_word), candidate), candidate);
+  }
+  std::ranges::stable_sort(found, {}, &std::pair<std::size_t, std::string>::first);
+  std::vector<std::string> names;
+  for (const auto& [distance, name] : found) {
+    if (names.size() < most) names.push_back(name);
+  }
+  return names;
 }
 
 }  // namespace palimpsest

@@ -1,15 +1,13 @@
 #include "layers/feed_forward.h"
 
 #include "autograd/ops/feed_forward.h"
-#include "autograd/ops/linear.h"
 
 namespace palimpsest {
 
 FeedForward::FeedForward(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
-    : gate_(factory.create(prefix + "gate_proj.weight", ParameterRole::matrix, {config.ffn_size, config.hidden_size})),
-      up_(factory.create(prefix + "up_proj.weight", ParameterRole::matrix, {config.ffn_size, config.hidden_size})),
-      down_(factory.create(prefix + "down_proj.weight", ParameterRole::matrix, {config.hidden_size, config.ffn_size})) {
-}
+    : gate_(config, prefix, "gate_proj", config.ffn_size, config.hidden_size, factory),
+      up_(config, prefix, "up_proj", config.ffn_size, config.hidden_size, factory),
+      down_(config, prefix, "down_proj", config.hidden_size, config.ffn_size, factory) {}
 
 Variable FeedForward::forward(const ForwardContext& context, const Variable& x, const Variable& residual) const {
   Tape& tape = *context.tape;

@@ -6,6 +6,7 @@
 #include "layers/forward_context.h"
 #include "layers/model_config.h"
 #include "layers/parameter_factory.h"
+#include "layers/projection.h"
 
 namespace palimpsest {
 
@@ -17,7 +18,7 @@ class FeedForward {
   Variable forward(const ForwardContext& context, const Variable& x, const Variable& residual) const;
 
  private:
-  Variable gate_, up_, down_;
+  Projection gate_, up_, down_;
 };
 
 }  // namespace palimpsest

@@ -66,6 +66,7 @@ void LanguageModel::initialize(std::uint64_t seed) {
       case ParameterRole::memory_gate: fill(parameter.master, config_.attention.initial_gate); break;
       case ParameterRole::memory_gain: fill(parameter.master, 0.5); break;
       case ParameterRole::memory_decay: fill_decay(parameter.master); break;
+      case ParameterRole::lora_up: fill(parameter.master, 0.0); break;
       case ParameterRole::matrix:
       case ParameterRole::embedding:
         fill_normal(parameter.master, random, static_cast<float>(config_.initializer_range));

@@ -1,8 +1,13 @@
 #include "layers/model_config.h"
 
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/printable.h"
 
 namespace palimpsest {
 
@@ -12,7 +17,23 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw ConfigError(message);
 }
 
+void require_projections(const LoraConfig& lora) {
+  constexpr std::array<std::string_view, 7> known = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                     "gate_proj", "up_proj", "down_proj"};
+  require(lora.rank >= 0 && lora.alpha > 0,
+          fmt::format("model.lora: rank {} and alpha {} must be positive", lora.rank, lora.alpha));
+  for (const std::string& name : lora.projections) {
+    require(std::ranges::find(known, name) != known.end() && std::ranges::count(lora.projections, name) == 1,
+            fmt::format("model.lora.projections holds \"{}\", expected some of {}, each once", printable(name),
+                        fmt::join(known, ", ")));
+  }
+}
+
 }  // namespace
+
+bool LoraConfig::changes(std::string_view projection) const {
+  return rank > 0 && std::ranges::find(projections, projection) != projections.end();
+}
 
 ModelConfig ModelConfig::resolved() const {
   ModelConfig c = *this;
@@ -50,6 +71,8 @@ ModelConfig ModelConfig::resolved() const {
   require(scaling.kind != RotaryScalingKind::llama3 || scaling.high_frequency_factor > scaling.low_frequency_factor,
           fmt::format("model.rope_scaling.high_frequency_factor {} must be greater than low_frequency_factor {}",
                       scaling.high_frequency_factor, scaling.low_frequency_factor));
+  require_projections(c.lora);
+  if (c.lora.rank > 0 && c.lora.projections.empty()) c.lora.projections = {"q_proj", "v_proj"};
   return c;
 }
 

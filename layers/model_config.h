@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/data_type.h"
 #include "core/kernels/rotary_scaling.h"
@@ -47,6 +50,18 @@ struct AttentionConfig {
   bool operator==(const AttentionConfig&) const = default;
 };
 
+/// Low-rank changes of projections, W + (alpha / rank) B A (LoRA: Hu et al. 2021, arXiv 2106.09685).
+struct LoraConfig {
+  std::int64_t rank = 0;  // 0: none
+  double alpha = 16;
+  std::vector<std::string> projections;  // by the last part of their names; empty: q_proj and v_proj
+
+  /// Resolved: whether it changes the projections of this name.
+  bool changes(std::string_view projection) const;
+  double scale() const { return alpha / static_cast<double>(rank); }
+  bool operator==(const LoraConfig&) const = default;
+};
+
 struct ModelConfig {
   std::int64_t vocab_size = 0;  // 0: the tokenizer's
   std::int64_t hidden_size = 512;
@@ -60,6 +75,7 @@ struct ModelConfig {
   double norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
   RotaryScaling rope_scaling;
+  LoraConfig lora;
   bool tie_embeddings = false;
   double initializer_range = 0.02;
 

@@ -1,8 +1,28 @@
 #include "layers/model_flops.h"
 
+#include <tuple>
+
 #include "layers/attention/registry.h"
 
 namespace palimpsest {
+
+namespace {
+
+/// Of a layer.
+std::int64_t lora_parameters(const ModelConfig& c) {
+  const std::int64_t queries = c.num_heads * c.head_size, keys = c.num_kv_heads * c.head_size;
+  const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size;
+  std::int64_t widths = 0;
+  for (const auto& [name, out, in] :
+       {std::tuple{"q_proj", queries, hidden}, std::tuple{"k_proj", keys, hidden}, std::tuple{"v_proj", keys, hidden},
+        std::tuple{"o_proj", hidden, queries}, std::tuple{"gate_proj", ffn, hidden}, std::tuple{"up_proj", ffn, hidden},
+        std::tuple{"down_proj", hidden, ffn}}) {
+    if (c.lora.changes(name)) widths += out + in;
+  }
+  return c.lora.rank * widths;
+}
+
+}  // namespace
 
 double training_flops_per_token(const ModelConfig& c, std::int64_t sequence_length) {
   const auto layers = static_cast<double>(c.num_layers);
@@ -23,7 +43,7 @@ double inference_flops_per_token(const ModelConfig& config, std::int64_t sequenc
 // Here, where the kinds of attention are known: configurations are read without them.
 std::int64_t ModelConfig::parameters() const {
   const ModelConfig c = resolved();
-  const std::int64_t layer = layer_matrix_parameters(c) + 2 * c.hidden_size;
+  const std::int64_t layer = layer_matrix_parameters(c) + 2 * c.hidden_size + lora_parameters(c);
   return c.num_layers * layer + traits_of(c.attention.kind).parameters(c) + c.hidden_size +
          c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
 }

@@ -58,11 +58,15 @@ std::vector<T> inverse_roots(const T* moment, std::int64_t count, double divisor
 }  // namespace
 
 Adafactor::Adafactor(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool)
-    : Optimizer(config, parameters), pool_(pool) {
+    : Optimizer(config, parameters, pool), pool_(pool) {
   for (const Parameter& parameter : parameters) {
     const Shape& shape = parameter.master.shape();
     const DataType type = parameter.master.data_type();
     State state;
+    if (!parameter.trained()) {
+      states_.push_back(state);
+      continue;
+    }
     if (shape.rank() == 2) {
       state.exp_avg_sq_row = Tensor::zeros(pool, Shape{shape[0]}, type);
       state.exp_avg_sq_col = Tensor::zeros(pool, Shape{shape[1]}, type);
@@ -73,13 +77,13 @@ Adafactor::Adafactor(const OptimizerConfig& config, const ParameterList& paramet
   }
 }
 
-void Adafactor::visit_state(const StateVisitor& visit) {
+void Adafactor::visit_moments(const StateVisitor& visit) {
   const auto whole = [](const Tensor& state) { return StatePlace{false, state.shape(), 0}; };
   for (std::size_t i = 0; i < states_.size(); ++i) {
     if (states_[i].factored()) {
       visit(state_name(i, "exp_avg_sq_row"), states_[i].exp_avg_sq_row, whole(states_[i].exp_avg_sq_row));
       visit(state_name(i, "exp_avg_sq_col"), states_[i].exp_avg_sq_col, whole(states_[i].exp_avg_sq_col));
-    } else {
+    } else if (states_[i].exp_avg_sq.defined()) {
       visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq, whole(states_[i].exp_avg_sq));
     }
   }

@@ -15,22 +15,21 @@
 
 namespace palimpsest {
 
-/// State in the master's type: exp_avg_sq_row (R) and exp_avg_sq_col (C) for matrices, exp_avg_sq for
-/// other parameters.
+/// State of trained parameters, in the master's type: exp_avg_sq_row (R) and exp_avg_sq_col (C) for matrices,
+/// exp_avg_sq for other parameters.
 class Adafactor final : public Optimizer {
  public:
   Adafactor(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool);
 
-  void visit_state(const StateVisitor& visit) override;
-
  private:
   struct State {
-    Tensor exp_avg_sq;  // undefined when factored
+    Tensor exp_avg_sq;  // undefined when factored; all three of a frozen parameter
     Tensor exp_avg_sq_row;
     Tensor exp_avg_sq_col;
     bool factored() const { return exp_avg_sq_row.defined(); }
   };
 
+  void visit_moments(const StateVisitor& visit) override;
   void update_parameter(std::size_t index, Parameter& parameter, const Update& update) override;
   template <class T>
   void update_factored(State& state, Parameter& parameter, const Update& update);

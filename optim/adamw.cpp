@@ -38,20 +38,19 @@ void adamw_loop(std::int64_t first, std::int64_t count, const T* p, T* m, T* v, 
 
 AdamW::AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
              const ParameterShares& shares)
-    : Optimizer(config, parameters, shares) {
+    : Optimizer(config, parameters, pool, shares) {
   for (const Parameter& parameter : parameters) {
-    const Tensor& master = parameter.master;
-    const bool cut = shares.cut(states_.size());
-    const Share own = shares.of(states_.size(), static_cast<std::size_t>(master.elements()));
-    const Shape shape = cut ? Shape{static_cast<std::int64_t>(own.size())} : master.shape();
-    states_.push_back({Tensor::zeros(pool, shape, master.data_type()),
-                       Tensor::zeros(pool, shape, master.data_type()),
-                       {cut, master.shape(), static_cast<std::int64_t>(own.begin)}});
+    const std::size_t index = states_.size();
+    State& state = states_.emplace_back();
+    if (!parameter.trained()) continue;
+    const auto zeros = [&] { return Tensor::zeros(pool, shape_of(index, parameter), parameter.master.data_type()); };
+    state = {zeros(), zeros(), place_of(index, parameter)};
   }
 }
 
-void AdamW::visit_state(const StateVisitor& visit) {
+void AdamW::visit_moments(const StateVisitor& visit) {
   for (std::size_t i = 0; i < states_.size(); ++i) {
+    if (!states_[i].exp_avg.defined()) continue;
     visit(state_name(i, "exp_avg"), states_[i].exp_avg, states_[i].place);
     visit(state_name(i, "exp_avg_sq"), states_[i].exp_avg_sq, states_[i].place);
   }

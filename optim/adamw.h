@@ -10,22 +10,21 @@
 
 namespace palimpsest {
 
-/// State per parameter, of the master's shape and type, or one-dimensional where this rank has a share of it: exp_avg
-/// (m) and exp_avg_sq (v).
+/// State per trained parameter, of the master's shape and type, or one-dimensional where this rank has a share of it:
+/// exp_avg (m) and exp_avg_sq (v).
 class AdamW final : public Optimizer {
  public:
   AdamW(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
         const ParameterShares& shares = {});
 
-  void visit_state(const StateVisitor& visit) override;
-
  private:
   struct State {
-    Tensor exp_avg;
+    Tensor exp_avg;  // undefined of a frozen parameter, as the rest is
     Tensor exp_avg_sq;
     StatePlace place;
   };
 
+  void visit_moments(const StateVisitor& visit) override;
   void update_parameter(std::size_t index, Parameter& parameter, const Update& update) override;
 
   std::vector<State> states_;

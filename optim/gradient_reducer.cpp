@@ -29,6 +29,7 @@ void GradientReducer::begin(std::size_t begin, std::size_t end) {
 }
 
 void GradientReducer::send(std::size_t index) {
+  if (!parameters_.all()[index].trained()) return;
   // A gradient_target is never shared with another tensor, so the sum can be written in place.
   auto [gradient, accumulate] = parameters_.all()[index].variable.gradient_target(pool_);
   if (!accumulate) fill(gradient, 0.0);
@@ -80,7 +81,9 @@ void GradientReducer::finish(const std::function<void(std::size_t index)>& arriv
     }
   }
   if (buckets_.empty() && arrived) {  // nothing travelled
-    for (std::size_t index = parameters_.size(); index-- > 0;) arrived(index);
+    for (std::size_t index = parameters_.size(); index-- > 0;) {
+      if (parameters_.all()[index].trained()) arrived(index);
+    }
   }
   buckets_.clear();
   left_.assign(parameters_.size(), false);

@@ -27,10 +27,11 @@ class GradientReducer {
                   const ReductionOptions& options, ParameterShares shares = {});
 
   /// The gradients of parameters [begin, end) are final: they leave, the last one first. A parameter without gradient
-  /// counts as zero. Every rank announces in the same order. Throws ShapeError when one of them has left already.
+  /// counts as zero; a frozen one has none, and nothing of it leaves. Every rank announces in the same order. Throws
+  /// ShapeError when one of them has left already.
   void begin(std::size_t begin, std::size_t end);
   /// Sends what has not left yet, the last one first, and waits for everything. Calls `arrived(index)` for every
-  /// parameter as soon as its sum is there, in the order in which they left. All ranks call it once a step.
+  /// trained parameter as soon as its sum is there, in the order in which they left. All ranks call it once a step.
   void finish(const std::function<void(std::size_t index)>& arrived = {});
 
  private:

@@ -1,5 +1,8 @@
-// What every optimiser shares: the step counter, the rules by parameter role, named state for
-// checkpoints. The arithmetic of one parameter is the derived class's.
+// What every optimiser shares: the step counter, the rules by parameter role, named state for checkpoints, and the
+// decay toward the initial weights (L2-SP: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning
+// with Convolutional Networks", ICML 2018, arXiv 1802.01483), decoupled as AdamW's weight decay is and ahead of it:
+//   W <- W - rate decay_toward_initial (W - W at step 0)
+// The arithmetic of one parameter is the derived class's.
 #pragma once
 
 #include <cstddef>
@@ -33,18 +36,22 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// One step over the parameters the optimiser was made for: masters and bfloat16 working copies
-  /// change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on the way
-  /// (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on
-  /// matrices and embeddings only. The bits of the result do not depend on the number of threads.
-  /// Of parameters that are shared out, only this rank's share changes. Calls `updated(index)` after each parameter,
-  /// in order. Throws ShapeError when the parameters are not those of the constructor.
+  /// of those that are trained change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on
+  /// the way (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on matrices and
+  /// embeddings only. The bits of the result do not depend on the number of threads. Of parameters that are shared out,
+  /// only this rank's share changes. Calls `updated(index)` after each trained parameter, in order. Throws ShapeError
+  /// when the parameters are not those of the constructor, or others of them are trained.
   void update(ParameterList& parameters, const LearningRates& rates, double gradient_scale = 1.0,
               const Updated& updated = {});
 
-  /// Visits every state tensor in parameter order, by a name like
-  /// "optimizer/layers.0.self_attn.q_proj.weight/exp_avg". Together with step() they are the whole
-  /// state: restoring both continues bit for bit.
-  virtual void visit_state(const StateVisitor& visit) = 0;
+  /// Where decay_toward_initial is set: it is toward the masters as they are now. Until this is called, toward what
+  /// they were when the optimiser was made.
+  void remember_initial(const ParameterList& parameters);
+
+  /// Visits every state tensor of trained parameters, by a name like
+  /// "optimizer/layers.0.self_attn.q_proj.weight/exp_avg"; `initial` is what decay_toward_initial goes toward.
+  /// Together with step() they are the whole state: restoring both continues bit for bit.
+  void visit_state(const StateVisitor& visit);
   /// Which elements this rank updates.
   const ParameterShares& shares() const { return shares_; }
   /// Of all state tensors of this rank.
@@ -63,17 +70,34 @@ class Optimizer {
     double gradient_scale;
   };
 
-  Optimizer(const OptimizerConfig& config, const ParameterList& parameters, ParameterShares shares = {});
+  Optimizer(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
+            ParameterShares shares = {});
 
+  /// The state of the derived class, in parameter order.
+  virtual void visit_moments(const StateVisitor& visit) = 0;
   virtual void update_parameter(std::size_t index, Parameter& parameter, const Update& update) = 0;
 
   const OptimizerConfig& config() const { return config_; }
+  /// Where a state of the shape of parameter `index` belongs, and the shape of what this rank has of it.
+  StatePlace place_of(std::size_t index, const Parameter& parameter) const;
+  Shape shape_of(std::size_t index, const Parameter& parameter) const;
   std::string state_name(std::size_t index, const char* quantity) const;
 
  private:
+  struct Initial {
+    Tensor values;  // undefined of parameters that nothing pulls
+    StatePlace place;
+  };
+
+  /// W <- W - rate decay_toward_initial (W - W at the beginning), of this rank's share.
+  void pull_toward_initial(std::size_t index, Parameter& parameter, double rate);
+
   OptimizerConfig config_;
   ParameterShares shares_;
   std::vector<std::string> parameter_names_;
+  std::vector<bool> trained_;         // by parameter
+  std::vector<double> rate_factors_;  // by parameter
+  std::vector<Initial> initial_;      // by parameter
   std::int64_t step_ = 0;
 };
 

@@ -2,23 +2,33 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace palimpsest {
 
 enum class OptimizerKind { adamw, adafactor };
 enum class Decay { cosine, linear, constant };
 
+/// By what the learning rate of some parameters is multiplied.
+struct LearningRateMultiplier {
+  std::string parameters;  // a pattern of their names (optim/parameter_patterns.h)
+  double factor = 1;
+};
+
 struct OptimizerConfig {
   OptimizerKind kind = OptimizerKind::adamw;
   double learning_rate = 3e-4;
   /// The gate's own peak learning rate: at the model's it would not move (field experience).
   double memory_gate_learning_rate = 0.01;
+  std::vector<LearningRateMultiplier> learning_rate_multipliers;  // of those that mean a parameter the last one counts
   std::int64_t warmup_steps = 100;
   Decay decay = Decay::cosine;
   double decay_start = 0;  // share of all steps before which the rate stays at its peak; never before the warm-up ends
   /// The rate at the last step as a share of the peak.
   double final_learning_rate_ratio = 0.1;
-  double weight_decay = 0.1;  // matrices and embeddings only
+  double weight_decay = 0.1;        // matrices and embeddings only
+  double decay_toward_initial = 0;  // toward the weights that the run began with; but for the memory's own parameters
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;

@@ -1,7 +1,7 @@
 // Which elements of every parameter a rank updates. Without sharding: all. With it (the first stage of ZeRO:
 // Rajbhandari, Rasley, Ruwase and He, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020)
 // matrices and embeddings are cut into a share for every rank (core/comm/shares.h); norms and gates, which are small,
-// stay whole everywhere.
+// stay whole everywhere, and so do frozen parameters.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,9 @@ class ParameterShares {
   ParameterShares(const ParameterList& parameters, int rank, int size) {
     for (const Parameter& parameter : parameters) {
       const auto count = static_cast<std::size_t>(parameter.master.elements());
-      const bool large = parameter.role == ParameterRole::matrix || parameter.role == ParameterRole::embedding;
       const bool enough = share_of(count, size - 1, size).size() > 0;  // for every rank
-      const bool cut = size > 1 && large && enough && parameter.master.data_type() == DataType::float32;
+      const bool cut = size > 1 && is_matrix(parameter.role) && enough && parameter.trained() &&
+                       parameter.master.data_type() == DataType::float32;
       shares_.push_back({cut, cut ? share_of(count, rank, size) : Share{0, count}});
     }
   }

@@ -204,7 +204,7 @@ void SharedMemoryWrite::Pass::write_backward() {
                               .d_decay = shares<A>(d_decay)});
   });
   gathered_ = Tensor();
-  if (delta()) begin_exchange(std::move(d_first.norm));
+  if (delta() && norm_wants_gradient()) begin_exchange(std::move(d_first.norm));
 }
 
 void SharedMemoryWrite::Pass::norm_backward() {

@@ -20,6 +20,8 @@ class SharedMemoryWrite::Pass {
   bool delta() const { return rule_.delta; }
   const Variable& key() const { return key_; }
   const Variable& decay() const { return decay_; }
+  /// Whether backward has to know what the norms of segments behind have found.
+  bool norm_wants_gradient() const { return key_.requires_gradient() || decay_.requires_gradient(); }
 
   // Forward.
 

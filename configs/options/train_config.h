@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/comm/communicator.h"
 #include "layers/pass_options.h"
@@ -13,8 +14,9 @@ enum class Precision { float32, bfloat16 };
 
 struct TrainConfig {
   std::string run_directory = "runs/default";
-  std::string initial_weights;        // of a run, a checkpoint or a Hugging Face folder; empty: drawn at random
-  bool allow_unused_weights = false;  // of these, where the model has no place for them
+  std::string initial_weights;         // of a run, a checkpoint or a Hugging Face folder; empty: drawn at random
+  bool allow_unused_weights = false;   // of these, where the model has no place for them
+  std::vector<std::string> trainable;  // patterns of the names of parameters; empty: all are trained
   std::uint64_t seed = 1;
   std::int64_t steps = 1000;
   std::int64_t batch_size = 8;          // lanes of the global batch

@@ -89,6 +89,15 @@ void describe(RotaryScaling& scaling, SchemaVisitor& visitor) {
   });
 }
 
+void describe(LoraConfig& lora, SchemaVisitor& visitor) {
+  visitor.field("rank", lora.rank, between<std::int64_t>(0, max_width), "Of A and B. 0: no LoRA.");
+  visitor.field("alpha", lora.alpha, positive(), "Strength of the change.");
+  visitor.texts(
+      "projections", lora.projections,
+      "Which matrices are changed: of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj. Empty: "
+      "q_proj and v_proj.");
+}
+
 void describe(ModelConfig& model, SchemaVisitor& visitor) {
   visitor.field("vocab_size", model.vocab_size, between<std::int64_t>(0, max_length),
                 "Rows of the embedding. 0: the vocabulary of the tokenizer the data was packed with.");
@@ -110,6 +119,10 @@ void describe(ModelConfig& model, SchemaVisitor& visitor) {
                 "Base of the rotary position wavelengths.");
   visitor.section("rope_scaling", model.rope_scaling,
                   "How imported models have had their rotary frequencies changed for a longer context.");
+  visitor.section(
+      "lora", model.lora,
+      "Low-rank changes B A of weight matrices: W + alpha / rank * B A. Where there are any, they are all that "
+      "is trained unless `train.trainable` says otherwise (docs/continued-training.md).");
   visitor.field("tie_embeddings", model.tie_embeddings, Boolean{}, "Whether the output head is the embedding matrix.");
   visitor.field("initializer_range", model.initializer_range, at_least(0.0),
                 "Standard deviation of the initial weights.");

@@ -5,6 +5,11 @@ namespace palimpsest {
 
 using namespace schema;
 
+void describe(LearningRateMultiplier& multiplier, SchemaVisitor& visitor) {
+  visitor.field("parameters", multiplier.parameters, Text{}, "A pattern of names, as those of `train.trainable`.");
+  visitor.field("factor", multiplier.factor, at_least(0.0), "0: these parameters stay as they are.");
+}
+
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
   visitor.field("kind", optimizer.kind,
                 Choices{Choice{"adamw", OptimizerKind::adamw}, Choice{"adafactor", OptimizerKind::adafactor}},
@@ -14,6 +19,9 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
   visitor.field(
       "memory_gate_learning_rate", optimizer.memory_gate_learning_rate, at_least(0.0),
       "Peak learning rate of the memory gates, and of what decays the memory, with the same warm-up and decay.");
+  visitor.list("learning_rate_multipliers", optimizer.learning_rate_multipliers,
+               "By what the learning rates of some parameters are multiplied, those of gates included. Of entries that "
+               "mean the same parameter the last one counts.");
   visitor.field("warmup_steps", optimizer.warmup_steps, between<std::int64_t>(0, max_count),
                 "Steps over which the rate rises linearly to its peak.");
   visitor.field(
@@ -26,6 +34,10 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
                 "The rate of the last step as a share of the peak (`cosine` and `linear`).");
   visitor.field("weight_decay", optimizer.weight_decay, at_least(0.0),
                 "Decoupled weight decay of matrices and embeddings; norms and memory gates have none.");
+  visitor.field(
+      "decay_toward_initial", optimizer.decay_toward_initial, at_least(0.0),
+      "Decoupled decay of matrices, embeddings and norms toward `train.initial_weights`, against forgetting (L2-SP): "
+      "takes a copy of the trained weights, in memory and in each checkpoint.");
   visitor.field("beta1", optimizer.beta1, below_one(), "AdamW: decay of the first moment.");
   visitor.field("beta2", optimizer.beta2, below_one(), "AdamW: decay of the second moment.");
   visitor.field("epsilon", optimizer.epsilon, positive(), "AdamW: added to the root of the second moment.");

@@ -14,6 +14,12 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
       "is taken over. Empty: they are drawn at random.");
   visitor.field("allow_unused_weights", train.allow_unused_weights, Boolean{},
                 "Whether `initial_weights` may hold parameters that the model has no place for.");
+  visitor.texts(
+      "trainable", train.trainable,
+      "The parameters that are trained, all others being frozen: patterns of their names, in which `*` stands "
+      "for any text, `?` for one character and `[0-3]` for one of several; or `memory` (what the memory "
+      "has of its own), `attention`, `lora`, `all`. Empty: `lora` in a model that has it, else `all` "
+      "(docs/continued-training.md).");
   visitor.field("seed", train.seed, Range<std::uint64_t>{}, "Seed of initialization and of the order of documents.");
   visitor.field("steps", train.steps, between<std::int64_t>(1, max_count), "Optimizer updates in all.");
   visitor.field("batch_size", train.batch_size, between<std::int64_t>(1, max_length),

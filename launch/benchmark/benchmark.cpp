@@ -127,6 +127,7 @@ class Bench {
     measure(options_.warm_up, options_.steps,
             [&](bool counts) { steps.step(counts ? &result_ : nullptr, options_.steps); });
     for (const Parameter& parameter : model_.parameters()) {
+      if (!parameter.trained()) continue;
       result_.gradient_bytes += static_cast<std::int64_t>(parameter.variable.gradient().bytes());
     }
     result_.optimizer_bytes = steps.optimizer_bytes();

@@ -31,9 +31,9 @@ int export_checkpoint(const Options& options, Communicator& communicator) {
   exported.shard_bytes = static_cast<std::uint64_t>(std::llround(options.shard_gigabytes * 1e9));
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
-  export_model(saved, exported);
-  fmt::print("{}: {} parameters of {} in {}\n", exported.folder.string(), saved.model->parameters().elements(),
-             saved.path().string(), options.type);
+  const std::int64_t parameters = export_model(saved, exported);
+  fmt::print("{}: {} parameters of {} in {}\n", exported.folder.string(), parameters, saved.path().string(),
+             options.type);
   return ExitCode::ok;
 }
 

@@ -43,6 +43,7 @@ std::string name_of(ParameterRole role) {
     case ParameterRole::memory_gate: return "memory_gate";
     case ParameterRole::memory_gain: return "memory_gain";
     case ParameterRole::memory_decay: return "memory_decay";
+    case ParameterRole::lora_up: return "lora_up";
   }
   return "unknown";
 }

@@ -1,6 +1,7 @@
 #include "launch/exchange/export_model.h"
 
 #include <algorithm>
+#include <memory>
 
 #include <fmt/format.h>
 
@@ -14,6 +15,7 @@
 #include "launch/exchange/model_description.h"
 #include "launch/exchange/tensor_names.h"
 #include "launch/exchange/tokenizer_files.h"
+#include "layers/merged_model.h"
 
 namespace palimpsest {
 
@@ -63,7 +65,7 @@ StateDictionary tensors_of(const ParameterList& parameters) {
 
 }  // namespace
 
-void export_model(const SavedModel& saved, const ExportOptions& options) {
+std::int64_t export_model(const SavedModel& saved, const ExportOptions& options) {
   if (!is_identifier(options.licence)) {
     throw ConfigError(fmt::format("--licence '{}': expected an identifier such as apache-2.0, mit or other",
                                   printable(options.licence)));
@@ -75,14 +77,20 @@ void export_model(const SavedModel& saved, const ExportOptions& options) {
   }
   if (exists) require_export(options.folder);
 
-  const RunConfig config = published(saved.config);
+  MemoryPool pool;
+  const std::unique_ptr<LanguageModel> merged =
+      saved.config.model.lora.rank > 0 ? merge_lora(*saved.model, pool) : nullptr;
+  const LanguageModel& model = merged ? *merged : *saved.model;
+  RunConfig of_model = saved.config;
+  of_model.model.lora = {};
+  const RunConfig config = published(of_model);
   const Tokenizer& tokenizer = *saved.tokenizer;
   const nlohmann::ordered_json description =
-      describe_model(saved.config, tokenizer.begin_id(), tokenizer.end_id(), std::string(name_of(options.type)),
+      describe_model(of_model, tokenizer.begin_id(), tokenizer.end_id(), std::string(name_of(options.type)),
                      {{"config", to_yaml(config)}, {"tokenizer", describe_tokenizer(tokenizer)}});
   AtomicDirectory building(options.folder, AtomicDirectory::Existing::replace);
   const fs::path& folder = building.temporary();
-  write_safetensors_folder(folder, tensors_of(saved.model->parameters()), options.type, {{"format", "pt"}},
+  write_safetensors_folder(folder, tensors_of(model.parameters()), options.type, {{"format", "pt"}},
                            options.shard_bytes);
   write_tokenizer(folder, tokenizer, description.at("max_position_embeddings").get<std::int64_t>());
   const auto write = [&](const char* name, const std::string& text) { write_file_atomically(folder / name, text); };
@@ -92,6 +100,7 @@ void export_model(const SavedModel& saved, const ExportOptions& options) {
   write("README.md", model_card(saved, config, options.folder.filename().string(), options.licence));
   write("config.json", description.dump(2) + '\n');
   building.commit();
+  return model.parameters().elements();
 }
 
 }  // namespace palimpsest

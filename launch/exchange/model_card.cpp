@@ -150,9 +150,9 @@ std::string model_card(const SavedModel& saved, const RunConfig& config, const s
       "With transformers, as a Llama without memory, on {} tokens at a time. It warns that it does not use the tensors "
       "`{}*`, where there are any.\n\n"
       "## Configuration\n\n```yaml\n{}```\n",
-      licence.empty() ? "" : fmt::format("license: {}\n", licence), kind, printable(name),
-      saved.model->parameters().elements(), model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads,
-      model.head_size, model.vocab_size, model.segment_length, kind,
+      licence.empty() ? "" : fmt::format("license: {}\n", licence), kind, printable(name), model.parameters(),
+      model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_size, model.vocab_size,
+      model.segment_length, kind,
       licence.empty() ? "\nNo licence was stated with the export.\n" : fmt::format("\nLicence: {}.\n", licence),
       training(saved, config), perplexities(saved), passkey(saved), printable(name), model.segment_length, own_prefix,
       to_yaml(config));

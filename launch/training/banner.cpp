@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/sequence_share.h"
 #include "launch/output/progress.h"
@@ -39,6 +40,10 @@ void print_banner(const Banner& banner, RunLog& log) {
   log.note(fmt::format("  model          {} parameters, {} layers, {} heads of {}, segments of {} tokens",
                        format_count(static_cast<double>(model.parameters().elements())), config.model.num_layers,
                        config.model.num_heads, config.model.head_size, config.model.segment_length));
+  if (const std::int64_t trained = model.parameters().trained_elements(); trained < model.parameters().elements()) {
+    log.note(fmt::format("  trained        {} of the parameters: {}", format_count(static_cast<double>(trained)),
+                         train.trainable.empty() ? "lora" : fmt::format("{}", fmt::join(train.trainable, ", "))));
+  }
   log.note(fmt::format("  attention      {}, keeps {}", traits_of(config.model.attention.kind).name,
                        describe_kept_numbers(model.config())));
   log.note(fmt::format("  data           {}, vocabulary {}", source.description(), source.vocab_size()));

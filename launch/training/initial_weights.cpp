@@ -10,6 +10,7 @@
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "launch/training/saved_model.h"
+#include "layers/merged_model.h"
 
 namespace palimpsest {
 
@@ -21,6 +22,10 @@ StoredModel open_checkpoint_model(const std::filesystem::path& path, Communicato
                      .model = std::move(saved.model),
                      .made_up = {}};
   stored.config.model = stored.config.model.resolved();
+  if (stored.config.model.lora.rank > 0) {
+    stored.model = merge_lora(*stored.model, pool);
+    stored.config.model.lora = {};
+  }
   return stored;
 }
 

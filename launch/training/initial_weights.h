@@ -29,7 +29,8 @@ struct StoredModel {
 using OpenStoredModel =
     std::function<StoredModel(const std::filesystem::path& path, Communicator& communicator, MemoryPool& pool)>;
 
-/// Of a checkpoint, a run directory or a run's configuration file, as launch/training/saved_model.h has it.
+/// Of a checkpoint, a run directory or a run's configuration file, as launch/training/saved_model.h has it. LoRA is
+/// merged into the weights.
 StoredModel open_checkpoint_model(const std::filesystem::path& path, Communicator& communicator, MemoryPool& pool);
 
 /// What came of it.

@@ -16,9 +16,9 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 9> must_agree = {
+constexpr std::array<std::string_view, 10> must_agree = {
     "model.",     "data.kind",        "data.train[].kind",     "data.train[].weight", "optimizer.kind",
-    "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory"};
+    "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory",  "train.trainable"};
 // These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
 constexpr auto may_differ = std::to_array<std::string_view>({"data.train",
                                                              "data.train[].file",
@@ -80,8 +80,11 @@ void write_result(const std::filesystem::path& path, const std::string& content)
 
 std::vector<std::string> check_resumable(const RunConfig& saved, const RunConfig& asked) {
   std::vector<std::string> refused, noted;
+  // Whether there is a copy of the first weights in the checkpoint.
+  const bool pulled = saved.optimizer.decay_toward_initial > 0, pulls = asked.optimizer.decay_toward_initial > 0;
   for (const std::string& difference : differences(saved, asked)) {
-    if (is_one_of(without_numbers(difference), must_agree)) {
+    const bool about_pull = difference.starts_with("optimizer.decay_toward_initial:");
+    if ((about_pull && pulled != pulls) || is_one_of(without_numbers(difference), must_agree)) {
       refused.push_back(difference);
     } else if (!is_one_of(without_numbers(difference), may_differ)) {
       noted.push_back(difference);

@@ -162,6 +162,7 @@ void Trainer::take_initial_weights() {
   const StoredModel stored = open_stored_(config_.train.initial_weights, communicator_, pool);
   const TakenWeights taken =
       take_weights(stored, config_, tokenizer_.identity, config_.train.allow_unused_weights, model_.parameters());
+  step_.optimizer().remember_initial(model_.parameters());
   log_.note(fmt::format("Beginning with the weights of {}", stored.path));
   const auto list = [&](const char* what, const std::vector<std::string>& names) {
     if (!names.empty()) log_.note(fmt::format("  {:<14} {}", what, fmt::join(names, ", ")));

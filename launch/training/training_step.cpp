@@ -8,6 +8,7 @@
 
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/not_finite.h"
+#include "launch/training/trained_parameters.h"
 #include "layers/training_pass.h"
 #include "optim/gradient_norm.h"
 #include "optim/learning_rate.h"
@@ -36,11 +37,19 @@ void sum_over_ranks(std::vector<SourceTotals>& sources, Communicator& communicat
   }
 }
 
+/// With what is not to be trained frozen, before anybody makes room for its gradients.
+ParameterList& trained_parameters(const TrainingStep::Setting& setting) {
+  ParameterList& parameters = setting.model.parameters();
+  choose_trained(setting.config.train.trainable, parameters);
+  require_trained(setting.config.optimizer.learning_rate_multipliers, parameters);
+  return parameters;
+}
+
 }  // namespace
 
 TrainingStep::TrainingStep(const Setting& setting)
     : setting_(setting),
-      shares_(share_parameters(setting.config.optimizer, setting.model.parameters(), setting.communicator)),
+      shares_(share_parameters(setting.config.optimizer, trained_parameters(setting), setting.communicator)),
       optimizer_(make_optimizer(setting.config.optimizer, setting.model.parameters(), setting.state_pool, shares_)),
       reducer_(setting.model.parameters(), setting.communicator, setting.step_pool,
                reduction_options(setting.config.train), shares_),

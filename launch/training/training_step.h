@@ -67,7 +67,8 @@ class TrainingStep {
     std::size_t sources = 0;  // that the batches are a mixture of; 0: they are none
   };
 
-  /// The optimiser's state is zero. Collective, like everything here.
+  /// The optimiser's state is zero. Freezes the parameters that train.trainable leaves out. Throws ConfigError where a
+  /// pattern of it, or of optimizer.learning_rate_multipliers, means none. Collective, like everything here.
   explicit TrainingStep(const Setting& setting);
 
   /// Where a run begins: nothing done, every lane's memory empty.

@@ -7,10 +7,10 @@ namespace palimpsest {
 Projections::Projections(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
     : counts{config.num_heads, config.num_kv_heads, config.head_size},
       type(factory.compute_type()),
-      query(factory.create(prefix + "q_proj.weight", ParameterRole::matrix, {query_size(), config.hidden_size})),
-      key(factory.create(prefix + "k_proj.weight", ParameterRole::matrix, {kv_size(), config.hidden_size})),
-      value(factory.create(prefix + "v_proj.weight", ParameterRole::matrix, {kv_size(), config.hidden_size})),
-      output(factory.create(prefix + "o_proj.weight", ParameterRole::matrix, {config.hidden_size, query_size()})) {}
+      query(config, prefix, "q_proj", query_size(), config.hidden_size, factory),
+      key(config, prefix, "k_proj", kv_size(), config.hidden_size, factory),
+      value(config, prefix, "v_proj", kv_size(), config.hidden_size, factory),
+      output(config, prefix, "o_proj", config.hidden_size, query_size(), factory) {}
 
 double causal_attention_flops(const ModelConfig& config, std::int64_t tokens, std::int64_t run, std::int64_t overlap) {
   double keys = 0;

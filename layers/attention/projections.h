@@ -6,6 +6,7 @@
 #include "autograd/ops/memory.h"
 #include "layers/model_config.h"
 #include "layers/parameter_factory.h"
+#include "layers/projection.h"
 
 namespace palimpsest {
 
@@ -14,7 +15,7 @@ struct Projections {
 
   HeadCounts counts;
   DataType type;  // of activations
-  Variable query, key, value, output;
+  Projection query, key, value, output;
 
   std::int64_t query_size() const { return counts.heads * counts.head_size; }
   std::int64_t kv_size() const { return counts.kv_heads * counts.head_size; }

@@ -12,6 +12,7 @@
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/feed_forward.h"
 #include "autograd/ops/linear.h"
+#include "autograd/ops/low_rank.h"
 #include "autograd/ops/memory.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/rows.h"
@@ -44,6 +45,10 @@ std::vector<OperatorOfInputs> operators() {
   all.push_back({"linear_add", {rows, {width, width}, rows}, [](Tape& tape, const auto& in) {
                    return std::vector{linear_add(tape, in[0], in[1], in[2])};
                  }});
+  all.push_back(
+      {"low_rank_linear", {rows, {width, width}, {3, width}, {width, 3}, rows}, [](Tape& tape, const auto& in) {
+         return std::vector{low_rank_linear(tape, in[0], in[1], {in[2], in[3], 0.5}, in[4])};
+       }});
   all.push_back({"rms_norm", {rows, {width}}, [](Tape& tape, const auto& in) {
                    return std::vector{rms_norm(tape, in[0], in[1], 1e-5)};
                  }});

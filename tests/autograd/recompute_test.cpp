@@ -106,10 +106,41 @@ TEST_F(RecomputeCalls, ReachesOnlyInputsThatWantAGradient) {
   };
   const auto outputs = recompute(tape, function, {wanted, constant});
   EXPECT_TRUE(outputs[0].requires_gradient());
-  EXPECT_TRUE(outputs[1].requires_gradient());
+  EXPECT_FALSE(outputs[1].requires_gradient());
   tape.backward(outputs);
   EXPECT_EQ(wanted.gradient().to_doubles(), std::vector<double>{1});
   EXPECT_FALSE(constant.has_gradient());
+}
+
+TEST_F(RecomputeCalls, RecordsNothingWhereNobodyWantsAGradient) {
+  Tape tape(pool_);
+  const Variable parameter = leaf(2), constant = leaf(3).detached();
+  parameter.set_requires_gradient(false);
+  const auto function = [&](Tape& inner, std::span<const Variable> in) {
+    ++calls_;
+    return std::vector{add(inner, in[0], parameter)};
+  };
+  EXPECT_EQ(recompute(tape, function, {constant})[0].value().to_doubles(), std::vector<double>{5});
+  EXPECT_EQ(tape.size(), 0u);
+  parameter.set_requires_gradient(true);  // it is captured, and no input
+  const auto outputs = recompute(tape, function, {constant});
+  EXPECT_EQ(tape.size(), 1u);
+  tape.backward(outputs);
+  EXPECT_EQ(parameter.gradient().to_doubles(), std::vector<double>{1});
+  EXPECT_EQ(calls_, 3);
+}
+
+TEST_F(RecomputeCalls, ALossThatNobodyDifferentiatesIsKnownAtOnce) {
+  Tape tape(pool_);
+  const auto row = [this](Shape shape) { return Variable(testing::normal_tensor(pool_, shape, DataType::float64, 1)); };
+  const Variable head = row({5, 3});
+  const auto loss = [&](Tape& on, std::span<const Variable> in) {
+    return std::vector{linear_cross_entropy(on, in[0], head, {{1, 2}, {1.0f, 0.5f}})};
+  };
+  const Variable hidden = row({2, 3});
+  const double plain = loss(tape, std::span(&hidden, 1))[0].value().to_doubles()[0];
+  EXPECT_EQ(recompute(tape, loss, {hidden})[0].value().to_doubles()[0], plain);
+  EXPECT_TRUE(std::isfinite(plain));
 }
 
 TEST_F(RecomputeCalls, AnInputMayBeGivenTwiceAndReturned) {

@@ -18,6 +18,7 @@ struct Source {
 
 struct Mixture {
   std::vector<Source> sources;
+  std::vector<std::string> names = {"none"};
   std::int64_t seed = 1;
 };
 
@@ -28,6 +29,7 @@ void describe(Source& source, SchemaVisitor& visitor) {
 
 void describe(Mixture& mixture, SchemaVisitor& visitor) {
   visitor.list("sources", mixture.sources, "");
+  visitor.texts("names", mixture.names, "");
   visitor.field("seed", mixture.seed, at_least<std::int64_t>(0), "");
 }
 
@@ -36,7 +38,7 @@ Description root_of(Mixture& mixture) {
 }
 
 Mixture parse(const std::string& text) {
-  Mixture mixture{{{"default", 3}}};
+  Mixture mixture{.sources = {{"default", 3}}};
   read_schema(read_yaml(text, "run.yaml"), "run.yaml", root_of(mixture));
   return mixture;
 }
@@ -61,6 +63,22 @@ TEST(SectionList, ItemsArriveInOrder) {
   EXPECT_EQ(parse("data:\n  sources:\n    - file: a\n      weight: 2\n    - file: b\n").sources.size(), 2u);
   EXPECT_EQ(parse("data: {sources: []}\n").sources.size(), 0u);
   EXPECT_EQ(parse("data:\n").sources.size(), 1u) << "a list left out is the default one";
+}
+
+TEST(TextList, HoldsAnyNumber) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(parse("data:\n").names, Names{"none"}) << "left out, it is the default one";
+  EXPECT_EQ(parse("data: {names: []}\n").names, Names{});
+  EXPECT_EQ(parse("data: {names: [\"*.a\", b]}\n").names, (Names{"*.a", "b"}));
+  EXPECT_EQ(parse("data:\n  names:\n    - a\n    - b\n").names, (Names{"a", "b"}));
+  EXPECT_EQ(parse("data: {names: a}\n").names, Names{"a"}) << "one needs no brackets";
+  EXPECT_EQ(refusal("data: {names: [a, [b]]}\n"),
+            "run.yaml:1:19: data.names is a list of texts: expected `[one, another]`");
+  EXPECT_EQ(refusal("data: {names: {a: b}}\n"),
+            "run.yaml:1:8: data.names is a list of texts: expected `[one, another]`");
+  Mixture mixture{.sources = {}, .names = {"*.a", "with \"quotes\""}};
+  EXPECT_EQ(parse(write_schema(root_of(mixture))).names, mixture.names);
+  EXPECT_EQ(schema_values(root_of(mixture))[0].text, "[\"*.a\", \"with \\\"quotes\\\"\"]");
 }
 
 TEST(SectionList, Mistakes) {
@@ -88,16 +106,16 @@ TEST(SectionList, Mistakes) {
 }
 
 TEST(SectionList, IsWrittenSoThatItReadsBackEqual) {
-  Mixture mixture{{{"a", 2}, {"- b: [", 0.1}}, 7};
+  Mixture mixture{.sources = {{"a", 2}, {"- b: [", 0.1}}, .seed = 7};
   const std::string text = write_schema(root_of(mixture));
   EXPECT_EQ(text,
             "data:\n  sources:\n    - file: \"a\"\n      weight: 2\n    - file: \"- b: [\"\n      weight: 0.1\n"
-            "  seed: 7\n");
+            "  names: [\"none\"]\n  seed: 7\n");
   Mixture again = parse(text);
   EXPECT_EQ(write_schema(root_of(again)), text);
   EXPECT_EQ(schema_values(root_of(mixture))[2].name, "data.sources[1].file");
   mixture.sources.clear();
-  EXPECT_EQ(write_schema(root_of(mixture)), "data:\n  sources: []\n  seed: 7\n");
+  EXPECT_EQ(write_schema(root_of(mixture)), "data:\n  sources: []\n  names: [\"none\"]\n  seed: 7\n");
 }
 
 }  // namespace

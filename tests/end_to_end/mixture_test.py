@@ -1,4 +1,5 @@
 """Several sources at once, several sets to evaluate, and weights to begin with."""
+import json
 import unittest
 
 from harness import EndToEndTest
@@ -143,13 +144,38 @@ class InitialWeights(EndToEndTest):
         self.assertIn("is not there", self.begun("nowhere", "missing", expect=3))
 
     def test_it_resumes_from_its_own_checkpoint(self):
-        config = self.config("whole", train={"initial_weights": self.folder / "old"})
+        sections = {"train": {"initial_weights": self.folder / "old"}, "optimizer": {"decay_toward_initial": 0.5}}
+        config = self.config("whole", **sections)
         self.run_program("train", config)
-        config = self.config("resumed", train={"initial_weights": self.folder / "old"})
+        config = self.config("resumed", **sections)
         self.run_program("train", config, "--stop-after", 3)
         log = self.run_program("train", config, "--set", f"train.initial_weights={self.folder / 'gone'}").stdout
         self.assertNotIn("Beginning with", log)
         self.assert_same_checkpoint("whole", "resumed", 8)
+        old, kept = self.parameters("old", 8), self.tensors("resumed", 8)
+        for name, value in old.items():  # what decay_toward_initial goes toward
+            if not name.endswith("memory_gate"):
+                self.assertEqual(kept[name.replace("parameters/", "optimizer/") + "/initial"], value)
+        error = self.run_program("train", config, "--set", "optimizer.decay_toward_initial=0", expect=2).stderr
+        self.assertIn("optimizer.decay_toward_initial: 0.5 -> 0", error)
+
+    def test_lora_is_trained_alone_and_merged_on_export(self):
+        lora = "{rank: 2, projections: [q_proj, down_proj]}"
+        config = self.config("lora", model={"lora": lora}, train={"initial_weights": self.folder / "old"})
+        log = self.run_program("train", config).stdout
+        self.assertRegex(log, "trained .* of the parameters: lora")
+        after = self.parameters("lora", 8)
+        for name, value in self.parameters("old", 8).items():
+            self.assertEqual(after[name], value)
+        self.run_program("export", self.folder / "lora", self.folder / "merged")
+        self.run_program("import", self.folder / "merged", self.folder / "merged-run")
+        results = []
+        for run in ("lora", "merged-run", "old"):
+            result = self.folder / "result.json"
+            self.run_program("eval", self.folder / run, "--data", self.folder / "test.h5", "--json", result)
+            results.append(json.loads(result.read_text(encoding="utf-8"))["total"]["negative_log_likelihood"])
+        self.assert_close(results[:1], results[1:2], 1e-5)
+        self.assertNotAlmostEqual(results[0], results[2], 2)
 
 
 if __name__ == "__main__":

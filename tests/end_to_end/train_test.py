@@ -32,6 +32,16 @@ class Resume(EndToEndTest):
         self.check(ranks=2, optimizer={"kind": "adafactor"}, model={"attention": "{kind: infini, memory_update: linear}"},
                    train={"micro_batch_size": 1, "recompute": "segment"})
 
+    def test_two_ranks_that_train_a_part_of_it_sharded(self):
+        sections = {"train": {"trainable": "[attention]"}, "optimizer": {"sharded": "true"}}
+        self.check(ranks=2, name="-part", **sections)
+        trained = {name.split("/")[1] for name in self.tensors("whole-part-2", 8) if name.startswith("optimizer/")}
+        self.assertEqual(len(trained), 2 * 5)
+        self.assertTrue(all(".self_attn." in name for name in trained), trained)
+        config = self.config("whole-part-2", **sections)
+        error = self.run_program("train", config, "--set", "train.trainable=memory", expect=2).stderr
+        self.assertIn('train.trainable: ["attention"] -> ["memory"]', error)
+
     def test_options_of_the_memory(self):
         # The keys and values of an overlap are carried as well, in float32 whatever is computed in.
         options = "{kind: infini, gate: add, memory_readout: rms, memory_decay: true, overlap: 5}"

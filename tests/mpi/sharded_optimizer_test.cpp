@@ -13,11 +13,12 @@ namespace {
 
 /// Parameters after three steps of gradients that differ from rank to rank, and what that took.
 struct Trained {
-  Trained(bool sharded, DataType compute_type) {
+  Trained(bool sharded, DataType compute_type, const std::string& frozen = "") {
     add_every_role(parameters, pool, DataType::float32, compute_type);
+    if (!frozen.empty()) parameters.find(frozen).variable.set_requires_gradient(false);
     const ParameterShares shares =
         sharded ? ParameterShares(parameters, job().rank(), job().size()) : ParameterShares();
-    const auto optimizer = make_optimizer({}, parameters, pool, shares);
+    const auto optimizer = make_optimizer({.decay_toward_initial = 0.5}, parameters, pool, shares);
     state_bytes = optimizer->state_bytes();
     CommunicationCounter counter;
     const CommunicationObservation observation(job(), counter);
@@ -58,6 +59,15 @@ TEST(ShardedOptimizer, KeepsAShareOfTheStateAndSendsNoMore) {
   EXPECT_NEAR(static_cast<double>(sharded.state_bytes) / static_cast<double>(whole.state_bytes), 1.0 / job().size(),
               0.01);
   EXPECT_NEAR(static_cast<double>(sharded.bytes_sent) / static_cast<double>(whole.bytes_sent), 1.0, 0.01);
+}
+
+TEST(ShardedOptimizer, SendsNothingOfFrozenParameters) {
+  const std::string frozen = "layers.0.self_attn.q_proj.weight";
+  Trained all(true, DataType::float32), whole(false, DataType::float32, frozen), some(true, DataType::float32, frozen);
+  EXPECT_TRUE(bytes_of(whole.parameters) == bytes_of(some.parameters));
+  const double share = 301.0 * 127 / (301.0 * 127 + 517 * 129);  // the embedding's, of both
+  EXPECT_NEAR(static_cast<double>(some.bytes_sent) / static_cast<double>(all.bytes_sent), share, 0.01);
+  EXPECT_NEAR(static_cast<double>(whole.bytes_sent) / static_cast<double>(all.bytes_sent), share, 0.01);
 }
 
 TEST(ShardedOptimizer, ItsStatesMakeUpTheWholeOnes) {

@@ -12,8 +12,10 @@
 #include "data/text/word_tokenizer.h"
 #include "launch/exchange/export_model.h"
 #include "launch/exchange/import_model.h"
+#include "launch/exchange/stored_model.h"
 #include "launch/training/run_directory.h"
 #include "layers/decode_state.h"
+#include "layers/merged_model.h"
 #include "tests/launch/exchange/model_folder.h"
 #include "tests/tensors.h"
 
@@ -228,6 +230,27 @@ TEST_F(Exchange, ExportedModelIsImportedBitForBit) {
     for (float& value : rounded) value = bfloat16(value);
     EXPECT_EQ(values_of(*half.model, parameter.name), rounded) << parameter.name;
   }
+}
+
+TEST_F(Exchange, LoraIsMergedOnTheWayOutAndIntoTheWeightsOfANewRun) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.model.lora = {.rank = 2, .alpha = 4, .projections = {"o_proj", "up_proj"}};
+  LanguageModel changed(pool_, config.model, DataType::float32);
+  changed.initialize(5);
+  for (Parameter& parameter : changed.parameters()) {
+    if (parameter.role == ParameterRole::lora_up) fill(parameter.master, 0.25);
+  }
+  const auto merged = merge_lora(changed, pool_);
+  save_model(directory_ / "run" / "checkpoints", config, changed, ByteTokenizer(), {.step = 3}, *communicator_);
+  const SavedModel saved = open("run");
+  expect_equal(*saved.model, changed);
+  EXPECT_EQ(export_model(saved, {.folder = directory_ / "exported"}), merged->parameters().elements());
+  import(directory_ / "exported", "again", {}, "");
+  expect_equal(*open("again").model, *merged);
+  EXPECT_EQ(open("again").config.model.lora.rank, 0);
+  const StoredModel stored = open_stored_model(directory_ / "run", *communicator_, pool_);
+  expect_equal(*stored.model, *merged);
 }
 
 TEST_F(Exchange, ExportIsALlamaWithSomethingBesides) {

@@ -53,6 +53,25 @@ TEST(Resumable, WhatMakesAnotherRunIsRefusedAndShown) {
             std::string::npos);
 }
 
+TEST(Resumable, TrainsTheSameParametersTowardTheSameWeights) {
+  RunConfig saved;
+  saved.train.trainable = {"memory"};
+  RunConfig asked = saved;
+  asked.train.trainable = {"memory", "*norm*"};
+  EXPECT_NE(message_of([&] {
+              check_resumable(saved, asked);
+            }).find("train.trainable: [\"memory\"] -> [\"memory\", \"*norm*\"]"),
+            std::string::npos);
+  asked = saved;
+  asked.optimizer.decay_toward_initial = 0.1;
+  for (const auto& [before, after] : {std::pair{saved, asked}, std::pair{asked, saved}}) {
+    EXPECT_NE(message_of([&] { check_resumable(before, after); }).find("optimizer.decay_toward_initial"),
+              std::string::npos);
+  }
+  saved.optimizer.decay_toward_initial = 0.2;  // to another strength: the weights to go toward are there
+  EXPECT_EQ(check_resumable(saved, asked).size(), 1u);
+}
+
 TEST(Resumable, AMixtureKeepsItsSourcesAndWeights) {
   RunConfig saved;
   saved.data.mixture.resize(2);

@@ -1,6 +1,9 @@
 #include "launch/training/training_step.h"
 
+#include <cmath>
 #include <limits>
+#include <map>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -137,6 +140,39 @@ TEST_F(TrainingStepTest, ABatchWithoutATargetMovesMemoriesAndNoParameter) {
   EXPECT_EQ(state.progress.step, 2);
   EXPECT_EQ(state.progress.tokens, 64);
   EXPECT_EQ(step.spikes().window().size(), 1u);
+}
+
+TEST_F(TrainingStepTest, TrainsWhatItIsToldAndNothingElse) {
+  const auto model = tiny_model(pool_);
+  const auto whole_model = tiny_model(pool_);
+  config_.optimizer.clip_norm = 0;
+  TrainingStep whole = make_step(*whole_model);
+  StepState whole_state = whole.empty_state();
+  const StepResult of_whole = whole.step(batch_, whole_state);
+
+  config_.train.trainable = {"memory", "layers.1.*norm*"};
+  TrainingStep step = make_step(*model);
+  std::map<std::string, std::vector<double>> before;
+  for (const Parameter& parameter : model->parameters()) before[parameter.name] = parameter.master.to_doubles();
+  StepState state = step.empty_state();
+  const StepResult result = step.step(batch_, state);
+  EXPECT_EQ(result.loss, of_whole.loss);
+  double squares = 0;
+  for (const Parameter& parameter : model->parameters()) {
+    const bool trained = parameter.name.find("memory_gate") != std::string::npos ||
+                         parameter.name.find("layers.1.input_layernorm") != std::string::npos ||
+                         parameter.name.find("layers.1.post_attention_layernorm") != std::string::npos;
+    ASSERT_EQ(parameter.trained(), trained) << parameter.name;
+    const Parameter& same = whole_model->parameters().find(parameter.name);
+    EXPECT_EQ(parameter.master.to_doubles(), trained ? same.master.to_doubles() : before[parameter.name])
+        << parameter.name;
+    EXPECT_EQ(parameter.variable.has_gradient(), trained);
+    if (!trained) continue;
+    for (const double element : parameter.variable.gradient().to_doubles()) squares += element * element;
+  }
+  EXPECT_NEAR(result.gradient_norm, std::sqrt(squares), 1e-6 * result.gradient_norm);
+  EXPECT_LT(result.gradient_norm, of_whole.gradient_norm);
+  EXPECT_EQ(step.optimizer().state_bytes(), 2 * 4 * (2 * 4 + 2 * 16u)) << "two moments of gates and norms";
 }
 
 TEST_F(TrainingStepTest, TellsWhyToStop) {
