@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Asks trained models for what only the far past tells (docs/books.md): makes the texts of far_past.py from the test split
+# of a corpus, reads them with the memory kept and knocked out, and compares the two. Started again it goes on where it was.
+#
+#   launch/experiments/far_past.sh CORPUS RUN...      RUN is a run directory of launch/experiments/books.sh
+#
+# Environment: RUNS (runs/books): where books.sh has put its tokenizer, and where the texts go, RANKS (1): how many ranks
+# read, PALIMPSEST: a program that is built already.
+# shellcheck source=../scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+
+case "${1:-}" in
+  "" | -*) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit $(($# ? 0 : 2)) ;;
+esac
+corpus=$1 runs=${RUNS:-runs/books} ranks=${RANKS:-1}
+palimpsest=${PALIMPSEST:-build/release/palimpsest}
+shift
+far=$runs/far tokenizer=$runs/pieces/pieces.model
+[ $# -gt 0 ] || fail "no run directory given"
+[ -d "$corpus/test" ] || fail "$corpus: no folder in PG19's layout; expected test/ in it"
+[ -e "$tokenizer" ] || fail "$tokenizer is not there; launch/experiments/books.sh makes it"
+
+use_mpi
+if [ -z "${PALIMPSEST:-}" ]; then
+  install_missing build
+  build release palimpsest
+fi
+[ -e "$far/names.jsonl" ] || launch/experiments/far_past.py "$corpus/test" "$far"
+tasks=()
+for records in "$far"/*.jsonl; do
+  task=$(basename "$records" .jsonl)
+  tasks+=("$task")
+  [ -e "$far/$task.h5" ] ||
+    "$palimpsest" pack "$records" "$far/$task.h5" --tokenizer "$tokenizer" --turn-template '{content}'
+done
+for run in "$@"; do
+  for task in "${tasks[@]}"; do
+    for memory in kept none; do
+      result=$run/evaluation/far-$task-memory-$memory.json
+      [ -e "$result" ] ||
+        mpirun -n "$ranks" "$palimpsest" eval "$run" --data "$far/$task.h5" --memory "$memory" --json "$result"
+    done
+    say "$run: $task, memory kept and knocked out"
+    "$palimpsest" compare "$run/evaluation/far-$task-memory-kept.json" "$run/evaluation/far-$task-memory-none.json"
+  done
+done
