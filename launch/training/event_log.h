@@ -16,7 +16,7 @@ namespace palimpsest {
 /// 0xa282ead8.
 std::uint32_t masked_crc32c(std::span<const std::byte> bytes);
 
-/// One event file: TFRecords (length, its checksum, content, its checksum) of protocol buffers (event.proto).
+/// One event file: TFRecords (length, its checksum, content, its checksum) of protocol buffers.
 class EventLog {
  public:
   /// Told once when events cannot be written; there are none from then on, and metrics.jsonl still has everything.

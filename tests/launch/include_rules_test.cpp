@@ -80,7 +80,6 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("unicode/.*"), {"data/"}},
     {std::regex("(zlib|zstd)\\.h"), {"data/text/compressed_input.cpp", "tests/data/", "tests/fuzz/"}},
     {std::regex("CLI/.*"), {"launch/commands/", "launch/main.cpp"}},
-    {std::regex("(google/protobuf/.*|.*\\.pb\\.h)"), {"launch/training/event_log.cpp"}},
     {std::regex("histedit\\.h"), {"launch/output/line_reader.cpp"}},
     {std::regex("libstemmer\\.h"), {"launch/measures/stemmer.cpp"}},
     {std::regex("xapian\\.h"), {"launch/search/bm25.cpp"}},
