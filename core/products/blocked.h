@@ -42,7 +42,7 @@ struct PackedChunk {
 ///   sums_size(chunks, panels)                 floats that a thread needs between chunks
 ///   takes_right_in_place(), pack_panel(chunk's begin and extent, column, columns, target)
 ///   Registers                                 what a thread sets up for the time of the product
-///   multiply(block, chunk, packed left, sums), finish(block, sums)
+///   multiply(block, chunk, packed left, sums) the last chunk's brings c up to date
 template <class Kernel>
 struct Blocking {
   Chunks chunks;
@@ -112,7 +112,6 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
                                                 chunk + 1 == chunks.count, right, panel_size},
                             left, sums);
           }
-          kernel.finish(block, sums);
         }
       }
     }

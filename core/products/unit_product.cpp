@@ -6,6 +6,10 @@
 #include <cassert>
 #include <cstdlib>
 
+#ifdef __AMX_BF16__
+#include <immintrin.h>
+#endif
+
 #include "core/products/blocked.h"
 #include "core/products/matrix_units.h"
 #include "core/products/unit_packing.h"
@@ -27,21 +31,31 @@ constexpr std::int64_t rows_per_thread = 24;    // fewer are left to oneDNN
 constexpr std::int64_t least_inner = 16;
 constexpr std::int64_t unit_size = unit_rows * unit_columns;
 
+/// Two vectors of sums side by side as elements of Target.
+inline void store_row(float* target, const Vector<float>& low, const Vector<float>& high) {
+  store_sums(target, low);
+  store_sums(target + vector_lanes<float>, high);
+}
+inline void store_row(bfloat16* target, const Vector<float>& low, const Vector<float>& high) {
+  store(target, _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low)));
+}
+
 /// target <- [target +] `rows` by `columns` of a unit's sums.
-template <class Target>
-void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Output output, Target* target,
-                 std::int64_t stride) {
+template <Output output, class Target>
+void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Target* target, std::int64_t stride) {
+  static_assert(unit_columns == 2 * vector_lanes<float>);
+  constexpr bool adds = output == Output::accumulate;
   for (std::int64_t i = 0; i < rows; ++i, sums += unit_columns, target += stride) {
     if (columns >= unit_columns) {
-#pragma GCC unroll 2
-      for (std::int64_t j = 0; j < unit_columns; j += vector_lanes<float>) {
-        const Vector<float> sum = load_sums(sums + j);
-        store_sums(target + j, output == Output::accumulate ? sum + load_sums(target + j) : sum);
+      Vector<float> low = load_sums(sums), high = load_sums(sums + vector_lanes<float>);
+      if constexpr (adds) {
+        low += load_sums(target);
+        high += load_sums(target + vector_lanes<float>);
       }
+      store_row(target, low, high);
     } else {
       for (std::int64_t j = 0; j < columns; ++j) {
-        const float before = output == Output::accumulate ? static_cast<float>(target[j]) : 0.0f;
-        target[j] = static_cast<Target>(before + sums[j]);
+        target[j] = static_cast<Target>((adds ? static_cast<float>(target[j]) : 0.0f) + sums[j]);
       }
     }
   }
@@ -87,21 +101,15 @@ class UnitKernel {
   void multiply(const Block& block, const PackedChunk<bfloat16>& chunk, bfloat16* packed_left, float* sums) const {
     const Rows left = rows_of(block, chunk.begin, chunk.extent, packed_left);
     const std::int64_t steps = round_up(chunk.extent, unit_inner) / unit_inner;
+    const bool only = chunk.first && chunk.last;  // then sums need not outlive their unit
     for (std::int64_t i = 0; i < block.rows; i += unit_rows) {
       float* const row_of_units = sums + i / unit_rows * most_panels * unit_size;
       for (std::int64_t panel = 0; panel < block.panels; ++panel) {
+        float* const unit = only ? sums : row_of_units + panel * unit_size;
         multiply_units<T>(left.data + i * left.stride, left.stride, chunk.panels + panel * chunk.panel_size, steps,
-                          row_of_units + panel * unit_size, !chunk.first);
+                          unit, !chunk.first);
+        if (chunk.last) finish(block, i, panel * unit_columns, unit);
       }
-    }
-  }
-
-  /// c <- [c +] the block's sums.
-  void finish(const Block& block, const float* sums) const {
-    if (c_.type == DataType::bfloat16) {
-      finish_into(block, sums, static_cast<bfloat16*>(c_.data));
-    } else {
-      finish_into(block, sums, static_cast<float*>(c_.data));
     }
   }
 
@@ -123,14 +131,22 @@ class UnitKernel {
     return {packed, packed_length<T>(inner)};
   }
 
+  /// c <- [c +] the sums of the block's unit at (i, j), which are still in the first-level cache.
+  void finish(const Block& block, std::int64_t i, std::int64_t j, const float* sums) const {
+    if (c_.type == DataType::bfloat16) {
+      finish_into<bfloat16>(block, i, j, sums);
+    } else {
+      finish_into<float>(block, i, j, sums);
+    }
+  }
   template <class Target>
-  void finish_into(const Block& block, const float* sums, Target* target) const {
-    for (std::int64_t i = 0; i < block.rows; i += unit_rows) {
-      for (std::int64_t j = 0; j < block.columns; j += unit_columns) {
-        finish_unit(sums + (i / unit_rows * most_panels + j / unit_columns) * unit_size,
-                    std::min(unit_rows, block.rows - i), std::min(unit_columns, block.columns - j), output_,
-                    target + (block.row + i) * c_.row_stride + block.column + j, c_.row_stride);
-      }
+  void finish_into(const Block& block, std::int64_t i, std::int64_t j, const float* sums) const {
+    const std::int64_t rows = std::min(unit_rows, block.rows - i), columns = std::min(unit_columns, block.columns - j);
+    Target* const target = static_cast<Target*>(c_.data) + (block.row + i) * c_.row_stride + block.column + j;
+    if (output_ == Output::accumulate) {
+      finish_unit<Output::accumulate>(sums, rows, columns, target, c_.row_stride);
+    } else {
+      finish_unit<Output::overwrite>(sums, rows, columns, target, c_.row_stride);
     }
   }
 

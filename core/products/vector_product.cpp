@@ -203,8 +203,6 @@ class VectorKernel {
     }
   }
 
-  void finish(const Block&, const float*) const {}  // each chunk adds its sums to what is there
-
  private:
   /// The block's rows of a chunk, packed where they do not lie well as they are.
   Left<T> pack_left(const Block& block, std::int64_t begin, std::int64_t inner, T* packed) const {
