@@ -24,7 +24,15 @@ inline __mmask16 first_lanes(std::int64_t count) {
 /// The bits of sixteen bfloat16.
 typedef std::uint16_t Sixteen __attribute__((vector_size(32)));
 
-inline Vector<std::uint32_t> widened(Sixteen bits) { return __builtin_convertvector(bits, Vector<std::uint32_t>); }
+inline Vector<std::uint32_t> widened(Sixteen bits) {
+  return reinterpret_cast<Vector<std::uint32_t>>(_mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(bits)));
+}
+
+/// Brings a line of an operand that is far from the last one, so that no hardware foresees it, into the first cache.
+template <class T>
+inline void prefetch(const T* source) {
+  _mm_prefetch(reinterpret_cast<const char*>(source), _MM_HINT_T0);
+}
 
 /// sixteen[piece] <- the pieces of the first `count` elements at `source`, of 16 at least where they are `whole`, else
 /// zeros behind them.
@@ -96,11 +104,15 @@ void pack_unit_rows_transposed(const T* source, std::int64_t stride, std::int64_
     for (std::int64_t i = 0; i < round_up(rows, unit_rows); i += unit_lanes) {
       Vector<std::uint32_t> square[pieces<T>][unit_lanes];  // (pairs of the inner dimension, rows)
       pack_step(k + unit_inner <= inner && i + unit_lanes <= rows, [&](auto whole) {
-        for (std::int64_t pair = 0; pair < unit_lanes; ++pair) {
+        const T* from = source + k * stride + i;
+#pragma GCC unroll 1
+        for (std::int64_t pair = 0; pair < unit_lanes; ++pair, from += 2 * stride) {
           Sixteen even[pieces<T>], odd[pieces<T>];
           const std::int64_t row = k + 2 * pair;
-          load_pieces<whole>(source + row * stride + i, row < inner ? rows - i : 0, even);
-          load_pieces<whole>(source + (row + 1) * stride + i, row + 1 < inner ? rows - i : 0, odd);
+          load_pieces<whole>(from, row < inner ? rows - i : 0, even);
+          load_pieces<whole>(from + stride, row + 1 < inner ? rows - i : 0, odd);
+          prefetch(from + unit_inner * stride);
+          prefetch(from + (unit_inner + 1) * stride);
           for (int p = 0; p < pieces<T>; ++p) square[p][pair] = interleaved(even[p], odd[p]);
         }
       });
@@ -118,11 +130,15 @@ void pack_unit_panel(const T* source, std::int64_t stride, std::int64_t inner, s
   constexpr std::int64_t piece = unit_inner * unit_columns;
   for (std::int64_t k = 0; k < inner; k += unit_inner, target += pieces<T> * piece) {
     pack_step(k + unit_inner <= inner && columns >= unit_columns, [&](auto whole) {
-      for (std::int64_t row = 0; row < unit_inner; row += 2) {
+      const T* row_at = source + k * stride;
+#pragma GCC unroll 1
+      for (std::int64_t row = 0; row < unit_inner; row += 2, row_at += 2 * stride) {
+        prefetch(row_at + unit_inner * stride);
+        prefetch(row_at + (unit_inner + 1) * stride);
 #pragma GCC unroll 2
         for (std::int64_t j = 0; j < unit_columns; j += unit_lanes) {
           Sixteen even[pieces<T>], odd[pieces<T>];
-          const T* const from = source + (k + row) * stride + j;
+          const T* const from = row_at + j;
           load_pieces<whole>(from, k + row < inner ? columns - j : 0, even);
           load_pieces<whole>(from + stride, k + row + 1 < inner ? columns - j : 0, odd);
           for (int p = 0; p < pieces<T>; ++p) {

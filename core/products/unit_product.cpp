@@ -106,6 +106,8 @@ class UnitKernel {
       float* const row_of_units = sums + i / unit_rows * most_panels * unit_size;
       for (std::int64_t panel = 0; panel < block.panels; ++panel) {
         float* const unit = only ? sums : row_of_units + panel * unit_size;
+        prefetch_rows(left, i + unit_rows, block.rows, chunk.extent, panel, block.panels);
+        if (chunk.last) prefetch_target(block, i, panel * unit_columns);
         multiply_units<T>(left.data + i * left.stride, left.stride, chunk.panels + panel * chunk.panel_size, steps,
                           unit, !chunk.first);
         if (chunk.last) finish(block, i, panel * unit_columns, unit);
@@ -129,6 +131,26 @@ class UnitKernel {
       pack_unit_rows_transposed(source, a_.column_stride, block.rows, inner, packed);
     }
     return {packed, packed_length<T>(inner)};
+  }
+
+  /// The panel's share of the next unit_rows rows of the left operand, which no hardware foresees where they lie apart.
+  static void prefetch_rows(const Rows& left, std::int64_t i, std::int64_t rows, std::int64_t inner, std::int64_t panel,
+                            std::int64_t panels) {
+    if (i >= rows) return;
+    constexpr std::int64_t line = 64 / sizeof(bfloat16);
+    const std::int64_t begin = panel * unit_rows / panels, end = (panel + 1) * unit_rows / panels;
+    for (std::int64_t row = i + begin; row < i + end; ++row) {
+      for (std::int64_t k = 0; k < packed_length<T>(inner); k += line) prefetch(left.data + row * left.stride + k);
+    }
+  }
+  /// Where the sums of the block's unit at (i, j) will go.
+  void prefetch_target(const Block& block, std::int64_t i, std::int64_t j) const {
+    const auto bytes = static_cast<std::int64_t>(size_of(c_.type)), stride = c_.row_stride * bytes;
+    const auto* target = static_cast<const std::byte*>(c_.data) + (block.row + i) * stride + (block.column + j) * bytes;
+    for (std::int64_t row = 0; row < std::min(unit_rows, block.rows - i); ++row, target += stride) {
+      __builtin_prefetch(target, 1);
+      if (bytes == 4) __builtin_prefetch(target + 64, 1);
+    }
   }
 
   /// c <- [c +] the sums of the block's unit at (i, j), which are still in the first-level cache.
@@ -162,19 +184,64 @@ bool units_suit(const ConstMatrix& a, const ConstMatrix& b, int threads) {
   return has_matrix_units() && a.rows >= rows_per_thread * threads && a.columns >= least_inner && b.columns >= 16;
 }
 
+namespace {
+
+/// Rows of b that are multiplied at a time, their products added to c. Where c is small and has many of them, as the
+/// gradient of a small weight over a long sequence, so few that packed they stay in the second-level cache: c may then
+/// be read and written a few times more. Whatever the number of threads, since sums depend on it.
+template <class T>
+std::int64_t inner_at_once(const ConstMatrix& b, const Matrix& c) {
+  constexpr std::int64_t most_bytes = 512L << 10, chunk = UnitKernel<T>::most_chunk;
+  const std::int64_t row_bytes = pieces<T> * b.columns * static_cast<std::int64_t>(sizeof(bfloat16));
+  const bool small = c.rows * c.columns * static_cast<std::int64_t>(sizeof(float)) <= most_bytes;
+  if (c.type != DataType::float32 || !small || b.rows * row_bytes <= 2 * most_bytes) return b.rows;
+  return std::max<std::int64_t>(most_bytes / row_bytes / chunk, 1) * chunk;
+}
+
+/// `inner` elements of the inner dimension from `begin` on, of both operands.
+ConstMatrix columns_of(ConstMatrix a, std::int64_t begin, std::int64_t inner) {
+  a.data = static_cast<const std::byte*>(a.data) + static_cast<std::size_t>(begin * a.column_stride) * size_of(a.type);
+  a.columns = inner;
+  return a;
+}
+ConstMatrix rows_of(const ConstMatrix& b, std::int64_t begin, std::int64_t inner) {
+  return columns_of(b.transposed(), begin, inner).transposed();
+}
+
+template <class T>
+void product_of(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                int threads) {
+  const std::int64_t at_once = inner_at_once<T>(b, c);
+  for (std::int64_t begin = 0; begin < b.rows; begin += at_once) {
+    const std::int64_t inner = std::min(at_once, b.rows - begin);
+    blocked_product<UnitKernel<T> >(pool, columns_of(a, begin, inner), rows_of(b, begin, inner), c,
+                                    begin == 0 ? output : Output::accumulate, threads);
+  }
+}
+
+template <class T>
+std::int64_t product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  const std::int64_t inner = inner_at_once<T>(b, c);
+  ConstMatrix left = a, right = b;
+  left.columns = right.rows = inner;
+  return blocked_product_bytes<UnitKernel<T> >(left, right, c, threads);
+}
+
+}  // namespace
+
 void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                   int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
   if (a.type == DataType::float32) {
-    blocked_product<UnitKernel<float> >(pool, a, b, c, output, threads);
+    product_of<float>(pool, a, b, c, output, threads);
   } else {
-    blocked_product<UnitKernel<bfloat16> >(pool, a, b, c, output, threads);
+    product_of<bfloat16>(pool, a, b, c, output, threads);
   }
 }
 
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  return a.type == DataType::float32 ? blocked_product_bytes<UnitKernel<float> >(a, b, c, threads)
-                                     : blocked_product_bytes<UnitKernel<bfloat16> >(a, b, c, threads);
+  return a.type == DataType::float32 ? product_bytes<float>(a, b, c, threads)
+                                     : product_bytes<bfloat16>(a, b, c, threads);
 }
 
 #endif
