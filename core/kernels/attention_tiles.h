@@ -97,7 +97,10 @@ void load_rows(const T* source, std::int64_t stride, std::int64_t rows, std::int
   if (table) {
     rotate(source, stride, target, target_stride, rows, position, *table, false);
   } else {
-    for (std::int64_t i = 0; i < rows; ++i) std::copy_n(source + i * stride, d, target + i * target_stride);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      prefetch_row(source + (i + rows_ahead) * stride, d);
+      std::copy_n(source + i * stride, d, target + i * target_stride);
+    }
   }
   std::fill(target + rows * target_stride, target + padded * target_stride, T(0));
 }
@@ -208,11 +211,11 @@ struct RowStatistics {
     for (std::int64_t i = 0; i < rows; ++i) {
       log_sum_exp[i] = all[(row + i) * output.heads + head];
       const T *const out = output.at(row + i, head), *const d_out = d_output.at(row + i, head);
-      Lanes<T> sum{};
-      for_each_vector<T>(output.head_size, [&](std::int64_t j, auto elements) {
-        sum += elements.load(out + j) * elements.load(d_out + j);
-      });
-      along[i] = sum_of<T>(sum);
+      prefetch_row(out + rows_ahead * output.stride(), output.head_size);
+      A sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t j = 0; j < output.head_size; ++j) sum += static_cast<A>(out[j]) * static_cast<A>(d_out[j]);
+      along[i] = sum;
     }
   }
 };
@@ -260,6 +263,7 @@ template <class T, class A>
 void store_rows(const A* source, std::int64_t source_stride, std::int64_t rows, std::int64_t d, T* target,
                 std::int64_t stride, bool accumulate) {
   for (std::int64_t i = 0; i < rows; ++i) {
+    prefetch_row(target + (i + rows_ahead) * stride, d);
     for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
       const Lanes<T> value = elements.load(source + i * source_stride + j);
       T* const to = target + i * stride + j;

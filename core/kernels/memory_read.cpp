@@ -87,6 +87,7 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
             T* const out = output.at(segment.begin + begin, head);
             for (std::int64_t i = 0; i < rows; ++i) {
               const A* const n = numerator + i * d;
+              prefetch_row(out + (i + rows_ahead) * stride, d);
               if (in.gain != nullptr) {
                 const A* const gain = in.gain + head * d;
                 const A r = inverse_root_mean_square(n, d, in.epsilon);
@@ -152,13 +153,15 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
             }
             for (std::int64_t i = 0; in.gain == nullptr && i < rows; ++i) {
               const T* const out = output.at(row + i, head);
+              prefetch_row(out + rows_ahead * stride, d);
               const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
-              A sum = 0;
-#pragma omp simd reduction(+ : sum)
-              for (std::int64_t j = 0; j < d; ++j) {
-                sum += dn[i * d + j] * static_cast<A>(out[j]);
-                dn[i * d + j] *= inverse;
-              }
+              Lanes<T> along{};
+              for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+                const Lanes<T> gradient = elements.load(dn + i * d + j);
+                along += gradient * elements.load(out + j);
+                elements.store(dn + i * d + j, gradient * inverse);
+              });
+              const A sum = vector_loops::sum_of<T>(along);
               d_denominator[i] = -sum * inverse;
             }
             if (dm) {

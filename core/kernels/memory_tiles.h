@@ -18,7 +18,7 @@
 
 namespace palimpsest::memory_tiles {
 
-using vector_loops::for_each_vector, vector_loops::Lanes;
+using vector_loops::for_each_vector, vector_loops::Lanes, vector_loops::prefetch_row, vector_loops::rows_ahead;
 
 inline constexpr std::int64_t tile_rows = 256;
 
@@ -74,6 +74,7 @@ template <class T, class A, class Function>
 void load_through(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination,
                   Function function) {
   for (std::int64_t i = 0; i < rows; ++i) {
+    prefetch_row(source + (i + rows_ahead) * stride, d);
     for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
       elements.store(destination + i * d + j, function(elements.load(source + i * stride + j)));
     });
@@ -123,6 +124,7 @@ void store_through_sigma(const A* source, const A* sigma_values, std::int64_t ro
                          std::int64_t stride, bool accumulate) {
   const Lanes<T> one = Lanes<T>{} + A(1);
   for (std::int64_t i = 0; i < rows; ++i) {
+    prefetch_row(target + (i + rows_ahead) * stride, d);
     for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
       const Lanes<T> sigma = elements.load(sigma_values + i * d + j), slope = sigma < one ? sigma : one;
       const Lanes<T> value = elements.load(source + i * d + j) * slope;

@@ -175,7 +175,9 @@ class SegmentBackward {
   void store_value_gradient(std::int64_t row, std::int64_t rows, std::int64_t head) const {
     const HeadRows<T>& to = gradients_.d_value.view;
     for (std::int64_t i = 0; i < rows; ++i) {
-      store_row(d_update_ + i * d_, d_, to.at(row + i, head), gradients_.d_value.accumulate);
+      T* const target = to.at(row + i, head);
+      prefetch_row(target + rows_ahead * to.stride(), d_);
+      store_row(d_update_ + i * d_, d_, target, gradients_.d_value.accumulate);
     }
   }
 

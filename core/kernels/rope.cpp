@@ -56,6 +56,7 @@ void rotate(const T* source, std::int64_t source_stride, T* destination, std::in
     T* const y = destination + row * destination_stride;
     const A* const cosine = cosines + row * half;
     const A* const sine = sines + row * half;
+    vector_loops::prefetch_row(x + vector_loops::rows_ahead * source_stride, 2 * half);
     vector_loops::for_each_vector<T>(half, [&](std::int64_t i, auto elements) {
       const auto first = elements.load(x + i), second = elements.load(x + i + half);
       const auto c = elements.load(cosine + i), s = direction * elements.load(sine + i);

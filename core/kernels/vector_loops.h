@@ -63,6 +63,16 @@ template <class T, class Function>
   if (j < count) function(j, Part{count - j});
 }
 
+/// Rows that are read or written this far ahead are asked for: heads' rows lie apart, which no hardware foresees.
+inline constexpr std::int64_t rows_ahead = 16;
+
+/// Asks for the lines of `count` elements, to be written if they are not constant. They need not be there.
+template <class T>
+inline void prefetch_row(T* row, std::int64_t count) {
+  constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
+  for (std::int64_t j = 0; j < count; j += line) __builtin_prefetch(row + j, std::is_const_v<T> ? 0 : 1);
+}
+
 /// The sum of a vector of T's sums.
 template <class T>
 inline accumulate_t<T> sum_of(const Lanes<T>& values) {
