@@ -35,7 +35,8 @@ struct PackedChunk {
 ///
 /// A Kernel, of a, b, c and output, has
 ///   Packed                                    the elements of packed operands
-///   block_rows, share_rows, panel_columns     rows of a block, what a thread's share is a multiple of, of a panel
+///   share_rows, panel_columns                 what a thread's share of rows is a multiple of, columns of a panel
+///   rows_at_once(right's bytes, chunks)       rows of a block
 ///   most_chunk, inner_step                    of the inner dimension: a chunk's extent, and what it is a multiple of
 ///   least_panels, most_panels, most_packed    panels of the right operand packed at a time, and their bytes
 ///   panel_size(length), left_size(length)     elements of a packed panel, and of a block's packed rows, of a chunk
@@ -80,6 +81,7 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
   auto* const packed = reinterpret_cast<Packed*>(scratch.data());
   const Chunks& chunks = blocking.chunks;
   const std::int64_t panel_size = blocking.panel_size, most_columns = blocking.panels_at_once * Kernel::panel_columns;
+  const std::int64_t block_rows = kernel.rows_at_once(blocking.right_bytes, chunks);
   const std::int64_t share = round_up((a.rows + threads - 1) / threads, Kernel::share_rows);
 
   const auto pack = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, std::int64_t piece) {
@@ -92,8 +94,8 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
     auto* const left = reinterpret_cast<Packed*>(own);
     auto* const sums = reinterpret_cast<float*>(own + blocking.left_bytes);
     const std::int64_t end = std::min((thread + 1) * share, a.rows);
-    for (std::int64_t row = thread * share; row < end; row += Kernel::block_rows) {
-      const Block block{row, std::min(Kernel::block_rows, end - row), column, columns, panels};
+    for (std::int64_t row = thread * share; row < end; row += block_rows) {
+      const Block block{row, std::min(block_rows, end - row), column, columns, panels};
       for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
         const Packed* const right = in_place ? nullptr : packed + chunk * panels * panel_size;
         kernel.multiply(block,

@@ -21,6 +21,8 @@ inline __mmask16 first_lanes(std::int64_t count) {
   return static_cast<__mmask16>((1u << std::clamp<std::int64_t>(count, 0, unit_lanes)) - 1);
 }
 
+inline constexpr std::int64_t rows_ahead = 8;  // at which operands that lie apart are asked for
+
 /// The bits of sixteen bfloat16.
 typedef std::uint16_t Sixteen __attribute__((vector_size(32)));
 
@@ -82,6 +84,9 @@ template <class T>
 void pack_unit_rows(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t inner, bfloat16* target) {
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t k = 0; k < inner; k += unit_inner, target += pieces<T> * unit_inner) {
+      const T* const ahead = source + (i + rows_ahead) * stride + k;
+      prefetch(ahead);
+      if constexpr (sizeof(T) == 4) prefetch(ahead + unit_lanes);
       pack_step(k + unit_inner <= inner, [&](auto whole) {
 #pragma GCC unroll 2
         for (std::int64_t half = 0; half < unit_inner; half += unit_lanes) {

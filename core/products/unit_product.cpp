@@ -86,6 +86,13 @@ class UnitKernel {
   /// (units of rows, most_panels, unit_rows, unit_columns)
   std::int64_t sums_size(const Chunks&, std::int64_t) const { return block_rows / unit_rows * most_panels * unit_size; }
 
+  /// Where all of the right operand stays in the second-level cache, no more rows than a unit's, whose sums then stay
+  /// in the first one from chunk to chunk; rows that have to be transposed come by whole lines.
+  std::int64_t rows_at_once(std::int64_t right_bytes, const Chunks& chunks) const {
+    constexpr std::int64_t second_cache = 1L << 20;
+    return chunks.count > 1 && right_bytes <= second_cache && a_.column_stride == 1 ? unit_rows : block_rows;
+  }
+
   bool takes_right_in_place() const { return false; }
 
   void pack_panel(std::int64_t begin, std::int64_t inner, std::int64_t column, std::int64_t columns,
