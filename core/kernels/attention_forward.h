@@ -92,8 +92,8 @@ class SpanForward {
       T* const target = result.output.at(row, head);
       const A* const source = out_ + i * columns_;
       const A inverse = A(1) / softmax_.sum[i];
-#pragma omp simd
-      for (std::int64_t j = 0; j < d_; ++j) target[j] = static_cast<T>(source[j] * inverse);
+      for_each_vector<T>(
+          d_, [&](std::int64_t j, auto elements) { elements.store(target + j, elements.load(source + j) * inverse); });
       if (result.log_sum_exp) {
         result.log_sum_exp[row * result.output.heads + head] = softmax_.highest[i] * scale_ + std::log(softmax_.sum[i]);
       }

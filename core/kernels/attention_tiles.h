@@ -10,7 +10,7 @@
 
 #include "core/kernels/head_rows.h"
 #include "core/kernels/rope.h"
-#include "core/kernels/vector_math.h"
+#include "core/kernels/vector_loops.h"
 #include "core/products/micro_kernel.h"
 #include "core/products/packing.h"
 #include "core/sequence_layout.h"
@@ -18,6 +18,7 @@
 namespace palimpsest::attention_tiles {
 
 using namespace products;
+using namespace vector_loops;
 
 /// Queries of a tile and keys of a block: multiples of the micro-kernel's rows and columns, blocks of tiles.
 constexpr std::int64_t tile = 96, block = 192;
@@ -96,7 +97,10 @@ void load_rows(const T* source, std::int64_t stride, std::int64_t rows, std::int
   if (table) {
     rotate(source, stride, target, target_stride, rows, position, *table, false);
   } else {
-    for (std::int64_t i = 0; i < rows; ++i) std::copy_n(source + i * stride, d, target + i * target_stride);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      prefetch_row(source + (i + rows_ahead) * stride, d);
+      std::copy_n(source + i * stride, d, target + i * target_stride);
+    }
   }
   std::fill(target + rows * target_stride, target + padded * target_stride, T(0));
 }
@@ -156,18 +160,27 @@ void add_product(const T* left, std::int64_t left_stride, const T* right, std::i
   }
 }
 
-/// Two rows of a panel's probabilities side by side as a row of units (bfloat16), or `rows` rows as they are.
+/// Two rows of a panel's probabilities, a vector of each, side by side as a vector of units.
+inline void store_pairs(bfloat16* target, const Vector<float>& even, const Vector<float>& odd) {
+  bfloat16 rows[2][vector_lanes<bfloat16>];
+  store_sums(rows[0], even);
+  store_sums(rows[1], odd);
+#pragma omp simd
+  for (std::int64_t l = 0; l < vector_lanes<bfloat16>; ++l) {
+    const std::uint32_t pair = rows[0][l].bits | static_cast<std::uint32_t>(rows[1][l].bits) << 16;
+    store(target + 2 * l, pair);
+  }
+}
+
+/// group<T> rows of a panel's probabilities, `stride` apart, as a row of units.
 template <class T, class A>
 inline void interleave(const A* rows, std::int64_t stride, T* target) {
   constexpr std::int64_t width = tile_columns<T>;
   if constexpr (group<T> == 1) {
     std::copy_n(rows, width, target);
   } else {
-#pragma omp simd
-    for (std::int64_t l = 0; l < width; ++l) {
-      const std::uint32_t pair = bfloat16(rows[l]).bits | static_cast<std::uint32_t>(bfloat16(rows[stride + l]).bits)
-                                                              << 16;
-      store(target + 2 * l, pair);
+    for (std::int64_t l = 0; l < width; l += vector_lanes<T>) {
+      store_pairs(target + group<T> * l, load_sums(rows + l), load_sums(rows + stride + l));
     }
   }
 }
@@ -198,6 +211,7 @@ struct RowStatistics {
     for (std::int64_t i = 0; i < rows; ++i) {
       log_sum_exp[i] = all[(row + i) * output.heads + head];
       const T *const out = output.at(row + i, head), *const d_out = d_output.at(row + i, head);
+      prefetch_row(out + rows_ahead * output.stride(), output.head_size);
       A sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (std::int64_t j = 0; j < output.head_size; ++j) sum += static_cast<A>(out[j]) * static_cast<A>(d_out[j]);
@@ -211,32 +225,36 @@ struct RowStatistics {
 template <class T, class A>
 void softmax_panel(A* scores, std::int64_t stride, std::int64_t keys, std::int64_t diagonal, A scale, A* highest,
                    A* sum, A* factor, T* probabilities) {
-  constexpr std::int64_t width = tile_columns<T>;
-  A next[width];
-  std::copy_n(highest, width, next);
-  for (std::int64_t key = 0; key < keys; ++key) {
-    A* const row = scores + key * stride;
-    for (std::int64_t l = 0; l < std::min(key - diagonal, width); ++l) row[l] = -std::numeric_limits<A>::infinity();
-#pragma omp simd
-    for (std::int64_t l = 0; l < width; ++l) next[l] = row[l] > next[l] ? row[l] : next[l];
+  constexpr std::int64_t width = tile_columns<T>, step = vector_lanes<T>;
+  for (std::int64_t key = std::max<std::int64_t>(diagonal + 1, 0); key < keys; ++key) {
+    std::fill_n(scores + key * stride, std::min(key - diagonal, width), -std::numeric_limits<A>::infinity());
   }
-#pragma omp simd
-  for (std::int64_t l = 0; l < width; ++l) {
-    factor[l] = vector_exp((highest[l] - next[l]) * scale);
-    sum[l] *= factor[l];
-    highest[l] = next[l];
-  }
-  for (std::int64_t key = 0; key < keys; key += group<T>) {
-    A weights[group<T>][width];
-    for (std::int64_t g = 0; g < group<T>; ++g) {
-      const A* const row = scores + (key + g) * stride;
-#pragma omp simd
-      for (std::int64_t l = 0; l < width; ++l) {
-        weights[g][l] = vector_exp((row[l] - next[l]) * scale);
-        sum[l] += weights[g][l];
+  for (std::int64_t l = 0; l < width; l += step) {
+    const Lanes<T> before = load_sums(highest + l);
+    Lanes<T> most = before;
+    for (std::int64_t key = 0; key < keys; ++key) {
+      const Lanes<T> row = load_sums(scores + key * stride + l);
+      most = row > most ? row : most;
+    }
+    const Lanes<T> shrinking = exponential<T>((before - most) * scale);
+    Lanes<T> total = load_sums(sum + l) * shrinking;
+    const auto weight = [&](std::int64_t key) {
+      const Lanes<T> exponentials = exponential<T>((load_sums(scores + key * stride + l) - most) * scale);
+      total += exponentials;
+      return exponentials;
+    };
+    for (std::int64_t key = 0; key < keys; key += group<T>) {
+      T* const target = probabilities + key * stride + l * group<T>;
+      if constexpr (group<T> == 1) {
+        store_sums(target, weight(key));
+      } else {
+        const Lanes<T> even = weight(key), odd = weight(key + 1);
+        store_pairs(target, even, odd);
       }
     }
-    interleave(weights[0], width, probabilities + key * stride);
+    store_sums(factor + l, shrinking);
+    store_sums(sum + l, total);
+    store_sums(highest + l, most);
   }
 }
 
@@ -245,11 +263,12 @@ template <class T, class A>
 void store_rows(const A* source, std::int64_t source_stride, std::int64_t rows, std::int64_t d, T* target,
                 std::int64_t stride, bool accumulate) {
   for (std::int64_t i = 0; i < rows; ++i) {
-#pragma omp simd
-    for (std::int64_t j = 0; j < d; ++j) {
-      const A before = accumulate ? static_cast<A>(target[i * stride + j]) : A(0);
-      target[i * stride + j] = static_cast<T>(before + source[i * source_stride + j]);
-    }
+    prefetch_row(target + (i + rows_ahead) * stride, d);
+    for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+      const Lanes<T> value = elements.load(source + i * source_stride + j);
+      T* const to = target + i * stride + j;
+      elements.store(to, accumulate ? elements.load(to) + value : value);
+    });
   }
 }
 

@@ -148,22 +148,26 @@ class UnitSpanBackward : UnitSpan {
     multiply_units<bfloat16>(v_ + key * stride_, stride_, d_out_panels_ + query * stride_, units(), ds, false);
     const float *const log_sum_exp = statistics_.log_sum_exp + query, *const along = statistics_.along + query;
     const float scale = scale_;
-    for (std::int64_t r = 0; r < unit_rows; ++r) {
-      const auto hidden = static_cast<int>(std::clamp<std::int64_t>(key + r - begin_ - query, 0, unit_columns));
-      float *const p_row = p + r * unit_columns, *const ds_row = ds + r * unit_columns;
-      bfloat16* const probabilities = probabilities_ + (key - first + r) * queries + query;
-      bfloat16* const d_scores = d_scores_ + (key - first + r) * queries + query;
-#pragma omp simd
-      for (int l = 0; l < static_cast<int>(unit_columns); ++l) {
-        const float weight = l < hidden ? 0.0f : vector_exp(p_row[l] * scale - log_sum_exp[l]);
-        probabilities[l] = bfloat16(weight);
-        ds_row[l] = weight * (ds_row[l] - along[l]) * scale;
-        d_scores[l] = bfloat16(ds_row[l]);
-      }
-    }
     bfloat16* const panel = d_scores_panels_ + query * attention_tiles::block + (key - first) * unit_columns;
-    for (std::int64_t r = 0; r < unit_rows; r += 2) {
-      interleave(ds + r * unit_columns, unit_columns, panel + r * unit_columns);
+    for (std::int64_t l = 0; l < unit_columns; l += vector_lanes<float>) {
+      const Vector<float> log_sum = load_sums(log_sum_exp + l), with_output = load_sums(along + l);
+      Vector<std::int32_t> seen_by;  // the last of the unit's keys that each query sees
+      for (int lane = 0; lane < vector_lanes<float>; ++lane) {
+        seen_by[lane] = static_cast<std::int32_t>(begin_ + query + l + lane - key);
+      }
+      const auto row = [&](std::int64_t r) {
+        const std::int64_t at = r * unit_columns + l, to = (key - first + r) * queries + query + l;
+        const Vector<float> all = exponential<bfloat16>(load_sums(p + at) * scale - log_sum);
+        const Vector<float> weight = seen_by < static_cast<std::int32_t>(r) ? Vector<float>{} : all;
+        const Vector<float> d_score = weight * (load_sums(ds + at) - with_output) * scale;
+        store_sums(probabilities_ + to, weight);
+        store_sums(d_scores_ + to, d_score);
+        return d_score;
+      };
+      for (std::int64_t r = 0; r < unit_rows; r += 2) {
+        const Vector<float> even = row(r), odd = row(r + 1);
+        store_pairs(panel + r * unit_columns + 2 * l, even, odd);
+      }
     }
   }
 

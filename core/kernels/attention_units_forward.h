@@ -78,8 +78,8 @@ class UnitSpanForward : UnitSpan {
       bfloat16* const target = result.output.at(row, head);
       const float* const source = out_rows_ + i * stride_;
       const float inverse = 1.0f / softmax_.sum[i];
-#pragma omp simd
-      for (std::int64_t j = 0; j < d_; ++j) target[j] = bfloat16(source[j] * inverse);
+      for_each_vector<bfloat16>(
+          d_, [&](std::int64_t j, auto elements) { elements.store(target + j, elements.load(source + j) * inverse); });
       if (result.log_sum_exp) {
         result.log_sum_exp[row * result.output.heads + head] = softmax_.highest[i] * scale_ + std::log(softmax_.sum[i]);
       }

@@ -82,21 +82,24 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
         for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
           for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
             const std::int64_t rows = std::min(tile, segment.carried - begin);
-            load(query.at(segment.begin + begin, head), stride, rows, d, sq, sigma<A>);
+            load_sigma(query.at(segment.begin + begin, head), stride, rows, d, sq);
             matmul(pool, matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
             T* const out = output.at(segment.begin + begin, head);
             for (std::int64_t i = 0; i < rows; ++i) {
               const A* const n = numerator + i * d;
+              prefetch_row(out + (i + rows_ahead) * stride, d);
               if (in.gain != nullptr) {
                 const A* const gain = in.gain + head * d;
                 const A r = inverse_root_mean_square(n, d, in.epsilon);
-#pragma omp simd
-                for (std::int64_t j = 0; j < d; ++j) out[i * stride + j] = static_cast<T>(n[j] * r * gain[j]);
+                for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+                  elements.store(out + i * stride + j, elements.load(n + j) * r * elements.load(gain + j));
+                });
                 continue;
               }
               const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
-#pragma omp simd
-              for (std::int64_t j = 0; j < d; ++j) out[i * stride + j] = static_cast<T>(n[j] * inverse);
+              for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+                elements.store(out + i * stride + j, elements.load(n + j) * inverse);
+              });
             }
           }
           zero_rows(output.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);
@@ -139,8 +142,8 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
           for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
             const std::int64_t rows = std::min(tile, segment.carried - begin), n = padded(rows);
             const std::int64_t row = segment.begin + begin;
-            load(query.at(row, head), stride, rows, d, sq, sigma<A>);
-            load(d_output.at(row, head), stride, rows, d, dn, [](A x) { return x; });
+            load_sigma(query.at(row, head), stride, rows, d, sq);
+            load(d_output.at(row, head), stride, rows, d, dn);
             A d_denominator[tile_rows];
             if (in.gain != nullptr) {
               matmul(pool, matrix(sq, n, d, d), matrix(m, d, d, d), matrix(dsq, n, d, d));
@@ -150,13 +153,15 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
             }
             for (std::int64_t i = 0; in.gain == nullptr && i < rows; ++i) {
               const T* const out = output.at(row + i, head);
+              prefetch_row(out + rows_ahead * stride, d);
               const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
-              A sum = 0;
-#pragma omp simd reduction(+ : sum)
-              for (std::int64_t j = 0; j < d; ++j) {
-                sum += dn[i * d + j] * static_cast<A>(out[j]);
-                dn[i * d + j] *= inverse;
-              }
+              Lanes<T> along{};
+              for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+                const Lanes<T> gradient = elements.load(dn + i * d + j);
+                along += gradient * elements.load(out + j);
+                elements.store(dn + i * d + j, gradient * inverse);
+              });
+              const A sum = vector_loops::sum_of<T>(along);
               d_denominator[i] = -sum * inverse;
             }
             if (dm) {

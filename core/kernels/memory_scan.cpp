@@ -20,7 +20,7 @@ void subtract_predictions(MemoryPool& pool, const SequenceLayout& layout, const 
   z = norm_with_excess(layout, segment, key, head, z, sum);
   for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
     const std::int64_t rows = std::min(tile, segment.length - begin), n = padded(rows);
-    load(key.at(segment.begin + begin, head), stride, rows, d, sk, sigma<A>);
+    load_sigma(key.at(segment.begin + begin, head), stride, rows, d, sk);
     matmul(pool, matrix(sk, n, d, d), matrix(m, d, d, d), matrix(prediction, n, d, d));
     for (std::int64_t i = 0; i < rows; ++i) {
       const A weight = write_weight<A>(layout, segment.begin + begin + i);

@@ -10,13 +10,15 @@
 
 #include "core/gradient.h"
 #include "core/kernels/head_rows.h"
-#include "core/kernels/vector_math.h"
+#include "core/kernels/vector_loops.h"
 #include "core/matmul.h"
 #include "core/parallel.h"
 #include "core/sequence_layout.h"
 #include "core/tensor.h"
 
 namespace palimpsest::memory_tiles {
+
+using vector_loops::for_each_vector, vector_loops::Lanes, vector_loops::prefetch_row, vector_loops::rows_ahead;
 
 inline constexpr std::int64_t tile_rows = 256;
 
@@ -67,14 +69,29 @@ class Scratch {
   Tensor tensor_;
 };
 
-/// destination (padded(rows), d) <- function(source), rows beyond `rows` zero.
+/// destination (padded(rows), d) <- function(vectors of source), rows beyond `rows` zero.
 template <class T, class A, class Function>
-void load(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination, Function function) {
+void load_through(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination,
+                  Function function) {
   for (std::int64_t i = 0; i < rows; ++i) {
-#pragma omp simd
-    for (std::int64_t j = 0; j < d; ++j) destination[i * d + j] = function(static_cast<A>(source[i * stride + j]));
+    prefetch_row(source + (i + rows_ahead) * stride, d);
+    for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+      elements.store(destination + i * d + j, function(elements.load(source + i * stride + j)));
+    });
   }
   std::fill(destination + rows * d, destination + padded(rows) * d, A(0));
+}
+
+/// destination (padded(rows), d) <- source, rows beyond `rows` zero.
+template <class T, class A>
+void load(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination) {
+  load_through(source, stride, rows, d, destination, [](const Lanes<T>& x) { return x; });
+}
+
+/// destination (padded(rows), d) <- sigma(source) = elu(source) + 1, rows beyond `rows` zero.
+template <class T, class A>
+void load_sigma(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination) {
+  load_through(source, stride, rows, d, destination, [](const Lanes<T>& x) { return vector_loops::sigma<T>(x); });
 }
 
 template <class A>
@@ -92,16 +109,28 @@ inline void add_scaled(A* target, A factor, const A* source, std::int64_t d) {
   for (std::int64_t j = 0; j < d; ++j) target[j] += factor * source[j];
 }
 
+/// target (d) gets values (d), added or written.
+template <class T, class A>
+void store_row(const A* values, std::int64_t d, T* target, bool accumulate) {
+  for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+    const Lanes<T> value = elements.load(values + j);
+    elements.store(target + j, accumulate ? elements.load(target + j) + value : value);
+  });
+}
+
 /// target (rows, stride) gets source (rows, d) times sigma's slope, added or written.
 template <class T, class A>
 void store_through_sigma(const A* source, const A* sigma_values, std::int64_t rows, std::int64_t d, T* target,
                          std::int64_t stride, bool accumulate) {
+  const Lanes<T> one = Lanes<T>{} + A(1);
   for (std::int64_t i = 0; i < rows; ++i) {
-#pragma omp simd
-    for (std::int64_t j = 0; j < d; ++j) {
-      const A before = accumulate ? static_cast<A>(target[i * stride + j]) : A(0);
-      target[i * stride + j] = static_cast<T>(before + source[i * d + j] * sigma_slope(sigma_values[i * d + j]));
-    }
+    prefetch_row(target + (i + rows_ahead) * stride, d);
+    for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+      const Lanes<T> sigma = elements.load(sigma_values + i * d + j), slope = sigma < one ? sigma : one;
+      const Lanes<T> value = elements.load(source + i * d + j) * slope;
+      T* const to = target + i * stride + j;
+      elements.store(to, accumulate ? elements.load(to) + value : value);
+    });
   }
 }
 

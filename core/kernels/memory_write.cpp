@@ -79,8 +79,8 @@ void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, cons
       const A* const divisor = delta ? norm_with_excess(layout, segment, key, head, z, norms.get(0)) : z;
       for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
         const std::int64_t rows = std::min(tile, segment.length - begin), row = segment.begin + begin;
-        load(key.at(row, head), stride, rows, d, sk, sigma<A>);
-        load(value.at(row, head), stride, rows, d, update, [](A x) { return x; });
+        load_sigma(key.at(row, head), stride, rows, d, sk);
+        load(value.at(row, head), stride, rows, d, update);
         if (delta) {
           A denominator[tile_rows];
           subtract_prediction(pool, sk, m, divisor, in.rule.epsilon, rows, d, update, prediction, denominator);
@@ -149,8 +149,8 @@ class SegmentBackward {
   void tile(std::int64_t row, std::int64_t rows, std::int64_t head, const A* after, A* before) {
     const std::int64_t d = d_, n = padded(rows);
     A denominator[tile_rows];
-    load(in_.key.at(row, head), in_.key.stride(), rows, d, sk_, sigma<A>);
-    load(in_.value.at(row, head), in_.value.stride(), rows, d, update_, [](A x) { return x; });
+    load_sigma(in_.key.at(row, head), in_.key.stride(), rows, d, sk_);
+    load(in_.value.at(row, head), in_.value.stride(), rows, d, update_);
     if (delta_)
       subtract_prediction(pool_, sk_, m_, divisor_, in_.rule.epsilon, rows, d, update_, prediction_, denominator);
     weigh(in_.layout, row, rows, d, update_);
@@ -174,14 +174,10 @@ class SegmentBackward {
 
   void store_value_gradient(std::int64_t row, std::int64_t rows, std::int64_t head) const {
     const HeadRows<T>& to = gradients_.d_value.view;
-    const bool adds = gradients_.d_value.accumulate;
     for (std::int64_t i = 0; i < rows; ++i) {
       T* const target = to.at(row + i, head);
-      const A* const source = d_update_ + i * d_;
-#pragma omp simd
-      for (std::int64_t j = 0; j < d_; ++j) {
-        target[j] = static_cast<T>((adds ? static_cast<A>(target[j]) : A(0)) + source[j]);
-      }
+      prefetch_row(target + rows_ahead * to.stride(), d_);
+      store_row(d_update_ + i * d_, d_, target, gradients_.d_value.accumulate);
     }
   }
 

@@ -4,23 +4,36 @@
 #include <cassert>
 #include <cmath>
 
+#include "core/kernels/vector_loops.h"
+
 namespace palimpsest {
+
+using namespace vector_loops;
 
 namespace {
 
 constexpr std::int64_t rows_per_block = 32;
 
-template <class T, class A>
-void row_backward(const T* x, const A* weight, A r, const T* dy, std::int64_t columns, T* dx, bool accumulate) {
-  A dot = 0;
-#pragma omp simd reduction(+ : dot)
-  for (std::int64_t j = 0; j < columns; ++j) dot += static_cast<A>(dy[j]) * weight[j] * static_cast<A>(x[j]);
-  const A projection = r * r * dot / static_cast<A>(columns);
-#pragma omp simd
-  for (std::int64_t j = 0; j < columns; ++j) {
-    const A value = r * (static_cast<A>(dy[j]) * weight[j] - static_cast<A>(x[j]) * projection);
-    dx[j] = static_cast<T>(accumulate ? static_cast<A>(dx[j]) + value : value);
-  }
+/// Adds dy x r to `dweight` unless it is null; -> the sum of dy w x.
+template <class T, class A = accumulate_t<T>>
+A weight_row(const T* x, const A* weight, A r, const T* dy, std::int64_t columns, A* dweight) {
+  Lanes<T> along{};
+  for_each_vector<T>(columns, [&](std::int64_t j, auto elements) {
+    const Lanes<T> x_j = elements.load(x + j), dy_j = elements.load(dy + j);
+    if (dweight != nullptr) elements.store(dweight + j, elements.load(dweight + j) + dy_j * (x_j * r));
+    along += dy_j * elements.load(weight + j) * x_j;
+  });
+  return sum_of<T>(along);
+}
+
+template <class T, class A = accumulate_t<T>>
+void row_backward(const T* x, const A* weight, A r, const T* dy, A along, std::int64_t columns, T* dx,
+                  bool accumulate) {
+  const A projection = r * r * along / static_cast<A>(columns);
+  for_each_vector<T>(columns, [&](std::int64_t j, auto elements) {
+    const Lanes<T> value = r * (elements.load(dy + j) * elements.load(weight + j) - elements.load(x + j) * projection);
+    elements.store(dx + j, accumulate ? elements.load(dx + j) + value : value);
+  });
 }
 
 }  // namespace
@@ -34,13 +47,16 @@ void rms_norm_forward(const RmsNormInputs<T>& in, double epsilon, const RmsNormR
   for (std::int64_t i = 0; i < rows; ++i) {
     const T* const x_row = in.x + i * columns;
     T* const y_row = result.y + i * columns;
-    A squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (std::int64_t j = 0; j < columns; ++j) squares += static_cast<A>(x_row[j]) * static_cast<A>(x_row[j]);
-    const A r = A{1} / std::sqrt(squares / static_cast<A>(columns) + static_cast<A>(epsilon));
+    Lanes<T> squares{};
+    for_each_vector<T>(columns, [&](std::int64_t j, auto elements) {
+      const Lanes<T> x = elements.load(x_row + j);
+      squares += x * x;
+    });
+    const A r = A{1} / std::sqrt(sum_of<T>(squares) / static_cast<A>(columns) + static_cast<A>(epsilon));
     result.inverse_rms[i] = r;
-#pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) y_row[j] = static_cast<T>(static_cast<A>(x_row[j]) * r * weight[j]);
+    for_each_vector<T>(columns, [&](std::int64_t j, auto elements) {
+      elements.store(y_row + j, elements.load(x_row + j) * r * elements.load(weight + j));
+    });
   }
 }
 
@@ -63,12 +79,10 @@ void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gr
       const T* const x_row = in.x + i * columns;
       const T* const dy_row = gradients.dy + i * columns;
       const A r = gradients.inverse_rms[i];
-      if (dweight.wanted()) {
-#pragma omp simd
-        for (std::int64_t j = 0; j < columns; ++j)
-          partial[j] += static_cast<A>(dy_row[j]) * (static_cast<A>(x_row[j]) * r);
+      const A along = weight_row<T>(x_row, in.weight, r, dy_row, columns, dweight.wanted() ? partial : nullptr);
+      if (dx.wanted()) {
+        row_backward<T>(x_row, in.weight, r, dy_row, along, columns, dx.view + i * columns, dx.accumulate);
       }
-      if (dx.wanted()) row_backward(x_row, in.weight, r, dy_row, columns, dx.view + i * columns, dx.accumulate);
     }
   }
   if (!dweight.wanted()) return;

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "core/kernels/vector_loops.h"
+
 namespace palimpsest {
 
 double RotaryScaling::scaled(double frequency) const {
@@ -54,13 +56,13 @@ void rotate(const T* source, std::int64_t source_stride, T* destination, std::in
     T* const y = destination + row * destination_stride;
     const A* const cosine = cosines + row * half;
     const A* const sine = sines + row * half;
-#pragma omp simd
-    for (std::int64_t i = 0; i < half; ++i) {
-      const A first = static_cast<A>(x[i]), second = static_cast<A>(x[i + half]);
-      const A c = cosine[i], s = direction * sine[i];
-      y[i] = static_cast<T>(first * c - second * s);
-      y[i + half] = static_cast<T>(second * c + first * s);
-    }
+    vector_loops::prefetch_row(x + vector_loops::rows_ahead * source_stride, 2 * half);
+    vector_loops::for_each_vector<T>(half, [&](std::int64_t i, auto elements) {
+      const auto first = elements.load(x + i), second = elements.load(x + i + half);
+      const auto c = elements.load(cosine + i), s = direction * elements.load(sine + i);
+      elements.store(y + i, first * c - second * s);
+      elements.store(y + i + half, second * c + first * s);
+    });
   }
 }
 

@@ -1,26 +1,42 @@
 #include "core/kernels/swiglu.h"
 
-#include "core/data_type.h"
-#include "core/kernels/vector_math.h"
+#include <algorithm>
+
+#include "core/kernels/vector_loops.h"
 
 namespace palimpsest {
 
+namespace {
+
+/// Calls function(j, elements) as for_each_vector does, in parallel where that is worth it.
+template <class T, class Function>
+void for_each_vector_of_all(std::int64_t count, Function function) {
+  constexpr std::int64_t block = 4096;
+#pragma omp parallel for schedule(static) if (count > 16384)
+  for (std::int64_t begin = 0; begin < count; begin += block) {
+    vector_loops::for_each_vector<T>(std::min(block, count - begin),
+                                     [&](std::int64_t j, auto elements) { function(begin + j, elements); });
+  }
+}
+
+}  // namespace
+
 template <class T>
 void swiglu_forward(const T* gate, const T* up, std::int64_t count, T* y) {
-  using A = accumulate_t<T>;
-#pragma omp parallel for simd schedule(static) if (count > 16384)
-  for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(silu(static_cast<A>(gate[i])) * static_cast<A>(up[i]));
+  for_each_vector_of_all<T>(count, [=](std::int64_t i, auto elements) {
+    const auto g = elements.load(gate + i);
+    elements.store(y + i, g * vector_loops::sigmoid<T>(g) * elements.load(up + i));
+  });
 }
 
 template <class T>
 void swiglu_backward(const T* gate, const T* up, const T* dy, std::int64_t count, T* dgate, T* dup) {
-  using A = accumulate_t<T>;
-#pragma omp parallel for simd schedule(static) if (count > 16384)
-  for (std::int64_t i = 0; i < count; ++i) {
-    const A g = static_cast<A>(gate[i]), s = sigmoid(g), upstream = static_cast<A>(dy[i]);
-    dgate[i] = static_cast<T>(upstream * static_cast<A>(up[i]) * s * (A{1} + g * (A{1} - s)));
-    dup[i] = static_cast<T>(upstream * g * s);
-  }
+  for_each_vector_of_all<T>(count, [=](std::int64_t i, auto elements) {
+    const auto g = elements.load(gate + i), upstream = elements.load(dy + i);
+    const auto s = vector_loops::sigmoid<T>(g);
+    elements.store(dgate + i, upstream * elements.load(up + i) * s * (1 + g * (1 - s)));
+    elements.store(dup + i, upstream * g * s);
+  });
 }
 
 template void swiglu_forward(const float*, const float*, std::int64_t, float*);

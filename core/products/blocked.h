@@ -35,14 +35,15 @@ struct PackedChunk {
 ///
 /// A Kernel, of a, b, c and output, has
 ///   Packed                                    the elements of packed operands
-///   block_rows, share_rows, panel_columns     rows of a block, what a thread's share is a multiple of, of a panel
+///   share_rows, panel_columns                 what a thread's share of rows is a multiple of, columns of a panel
+///   rows_at_once(right's bytes, chunks)       rows of a block
 ///   most_chunk, inner_step                    of the inner dimension: a chunk's extent, and what it is a multiple of
 ///   least_panels, most_panels, most_packed    panels of the right operand packed at a time, and their bytes
 ///   panel_size(length), left_size(length)     elements of a packed panel, and of a block's packed rows, of a chunk
 ///   sums_size(chunks, panels)                 floats that a thread needs between chunks
 ///   takes_right_in_place(), pack_panel(chunk's begin and extent, column, columns, target)
 ///   Registers                                 what a thread sets up for the time of the product
-///   multiply(block, chunk, packed left, sums), finish(block, sums)
+///   multiply(block, chunk, packed left, sums) the last chunk's brings c up to date
 template <class Kernel>
 struct Blocking {
   Chunks chunks;
@@ -80,42 +81,58 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
   auto* const packed = reinterpret_cast<Packed*>(scratch.data());
   const Chunks& chunks = blocking.chunks;
   const std::int64_t panel_size = blocking.panel_size, most_columns = blocking.panels_at_once * Kernel::panel_columns;
+  const std::int64_t block_rows = kernel.rows_at_once(blocking.right_bytes, chunks);
   const std::int64_t share = round_up((a.rows + threads - 1) / threads, Kernel::share_rows);
 
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    [[maybe_unused]] const typename Kernel::Registers registers;
-    std::byte* const own =
-        scratch.data() + blocking.right_bytes + omp_get_thread_num() * (blocking.left_bytes + blocking.sums_bytes);
+  const auto pack = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, std::int64_t piece) {
+    const std::int64_t chunk = piece / panels, first = piece % panels * Kernel::panel_columns;
+    kernel.pack_panel(chunks.begin(chunk), chunks.extent(chunk), column + first,
+                      std::min(Kernel::panel_columns, columns - first), packed + piece * panel_size);
+  };
+  const auto multiply_share = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, int thread) {
+    std::byte* const own = scratch.data() + blocking.right_bytes + thread * (blocking.left_bytes + blocking.sums_bytes);
     auto* const left = reinterpret_cast<Packed*>(own);
     auto* const sums = reinterpret_cast<float*>(own + blocking.left_bytes);
-    for (std::int64_t column = 0; column < b.columns; column += most_columns) {
-      const std::int64_t columns = std::min(most_columns, b.columns - column);
-      const std::int64_t panels = (columns + Kernel::panel_columns - 1) / Kernel::panel_columns;
-      if (!in_place) {
-#pragma omp for schedule(static)
-        for (std::int64_t piece = 0; piece < panels * chunks.count; ++piece) {
-          const std::int64_t chunk = piece / panels, first = piece % panels * Kernel::panel_columns;
-          kernel.pack_panel(chunks.begin(chunk), chunks.extent(chunk), column + first,
-                            std::min(Kernel::panel_columns, columns - first), packed + piece * panel_size);
-        }
-      }
-#pragma omp for schedule(static)
-      for (int thread = 0; thread < threads; ++thread) {
-        const std::int64_t end = std::min((thread + 1) * share, a.rows);
-        for (std::int64_t row = thread * share; row < end; row += Kernel::block_rows) {
-          const Block block{row, std::min(Kernel::block_rows, end - row), column, columns, panels};
-          for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-            const Packed* const right = in_place ? nullptr : packed + chunk * panels * panel_size;
-            kernel.multiply(block,
-                            PackedChunk<Packed>{chunks.begin(chunk), chunks.extent(chunk), chunk == 0,
-                                                chunk + 1 == chunks.count, right, panel_size},
-                            left, sums);
-          }
-          kernel.finish(block, sums);
-        }
+    const std::int64_t end = std::min((thread + 1) * share, a.rows);
+    for (std::int64_t row = thread * share; row < end; row += block_rows) {
+      const Block block{row, std::min(block_rows, end - row), column, columns, panels};
+      for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+        const Packed* const right = in_place ? nullptr : packed + chunk * panels * panel_size;
+        kernel.multiply(block,
+                        PackedChunk<Packed>{chunks.begin(chunk), chunks.extent(chunk), chunk == 0,
+                                            chunk + 1 == chunks.count, right, panel_size},
+                        left, sums);
       }
     }
+  };
+  const auto for_columns = [&](auto function) {
+    for (std::int64_t column = 0; column < b.columns; column += most_columns) {
+      const std::int64_t columns = std::min(most_columns, b.columns - column);
+      function(column, columns, (columns + Kernel::panel_columns - 1) / Kernel::panel_columns);
+    }
+  };
+
+  if (threads == 1) {  // a parallel region of one thread costs what a small product does
+    [[maybe_unused]] const typename Kernel::Registers registers;
+    for_columns([&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
+      for (std::int64_t piece = 0; !in_place && piece < panels * chunks.count; ++piece) {
+        pack(column, columns, panels, piece);
+      }
+      multiply_share(column, columns, panels, 0);
+    });
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    [[maybe_unused]] const typename Kernel::Registers registers;
+    for_columns([&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
+      if (!in_place) {
+#pragma omp for schedule(static)
+        for (std::int64_t piece = 0; piece < panels * chunks.count; ++piece) pack(column, columns, panels, piece);
+      }
+#pragma omp for schedule(static)
+      for (int thread = 0; thread < threads; ++thread) multiply_share(column, columns, panels, thread);
+    });
   }
 }
 

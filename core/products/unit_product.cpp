@@ -6,6 +6,10 @@
 #include <cassert>
 #include <cstdlib>
 
+#ifdef __AMX_BF16__
+#include <immintrin.h>
+#endif
+
 #include "core/products/blocked.h"
 #include "core/products/matrix_units.h"
 #include "core/products/unit_packing.h"
@@ -27,21 +31,31 @@ constexpr std::int64_t rows_per_thread = 24;    // fewer are left to oneDNN
 constexpr std::int64_t least_inner = 16;
 constexpr std::int64_t unit_size = unit_rows * unit_columns;
 
+/// Two vectors of sums side by side as elements of Target.
+inline void store_row(float* target, const Vector<float>& low, const Vector<float>& high) {
+  store_sums(target, low);
+  store_sums(target + vector_lanes<float>, high);
+}
+inline void store_row(bfloat16* target, const Vector<float>& low, const Vector<float>& high) {
+  store(target, _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low)));
+}
+
 /// target <- [target +] `rows` by `columns` of a unit's sums.
-template <class Target>
-void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Output output, Target* target,
-                 std::int64_t stride) {
+template <Output output, class Target>
+void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Target* target, std::int64_t stride) {
+  static_assert(unit_columns == 2 * vector_lanes<float>);
+  constexpr bool adds = output == Output::accumulate;
   for (std::int64_t i = 0; i < rows; ++i, sums += unit_columns, target += stride) {
     if (columns >= unit_columns) {
-#pragma GCC unroll 2
-      for (std::int64_t j = 0; j < unit_columns; j += vector_lanes<float>) {
-        const Vector<float> sum = load_sums(sums + j);
-        store_sums(target + j, output == Output::accumulate ? sum + load_sums(target + j) : sum);
+      Vector<float> low = load_sums(sums), high = load_sums(sums + vector_lanes<float>);
+      if constexpr (adds) {
+        low += load_sums(target);
+        high += load_sums(target + vector_lanes<float>);
       }
+      store_row(target, low, high);
     } else {
       for (std::int64_t j = 0; j < columns; ++j) {
-        const float before = output == Output::accumulate ? static_cast<float>(target[j]) : 0.0f;
-        target[j] = static_cast<Target>(before + sums[j]);
+        target[j] = static_cast<Target>((adds ? static_cast<float>(target[j]) : 0.0f) + sums[j]);
       }
     }
   }
@@ -72,6 +86,13 @@ class UnitKernel {
   /// (units of rows, most_panels, unit_rows, unit_columns)
   std::int64_t sums_size(const Chunks&, std::int64_t) const { return block_rows / unit_rows * most_panels * unit_size; }
 
+  /// Where all of the right operand stays in the second-level cache, no more rows than a unit's, whose sums then stay
+  /// in the first one from chunk to chunk; rows that have to be transposed come by whole lines.
+  std::int64_t rows_at_once(std::int64_t right_bytes, const Chunks& chunks) const {
+    constexpr std::int64_t second_cache = 1L << 20;
+    return chunks.count > 1 && right_bytes <= second_cache && a_.column_stride == 1 ? unit_rows : block_rows;
+  }
+
   bool takes_right_in_place() const { return false; }
 
   void pack_panel(std::int64_t begin, std::int64_t inner, std::int64_t column, std::int64_t columns,
@@ -87,21 +108,17 @@ class UnitKernel {
   void multiply(const Block& block, const PackedChunk<bfloat16>& chunk, bfloat16* packed_left, float* sums) const {
     const Rows left = rows_of(block, chunk.begin, chunk.extent, packed_left);
     const std::int64_t steps = round_up(chunk.extent, unit_inner) / unit_inner;
+    const bool only = chunk.first && chunk.last;  // then sums need not outlive their unit
     for (std::int64_t i = 0; i < block.rows; i += unit_rows) {
       float* const row_of_units = sums + i / unit_rows * most_panels * unit_size;
       for (std::int64_t panel = 0; panel < block.panels; ++panel) {
+        float* const unit = only ? sums : row_of_units + panel * unit_size;
+        prefetch_rows(left, i + unit_rows, block.rows, chunk.extent, panel, block.panels);
+        if (chunk.last) prefetch_target(block, i, panel * unit_columns);
         multiply_units<T>(left.data + i * left.stride, left.stride, chunk.panels + panel * chunk.panel_size, steps,
-                          row_of_units + panel * unit_size, !chunk.first);
+                          unit, !chunk.first);
+        if (chunk.last) finish(block, i, panel * unit_columns, unit);
       }
-    }
-  }
-
-  /// c <- [c +] the block's sums.
-  void finish(const Block& block, const float* sums) const {
-    if (c_.type == DataType::bfloat16) {
-      finish_into(block, sums, static_cast<bfloat16*>(c_.data));
-    } else {
-      finish_into(block, sums, static_cast<float*>(c_.data));
     }
   }
 
@@ -123,14 +140,42 @@ class UnitKernel {
     return {packed, packed_length<T>(inner)};
   }
 
+  /// The panel's share of the next unit_rows rows of the left operand, which no hardware foresees where they lie apart.
+  static void prefetch_rows(const Rows& left, std::int64_t i, std::int64_t rows, std::int64_t inner, std::int64_t panel,
+                            std::int64_t panels) {
+    if (i >= rows) return;
+    constexpr std::int64_t line = 64 / sizeof(bfloat16);
+    const std::int64_t begin = panel * unit_rows / panels, end = (panel + 1) * unit_rows / panels;
+    for (std::int64_t row = i + begin; row < i + end; ++row) {
+      for (std::int64_t k = 0; k < packed_length<T>(inner); k += line) prefetch(left.data + row * left.stride + k);
+    }
+  }
+  /// Where the sums of the block's unit at (i, j) will go.
+  void prefetch_target(const Block& block, std::int64_t i, std::int64_t j) const {
+    const auto bytes = static_cast<std::int64_t>(size_of(c_.type)), stride = c_.row_stride * bytes;
+    const auto* target = static_cast<const std::byte*>(c_.data) + (block.row + i) * stride + (block.column + j) * bytes;
+    for (std::int64_t row = 0; row < std::min(unit_rows, block.rows - i); ++row, target += stride) {
+      __builtin_prefetch(target, 1);
+      if (bytes == 4) __builtin_prefetch(target + 64, 1);
+    }
+  }
+
+  /// c <- [c +] the sums of the block's unit at (i, j), which are still in the first-level cache.
+  void finish(const Block& block, std::int64_t i, std::int64_t j, const float* sums) const {
+    if (c_.type == DataType::bfloat16) {
+      finish_into<bfloat16>(block, i, j, sums);
+    } else {
+      finish_into<float>(block, i, j, sums);
+    }
+  }
   template <class Target>
-  void finish_into(const Block& block, const float* sums, Target* target) const {
-    for (std::int64_t i = 0; i < block.rows; i += unit_rows) {
-      for (std::int64_t j = 0; j < block.columns; j += unit_columns) {
-        finish_unit(sums + (i / unit_rows * most_panels + j / unit_columns) * unit_size,
-                    std::min(unit_rows, block.rows - i), std::min(unit_columns, block.columns - j), output_,
-                    target + (block.row + i) * c_.row_stride + block.column + j, c_.row_stride);
-      }
+  void finish_into(const Block& block, std::int64_t i, std::int64_t j, const float* sums) const {
+    const std::int64_t rows = std::min(unit_rows, block.rows - i), columns = std::min(unit_columns, block.columns - j);
+    Target* const target = static_cast<Target*>(c_.data) + (block.row + i) * c_.row_stride + block.column + j;
+    if (output_ == Output::accumulate) {
+      finish_unit<Output::accumulate>(sums, rows, columns, target, c_.row_stride);
+    } else {
+      finish_unit<Output::overwrite>(sums, rows, columns, target, c_.row_stride);
     }
   }
 
@@ -146,19 +191,64 @@ bool units_suit(const ConstMatrix& a, const ConstMatrix& b, int threads) {
   return has_matrix_units() && a.rows >= rows_per_thread * threads && a.columns >= least_inner && b.columns >= 16;
 }
 
+namespace {
+
+/// Rows of b that are multiplied at a time, their products added to c. Where c is small and has many of them, as the
+/// gradient of a small weight over a long sequence, so few that packed they stay in the second-level cache: c may then
+/// be read and written a few times more. Whatever the number of threads, since sums depend on it.
+template <class T>
+std::int64_t inner_at_once(const ConstMatrix& b, const Matrix& c) {
+  constexpr std::int64_t most_bytes = 512L << 10, chunk = UnitKernel<T>::most_chunk;
+  const std::int64_t row_bytes = pieces<T> * b.columns * static_cast<std::int64_t>(sizeof(bfloat16));
+  const bool small = c.rows * c.columns * static_cast<std::int64_t>(sizeof(float)) <= most_bytes;
+  if (c.type != DataType::float32 || !small || b.rows * row_bytes <= 2 * most_bytes) return b.rows;
+  return std::max<std::int64_t>(most_bytes / row_bytes / chunk, 1) * chunk;
+}
+
+/// `inner` elements of the inner dimension from `begin` on, of both operands.
+ConstMatrix columns_of(ConstMatrix a, std::int64_t begin, std::int64_t inner) {
+  a.data = static_cast<const std::byte*>(a.data) + static_cast<std::size_t>(begin * a.column_stride) * size_of(a.type);
+  a.columns = inner;
+  return a;
+}
+ConstMatrix rows_of(const ConstMatrix& b, std::int64_t begin, std::int64_t inner) {
+  return columns_of(b.transposed(), begin, inner).transposed();
+}
+
+template <class T>
+void product_of(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                int threads) {
+  const std::int64_t at_once = inner_at_once<T>(b, c);
+  for (std::int64_t begin = 0; begin < b.rows; begin += at_once) {
+    const std::int64_t inner = std::min(at_once, b.rows - begin);
+    blocked_product<UnitKernel<T> >(pool, columns_of(a, begin, inner), rows_of(b, begin, inner), c,
+                                    begin == 0 ? output : Output::accumulate, threads);
+  }
+}
+
+template <class T>
+std::int64_t product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  const std::int64_t inner = inner_at_once<T>(b, c);
+  ConstMatrix left = a, right = b;
+  left.columns = right.rows = inner;
+  return blocked_product_bytes<UnitKernel<T> >(left, right, c, threads);
+}
+
+}  // namespace
+
 void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                   int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
   if (a.type == DataType::float32) {
-    blocked_product<UnitKernel<float> >(pool, a, b, c, output, threads);
+    product_of<float>(pool, a, b, c, output, threads);
   } else {
-    blocked_product<UnitKernel<bfloat16> >(pool, a, b, c, output, threads);
+    product_of<bfloat16>(pool, a, b, c, output, threads);
   }
 }
 
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  return a.type == DataType::float32 ? blocked_product_bytes<UnitKernel<float> >(a, b, c, threads)
-                                     : blocked_product_bytes<UnitKernel<bfloat16> >(a, b, c, threads);
+  return a.type == DataType::float32 ? product_bytes<float>(a, b, c, threads)
+                                     : product_bytes<bfloat16>(a, b, c, threads);
 }
 
 #endif

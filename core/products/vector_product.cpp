@@ -167,6 +167,8 @@ class VectorKernel {
     return narrow_ && chunks.count > 1 ? block_rows * panels * panel_columns : 0;
   }
 
+  static std::int64_t rows_at_once(std::int64_t, const Chunks&) { return block_rows; }
+
   bool takes_right_in_place() const {
     return group<T> == 1 && b_.column_stride == 1 && b_.columns % vector_lanes<T> == 0 &&
            b_.row_stride * size <= in_place_stride && a_.rows <= 512;
@@ -202,8 +204,6 @@ class VectorKernel {
       }
     }
   }
-
-  void finish(const Block&, const float*) const {}  // each chunk adds its sums to what is there
 
  private:
   /// The block's rows of a chunk, packed where they do not lie well as they are.

@@ -8,11 +8,10 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 #include <type_traits>
 
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -74,16 +73,19 @@ inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr std::int64_t tile_columns = tile_vectors* vector_lanes<T>;
 
-/// Loads and stores at any alignment, whatever type the memory has otherwise.
+/// A value at any alignment, whatever type its memory has otherwise. A copy of its bytes would go through memory once
+/// more, in halves: the compiler copies bytes in pieces of half a vector.
+template <class Value>
+struct [[gnu::packed, gnu::may_alias]] Unaligned {
+  Value value;
+};
 template <class Value>
 inline Value load(const void* source) {
-  Value value;
-  std::memcpy(&value, source, sizeof value);
-  return value;
+  return static_cast<const Unaligned<Value>*>(source)->value;
 }
 template <class Value>
 inline void store(void* target, const Value& value) {
-  std::memcpy(target, &value, sizeof value);
+  static_cast<Unaligned<Value>*>(target)->value = value;
 }
 
 /// sum <- sum + left * right, lane by lane.
@@ -116,9 +118,15 @@ inline void store_sums(bfloat16* target, const Vector<float>& sums) {
 inline Vector<float> load_sums(const float* source) { return load<Vector<float>>(source); }
 inline Vector<double> load_sums(const double* source) { return load<Vector<double>>(source); }
 inline Vector<float> load_sums(const bfloat16* source) {
+#ifdef __AVX512F__
+  // The compiler widens halves by themselves and joins them in memory, and calls a plain conversion uninitialised.
+  const __m512i wide = _mm512_maskz_cvtepu16_epi32(0xffff, load<__m256i>(source));
+  return reinterpret_cast<Vector<float>>(reinterpret_cast<Vector<std::uint32_t>>(wide) << 16);
+#else
   typedef std::uint16_t Halves __attribute__((vector_size(vector_bytes / 2)));
   const auto wide = __builtin_convertvector(load<Halves>(source), Vector<std::uint32_t>) << 16;
   return reinterpret_cast<Vector<float>>(wide);
+#endif
 }
 
 /// Transposes a square of vector_lanes x vector_lanes units; strides in units' bytes.

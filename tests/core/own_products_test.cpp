@@ -108,6 +108,23 @@ TEST_P(OwnProduct, AgreesWithFloat64OverSeveralChunksOfTheInnerDimension) {
   check(product, {110, 1600, 30}, 5, 1);  // blocks of rows that share their partial sums' memory
 }
 
+TEST_P(OwnProduct, SumsALongInnerDimensionIntoASmallResult) {
+  constexpr Case size{32, 17000, 32};  // a weight's gradient over a long sequence: in steps, by matrix units
+  for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+    for (const Output output : {Output::overwrite, Output::accumulate}) {
+      SCOPED_TRACE(::testing::Message() << name_of(type) << " accumulate " << (output == Output::accumulate));
+      const auto with = [&](int threads) {
+        return product_of(product, type, DataType::float32, size, true, false, 0, output, threads);
+      };
+      const Outcome one = with(1), two = with(2);
+      EXPECT_EQ(one.actual, two.actual);
+      for (std::size_t i = 0; i < one.actual.size(); ++i) {
+        ASSERT_NEAR(one.actual[i], one.expected[i], 1e-3) << i;  // of sums of 17,000 products, near 130
+      }
+    }
+  }
+}
+
 TEST_P(OwnProduct, PacksARightOperandThatIsTooLargePieceByPiece) {
   // Of 5,000 columns neither packs all at once.
   const Case size{2, 2048, 5000};
