@@ -71,12 +71,13 @@ TEST_F(TapeTest, RecordsOnlyWhereAGradientIsWanted) {
   EXPECT_FALSE(record.records({constant}));
   EXPECT_FALSE(record.records({Variable()}));
   for (Tape* tape : {&inference, &preview}) {
-    EXPECT_FALSE(tape->records({wanted}));
+    EXPECT_EQ(tape->records({wanted}), tape == &preview) << "a preview tells which results will need a gradient";
     const Variable sum = add(*tape, wanted, wanted);
     EXPECT_EQ(sum.value().to_doubles(), Values{2});
-    EXPECT_FALSE(sum.requires_gradient());
+    EXPECT_EQ(sum.requires_gradient(), tape == &preview);
     EXPECT_EQ(tape->size(), 0u);
   }
+  EXPECT_FALSE(add(preview, constant, constant).requires_gradient());
 }
 
 TEST_F(TapeTest, FreesWhatItHasUsed) {

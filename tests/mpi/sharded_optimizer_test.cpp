@@ -18,7 +18,9 @@ struct Trained {
     if (!frozen.empty()) parameters.find(frozen).variable.set_requires_gradient(false);
     const ParameterShares shares =
         sharded ? ParameterShares(parameters, job().rank(), job().size()) : ParameterShares();
-    const auto optimizer = make_optimizer({.decay_toward_initial = 0.5}, parameters, pool, shares);
+    OptimizerConfig config;
+    config.decay_toward_initial = 0.5;
+    const auto optimizer = make_optimizer(config, parameters, pool, shares);
     state_bytes = optimizer->state_bytes();
     CommunicationCounter counter;
     const CommunicationObservation observation(job(), counter);
@@ -91,9 +93,9 @@ TEST(ShardedOptimizer, AdafactorIsRefused) {
   MemoryPool pool;
   ParameterList parameters;
   add_every_role(parameters, pool, DataType::float32, DataType::float32);
-  EXPECT_THROW(
-      make_optimizer({.kind = OptimizerKind::adafactor}, parameters, pool, {parameters, job().rank(), job().size()}),
-      ConfigError);
+  OptimizerConfig config;
+  config.kind = OptimizerKind::adafactor;
+  EXPECT_THROW(make_optimizer(config, parameters, pool, {parameters, job().rank(), job().size()}), ConfigError);
 }
 
 }  // namespace

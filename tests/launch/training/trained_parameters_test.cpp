@@ -1,6 +1,8 @@
 // Which parameters patterns mean, and what is said about those that mean none.
 #include "launch/training/trained_parameters.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "core/error.h"
