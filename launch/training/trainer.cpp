@@ -201,7 +201,8 @@ StepResult Trainer::take_step() {
   }
   heed(result);
   const double seconds = guard_.step_seconds();
-  pace_.add(result.tokens, seconds);
+  // What is read: work does not depend on how many of the tokens are targets.
+  pace_.add(config_.train.batch_size * config_.train.sequence_length, seconds);
   ++unlogged_.steps;
   unlogged_.seconds += seconds;
   guard_.time_limit().step_took(seconds);

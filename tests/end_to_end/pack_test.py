@@ -155,6 +155,8 @@ class PackTest(EndToEndTest):
 
         for run, ranks, sequence_ranks in (("masked", 1, 1), ("masked-lanes", 2, 1), ("masked-segments", 2, 2)):
             self.run_program("train", self.config(run), "--set", f"data.train={whole}", f"train.sequence_ranks={sequence_ranks}", ranks=ranks)
+        for line in self.metrics("masked"):
+            self.assertGreater(line["tokens_per_second"], 0)
         # A step has no loss where all that its lanes read is prompts.
         losses = {run: [loss for loss in self.losses(run) if loss is not None] for run in ("masked", "masked-lanes", "masked-segments")}
         self.assertGreater(len(losses["masked"]), 3)
