@@ -16,6 +16,7 @@
 #include "launch/exchange/tensor_names.h"
 #include "launch/exchange/tokenizer_files.h"
 #include "layers/merged_model.h"
+#include "optim/parameter_patterns.h"
 
 namespace palimpsest {
 
@@ -36,7 +37,21 @@ RunConfig published(RunConfig config) {
     }
   }
   config.train.run_directory = TrainConfig().run_directory;
-  config.train.initial_weights = fs::path(config.train.initial_weights).filename().string();
+  const fs::path initial(config.train.initial_weights);
+  config.train.initial_weights = (initial.has_filename() ? initial : initial.parent_path()).filename().string();
+  return config;
+}
+
+/// The configuration of a model whose low-rank changes are merged: nothing in it names their parameters.
+RunConfig without_lora(RunConfig config, const ParameterList& merged) {
+  config.model.lora = {};
+  const auto means_none = [&](const std::string& pattern) {
+    return std::ranges::none_of(merged,
+                                [&](const Parameter& parameter) { return means_parameter(pattern, parameter.name); });
+  };
+  std::erase_if(config.train.trainable, means_none);
+  std::erase_if(config.optimizer.learning_rate_multipliers,
+                [&](const LearningRateMultiplier& multiplier) { return means_none(multiplier.parameters); });
   return config;
 }
 
@@ -81,8 +96,7 @@ std::int64_t export_model(const SavedModel& saved, const ExportOptions& options)
   const std::unique_ptr<LanguageModel> merged =
       saved.config.model.lora.rank > 0 ? merge_lora(*saved.model, pool) : nullptr;
   const LanguageModel& model = merged ? *merged : *saved.model;
-  RunConfig of_model = saved.config;
-  of_model.model.lora = {};
+  const RunConfig of_model = merged ? without_lora(saved.config, model.parameters()) : saved.config;
   const RunConfig config = published(of_model);
   const Tokenizer& tokenizer = *saved.tokenizer;
   const nlohmann::ordered_json description =

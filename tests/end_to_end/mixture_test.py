@@ -161,7 +161,8 @@ class InitialWeights(EndToEndTest):
 
     def test_lora_is_trained_alone_and_merged_on_export(self):
         lora = "{rank: 2, projections: [q_proj, down_proj]}"
-        config = self.config("lora", model={"lora": lora}, train={"initial_weights": self.folder / "old"})
+        config = self.config("lora", model={"lora": lora}, train={"initial_weights": f"{self.folder}/old/", "trainable": "[lora]"},
+                             optimizer={"learning_rate_multipliers": "[{parameters: '*.lora_B.*', factor: 2}]"})
         log = self.run_program("train", config).stdout
         self.assertRegex(log, "trained .* of the parameters: lora")
         after = self.parameters("lora", 8)
@@ -169,6 +170,10 @@ class InitialWeights(EndToEndTest):
             self.assertEqual(after[name], value)
         self.run_program("export", self.folder / "lora", self.folder / "merged")
         self.run_program("import", self.folder / "merged", self.folder / "merged-run")
+        self.assertIn('"old"', (self.folder / "merged" / "config.json").read_text(encoding="utf-8").replace('\\"', '"'))
+        # Nothing in the imported configuration means what has been merged.
+        self.run_program("train", self.folder / "merged-run" / "config.yaml", "--set", f"train.run_directory={self.folder}/merged-again",
+                         f"data.train={self.folder}/train.h5", "data.validation=", "train.steps=1", "train.initial_weights=")
         results = []
         for run in ("lora", "merged-run", "old"):
             result = self.folder / "result.json"
