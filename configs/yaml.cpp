@@ -38,10 +38,14 @@ void apply_override(YamlNode& root, const std::string& text) {
     node = child;
     begin = end + 1;
   }
-  const std::string key = node->key;
+  const std::string key = node->key, value = text.substr(equals + 1);
   *node = {};
-  node->kind = YamlNode::Kind::scalar;
-  node->scalar = {text.substr(equals + 1)};
+  if (value.starts_with('[')) {
+    *node = read_yaml("value: " + value, fmt::format("--set {}", printable(text))).children.at(0);
+  } else {
+    node->kind = YamlNode::Kind::scalar;
+    node->scalar = {value};
+  }
   node->key = key;
 }
 

@@ -206,6 +206,10 @@ TEST(RunConfigYaml, Overrides) {
   EXPECT_EQ(message("trian.steps=1"), "--set: trian is not a section; did you mean train?");
   EXPECT_EQ(message("train.steps=many"), "--set: train.steps must be an integer, found `many`");
   EXPECT_EQ(message("train.steps="), "--set: train.steps must be an integer, found ``");
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(parse("", {"train.trainable=[memory, \"layers.1.*\"]"}).train.trainable, (Names{"memory", "layers.1.*"}));
+  EXPECT_EQ(parse("train:\n  trainable: [all]\n", {"train.trainable=[]"}).train.trainable, Names());
+  EXPECT_EQ(message("train.trainable=[a"), "--set train.trainable=[a:1:1: end of sequence flow not found");
   for (const std::string text : {"train.steps", "steps=1", "steps=1.5", "", "="}) {
     EXPECT_EQ(message(text), "--set " + text + ": expected section.key=value, as in train.steps=1000");
   }
