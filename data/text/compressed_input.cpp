@@ -83,6 +83,13 @@ class GzipInput final : public CompressedInput {
   std::size_t decode(std::span<char> target, std::span<const char> input) override {
     if (input.empty()) return 0;
     if (between_) {
+      // Tapes pad with zeros; gzip passes over them, too.
+      if (consumed() > 0 && input.front() == '\0') {
+        const auto end = std::ranges::find_if(input, [](char c) { return c != '\0'; });
+        if (end != input.end()) fail("no sound gzip data: zeros, and then something else");
+        take(input.size());
+        return 0;
+      }
       inflateReset(&stream_);
       between_ = false;
     }

@@ -79,6 +79,16 @@ TEST(CompressedInput, IsWhatWasCompressedInAnyPieces) {
   }
 }
 
+TEST(CompressedInput, PassesOverZerosThatPadGzip) {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "a.gz";
+  const std::string text = lines(9);
+  overwrite_file(path, gzip(text) + std::string(100'000, '\0'));
+  EXPECT_EQ(read_all(path, 1000), text);
+  overwrite_file(path, gzip(text) + std::string(10, '\0') + gzip(text));
+  EXPECT_TRUE(holds(message_of<FileError>([&] { read_all(path, 1000); }), "zeros, and then something else"));
+}
+
 TEST(CompressedInput, NamesTheByteWhereItIsCutOrDamaged) {
   const TemporaryDirectory directory;
   const std::string text = lines(40);
