@@ -55,6 +55,9 @@ run_of() { printf '%s/%s-%s' "$runs" "$1" "$seed"; }
 
 # prepare CORPUS: the tokenizer and the token files, unless they are there.
 prepare() {
+  if [ -e "$pieces/corpus" ] && [ "$(<"$pieces/corpus")" != "$(realpath "$1")" ]; then
+    fail "$pieces holds the pieces of $(<"$pieces/corpus"); RUNS=FOLDER puts those of another corpus elsewhere"
+  fi
   if [ -e "$pieces/train.h5" ] && [ -e "$pieces/validation.h5" ] && [ -e "$pieces/test.h5" ]; then
     return
   fi
@@ -64,6 +67,7 @@ prepare() {
     mkdir -p "$pieces"
     "$palimpsest" tokenizer train "$1" "$pieces/pieces.model" --vocab-size 4096 --max-sentences 200000 --split-digits
   fi
+  realpath "$1" >"$pieces/corpus"
   say "Packing $1"
   "$palimpsest" pack "$1" "$pieces" --tokenizer "$pieces/pieces.model" --force
 }
@@ -73,7 +77,7 @@ measure() {
   local run result
   run=$(run_of "$1") result=$(run_of "$1")/evaluation/$2.json
   shift 2
-  [ -e "$result" ] || mpirun -n "$ranks" "$palimpsest" eval "$run" --split test --json "$result" "$@"
+  is_measured "$run" "$result" || mpirun -n "$ranks" "$palimpsest" eval "$run" --split test --json "$result" "$@"
 }
 
 # train NAME: trains a row, or goes on with it, and measures it.

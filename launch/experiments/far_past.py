@@ -35,7 +35,10 @@ def repeated(text):
 
 
 def recalled(text, distance):
-    begin = sentence_at(text, max(0, len(text) - distance) if distance else 0)
+    """None for a book that is no longer than that."""
+    if len(text) <= distance:
+        return None
+    begin = sentence_at(text, len(text) - distance if distance else 0)
     return {"prompt": text + "\n\n", "completion": text[begin:begin + PASSAGE]}
 
 
@@ -67,14 +70,19 @@ def main():
     tasks |= {f"recalled-{distance}": lambda text, distance=distance: recalled(text, distance) for distance in DISTANCES}
     arguments.output.mkdir(parents=True, exist_ok=True)
     for task, record_of in tasks.items():
-        count = 0
-        with open(arguments.output / f"{task}.jsonl", "w", encoding="utf-8") as file:
+        path, count = arguments.output / f"{task}.jsonl", 0
+        unfinished = path.with_suffix(".tmp")
+        with open(unfinished, "w", encoding="utf-8") as file:
             for book in books:
                 record = record_of(book.read_text(encoding="utf-8"))
                 if record:
                     file.write(json.dumps({"id": book.stem} | record, ensure_ascii=False) + "\n")
                     count += 1
-        print(f"{arguments.output / task}.jsonl: {count} of {len(books)} books")
+        if count > 0:
+            unfinished.rename(path)
+        else:
+            unfinished.unlink()
+        print(f"{path}: {count} of {len(books)} books" + ("" if count > 0 else ", not written"))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,11 @@ if [ -z "${PALIMPSEST:-}" ]; then
   install_missing build
   build release palimpsest
 fi
-[ -e "$far/names.jsonl" ] || launch/experiments/far_past.py "$corpus/test" "$far"
+if [ ! -e "$far" ]; then
+  rm -rf "$far.tmp"
+  launch/experiments/far_past.py "$corpus/test" "$far.tmp"
+  mv "$far.tmp" "$far"
+fi
 tasks=()
 for records in "$far"/*.jsonl; do
   task=$(basename "$records" .jsonl)
@@ -37,7 +41,7 @@ for run in "$@"; do
   for task in "${tasks[@]}"; do
     for memory in kept none; do
       result=$run/evaluation/far-$task-memory-$memory.json
-      [ -e "$result" ] ||
+      is_measured "$run" "$result" ||
         mpirun -n "$ranks" "$palimpsest" eval "$run" --data "$far/$task.h5" --memory "$memory" --json "$result"
     done
     say "$run: $task, memory kept and knocked out"

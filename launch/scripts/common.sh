@@ -68,6 +68,15 @@ build() {
   cmake --build --preset "$preset" --target "$target" --parallel "$cores"
 }
 
+# is_measured RUN RESULT: whether the result is there, and of the run's newest checkpoint.
+is_measured() {
+  local checkpoint
+  [ -e "$2" ] || return 1
+  for checkpoint in "$1"/checkpoints/step-*; do
+    [ ! "$checkpoint" -nt "$2" ] || return 1
+  done
+}
+
 # Open MPI: no binding (it would put every thread of a rank on one core), more ranks than cores allowed,
 # root allowed (containers), and shared memory without the system call that containers forbid.
 use_mpi() {

@@ -1,8 +1,9 @@
 """The scripts of launch/experiments: their rows train, go on, are measured and compared."""
+import json
 import subprocess
 import unittest
 
-from harness import SOURCE, EndToEndTest, environment
+from harness import SOURCE, EndToEndTest, environment, text
 
 BOOKS = SOURCE / "launch" / "experiments" / "books.sh"
 SMALL = ("model.vocab_size=0 model.hidden_size=32 model.num_layers=2 model.ffn_size=48 train.batch_size=4 "
@@ -51,6 +52,31 @@ class Books(EndToEndTest):
         self.assertIn('no row "lokal"', self.books(self.folder, "lokal", expect=1))
         (self.folder / "empty").mkdir()
         self.assertIn("no folder in PG19's layout", self.books(self.folder / "empty", "local", expect=1, RUNS=str(self.folder / "empty")))
+
+    def test_the_far_past_is_asked_for(self):
+        runs, corpus = self.folder / "far-runs", self.folder / "far-corpus"
+        (runs / "pieces").mkdir(parents=True)
+        long = "we met Zanzibar " + text(101_000, "long") + " and Zanzibar, but not Memory, again"
+        for split, books in {"train": [text(3000, "a")], "validation": [text(300, "b")], "test": [long, text(5000, "c")]}.items():
+            (corpus / split).mkdir(parents=True)
+            for index, book in enumerate(books):
+                (corpus / split / f"{index}.txt").write_text(book, encoding="utf-8")
+        self.run_program("tokenizer", "train", corpus, runs / "pieces" / "pieces.model", "--vocab-size", 280)
+        self.books(corpus, "linear", RUNS=str(runs))
+        self.assertIn("holds the pieces of", self.books(self.folder / "corpus", "linear", RUNS=str(runs), expect=1))
+
+        far = [SOURCE / "launch" / "experiments" / "far_past.sh", corpus, runs / "linear-1"]
+        said = subprocess.run(far, capture_output=True, text=True, env=environment() | {"RUNS": str(runs)}, timeout=240)
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+        records = {file.stem: [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+                   for file in (runs / "far").glob("*.jsonl")}
+        self.assertEqual({name: len(lines) for name, lines in records.items()},
+                         {"repeated": 2, "recalled-start": 2, "recalled-1000": 2, "recalled-4000": 2, "recalled-16000": 1,
+                          "recalled-64000": 1, "names": 1})
+        self.assertEqual([turn["content"] for turn in records["names"][0]["messages"] if turn["role"] == "assistant"], ["Zanzibar"])
+        self.assertEqual("".join(turn["content"] for turn in records["names"][0]["messages"]), long)
+        self.assertEqual(records["recalled-1000"][1]["completion"], text(5000, "c")[-1000:-400])
+        self.assertEqual(len(list((runs / "linear-1" / "evaluation").glob("far-*.json"))), 2 * len(records))
 
 
 if __name__ == "__main__":
