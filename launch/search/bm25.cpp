@@ -67,10 +67,18 @@ Bm25Index::Bm25Index(std::unique_ptr<Database> database) : database_(std::move(d
 Bm25Index::Bm25Index(Bm25Index&&) noexcept = default;
 Bm25Index::~Bm25Index() = default;
 
+Bm25Index Bm25Index::to_create(const std::filesystem::path& folder, const std::string& stemmer) {
+  return to_change(folder, stemmer, Xapian::DB_CREATE_OR_OPEN);
+}
+
 Bm25Index Bm25Index::to_write(const std::filesystem::path& folder, const std::string& stemmer) {
+  return to_change(folder, stemmer, Xapian::DB_OPEN);
+}
+
+Bm25Index Bm25Index::to_change(const std::filesystem::path& folder, const std::string& stemmer, int mode) {
   return told(folder, [&] {
     auto database = std::make_unique<Database>(folder, stemmer);
-    database->writer = Xapian::WritableDatabase(folder.string(), Xapian::DB_CREATE_OR_OPEN);
+    database->writer = Xapian::WritableDatabase(folder.string(), mode);
     database->reader = database->writer;
     return Bm25Index(std::move(database));
   });

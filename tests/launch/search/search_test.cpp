@@ -136,6 +136,71 @@ TEST_F(Search, DocumentsAreAddedReplacedAndRemoved) {
   EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
 }
 
+TEST_F(Search, WhatIsReplacedIsThereUntilTheNewIs) {
+  index(corpus());
+  auto expected = memories();
+  std::string lines;
+  for (int i = 0; i < 5; ++i) lines += line("d" + std::to_string(i), "whale number " + std::to_string(i), "title");
+  const SearchCorpus changed(write("changed.jsonl", lines));
+  const auto fail_after = [&](std::int64_t documents, std::int64_t shard_documents) {
+    EXPECT_THROW(index(folder_ / "changed.jsonl", {.index = {.shard_documents = shard_documents}},
+                       [&](const IndexingProgress& now) {
+                         if (now.documents == documents) throw WriteError("killed");
+                         return true;
+                       }),
+                 WriteError);
+  };
+  fail_after(0, 1);
+  EXPECT_EQ(memories(), expected);
+  fail_after(3, 512);  // none of the three was written
+  EXPECT_EQ(memories(), expected);
+  fail_after(2, 1);
+  for (const char* id : {"d0", "d1"}) expected[id] = read_alone(changed.document(id[1] - '0'));
+  EXPECT_EQ(memories(), expected);
+  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "title"}}, {}).front().hits.size(), 5u);
+  const IndexingResult rest = index(folder_ / "changed.jsonl");
+  EXPECT_EQ(rest.unchanged, 2);
+  EXPECT_EQ(rest.replaced, 3);
+  EXPECT_EQ(rest.documents, 5);
+  expected["d4"] = read_alone(changed.document(4));
+  EXPECT_EQ(memories().at("d4"), expected.at("d4"));
+  EXPECT_EQ(memories().size(), 5u);
+  EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
+}
+
+TEST_F(Search, APartThatIsLostIsNamed) {
+  index(corpus());
+  const auto expected = memories();
+  const auto refused = [&](const std::string& message) {
+    expect_error<FileError>(message, [&] { index(folder_ / "corpus.jsonl"); });
+  };
+  fs::rename(index_ / index_bm25_folder, folder_ / "kept");
+  refused("bm25: is missing: expected the full-text part of the index");
+  const fs::path other = folder_ / "other";
+  read_into_index(SearchCorpus(write("other.jsonl", line("d3", "text"))), other, *model_, tokenizer_, pool_, {});
+  fs::rename(other / index_bm25_folder, index_ / index_bm25_folder);
+  refused("bm25: does not belong to the index: it lacks 4 of 5 documents, the first d0");
+  EXPECT_EQ(memories(), expected);
+  fs::remove_all(index_ / index_bm25_folder);
+  fs::rename(folder_ / "kept", index_ / index_bm25_folder);
+  EXPECT_EQ(index(folder_ / "corpus.jsonl").unchanged, 5);
+  fs::rename(index_ / index_manifest_name, folder_ / "kept");
+  refused("holds memories (states-000001.safetensors), but index.json is missing");
+  fs::rename(folder_ / "kept", index_ / index_manifest_name);
+  EXPECT_EQ(memories(), expected);
+}
+
+TEST_F(Search, ADocumentThatIsEmptiedGoes) {
+  index(write("some.jsonl", line("a", "whale") + line("b", "whale and sea")));
+  write("some.jsonl", line("a", "whale") + line("b", " "));
+  expect_error<DataError>("document b is empty", [&] { index(folder_ / "some.jsonl"); });
+  const IndexingResult result = index(folder_ / "some.jsonl", {.skip_empty = true});
+  EXPECT_EQ(result.removed, 1);
+  EXPECT_EQ(result.documents, 1);
+  EXPECT_EQ(memories().size(), 1u);
+  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "whale"}}, {}).front().hits.size(), 1u);
+}
+
 TEST_F(Search, EmptyDocumentsAreNamedOrLeftOut) {
   const fs::path some = write("some.jsonl", line("a", "text") + line("b", " ") + line("c", "", "only a title"));
   expect_error<DataError>("some.jsonl:2: document b is empty", [&] { index(some); });
