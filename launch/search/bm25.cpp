@@ -1,6 +1,7 @@
 #include "launch/search/bm25.h"
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 #include <utility>
 
@@ -38,7 +39,9 @@ auto told(const std::filesystem::path& folder, const Work& work) {
 }  // namespace
 
 void check(const Bm25Options& options) {
-  if (!(options.k1 >= 0)) throw ConfigError(fmt::format("--k1 is {}: expected a number from 0", options.k1));
+  if (!(options.k1 >= 0 && std::isfinite(options.k1))) {
+    throw ConfigError(fmt::format("--k1 is {}: expected a finite number from 0", options.k1));
+  }
   if (!(options.b >= 0 && options.b <= 1)) {
     throw ConfigError(fmt::format("--b is {}: expected a number between 0 and 1", options.b));
   }

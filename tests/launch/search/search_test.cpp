@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <memory>
 
 #include "core/error.h"
@@ -310,6 +311,17 @@ TEST_F(Search, ByMemoryInOneStageAndInTwo) {
   expect_error<ConfigError>("--before has no tokens", [&] { by_memory({.before = ""}); });
   expect_error<ConfigError>("--interpolate has nothing", [&] { by_memory({.interpolate = 0.5}); });
   expect_error<ConfigError>("--b is 2", [&] { by_memory({.bm25 = {.b = 2}}); });
+  expect_error<ConfigError>("--k1 is inf",
+                            [&] { by_memory({.bm25 = {.k1 = std::numeric_limits<double>::infinity()}}); });
+}
+
+TEST_F(Search, ALikelihoodThatIsNotFiniteIsNoScore) {
+  // Its output is not finite; what it remembers is.
+  fill(model_->parameters().find("norm.weight").master, std::numeric_limits<double>::quiet_NaN());
+  index(corpus());
+  expect_error<NumericalError>("query q: its log-likelihood after document d0 is not finite", [&] {
+    IndexSearch(index_).by_memory({{"q", "text"}}, {}, *model_, tokenizer_, pool_);
+  });
 }
 
 TEST_F(Search, ResultsForPeopleAndPrograms) {
@@ -323,6 +335,12 @@ TEST_F(Search, ResultsForPeopleAndPrograms) {
   const std::string lines = json_lines_of(results);
   EXPECT_NE(lines.find("\"title\":\"Moby\",\"score\":-1.5,\"log_likelihood\":-1.5,\"bm25\":2.0"), std::string::npos)
       << lines;
+  IndexManifest manifest;
+  manifest.shards = {{"states-000001.safetensors", "", {{"d1", "a title", "", 1}}}};
+  EXPECT_NO_THROW(require_run_ids({{"#1", "x"}}, manifest));
+  expect_error<DataError>("query \"a query\" cannot stand", [&] { require_run_ids({{"a query", "x"}}, manifest); });
+  manifest.shards.front().documents.push_back({"a document", "", "", 1});
+  expect_error<DataError>("document \"a document\" cannot", [&] { require_run_ids({{"1", "x"}}, manifest); });
   EXPECT_THROW(run_of({{{"a query", "x"}, {{"d", "", 1, 1, {}}}}}), DataError);
   const auto queries = read_queries(write("q.jsonl", "{\"_id\": \"7\", \"text\": \"a whale\"}\n"));
   EXPECT_EQ(queries.front().id, "7");
