@@ -78,7 +78,7 @@ class Search : public testing::Test {
   const fs::path index_ = folder_ / "index";
   MemoryPool pool_;
   std::unique_ptr<LanguageModel> model_ = tiny_model(pool_);
-  const ByteTokenizer tokenizer_;
+  const ByteTokenizer tokenizer_ = {};
 };
 
 TEST_F(Search, AnIndexHasWhatReadingADocumentGives) {
