@@ -61,6 +61,7 @@ int search_index(Options options, Communicator& communicator) {
   check(options.search);
   const std::vector<SearchQuery> queries = queries_of(options);
   const IndexSearch index(without_trailing_slash(options.index));
+  if (!options.run.empty()) require_run_ids(queries, index.manifest());
   std::vector<SearchResult> results;
   if (full_text) {
     results = index.full_text(queries, options.search);

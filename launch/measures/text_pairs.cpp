@@ -13,6 +13,7 @@
 #include "core/printable.h"
 #include "data/text/corpus.h"
 #include "data/text/utf8.h"
+#include "launch/measures/byte_order_mark.h"
 
 namespace palimpsest {
 
@@ -81,14 +82,16 @@ std::vector<NamedTexts> read_folder(const fs::path& path) {
   }
   std::vector<NamedTexts> texts;
   for (const CorpusFile& file : listing.files) {
-    texts.push_back({file.name, {read_text_file(file.path, longest_file)}});
-    require_utf8(texts.back().texts.front(), file.path.string());
+    const std::string text = read_text_file(file.path, longest_file);
+    require_utf8(text, file.path.string());
+    texts.push_back({file.name, {std::string(without_byte_order_mark(text))}});
   }
   return texts;
 }
 
 std::vector<NamedTexts> read_lines(const fs::path& path, const std::string& field, bool whole_file) {
-  const std::string text = read_text_file(path, longest_file);
+  const std::string content = read_text_file(path, longest_file);
+  const std::string_view text = without_byte_order_mark(content);
   std::vector<NamedTexts> texts;
   if (path.extension() == ".jsonl" || path.extension() == ".json") {
     for_each_line(text, path, [&](std::string_view line, const std::string& where) {
@@ -97,8 +100,8 @@ std::vector<NamedTexts> read_lines(const fs::path& path, const std::string& fiel
       }
     });
   } else if (whole_file) {
-    require_utf8(text, path.string());
-    texts.push_back({"", {text}});
+    require_utf8(content, path.string());
+    texts.push_back({"", {std::string(text)}});
   } else {
     for_each_line(text, path, [&](std::string_view line, const std::string& where) {
       require_utf8(line, where);

@@ -17,6 +17,7 @@ struct NamedTexts {
 ///   - a file named .jsonl or .json: an object a line, with the text, or a list of them, under the key `field`, and
 ///     perhaps an "id" or "_id", a text or a whole number;
 ///   - another file: a text a line, the empty ones too; or where `whole_file` the one text that it is.
+/// A byte order mark before the first byte of a file belongs to no text.
 /// Throws FileError, starting with the path and line, on what cannot be read, is not UTF-8 or lacks the key; DataError
 /// on an id given twice and on no texts at all.
 std::vector<NamedTexts> read_texts(const std::filesystem::path& path, const std::string& field, bool whole_file);

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "launch/measures/byte_order_mark.h"
 
 namespace palimpsest {
 
@@ -42,12 +43,12 @@ std::optional<Number> number_of(std::string_view text) {
 /// Calls take(line, "name:number") for each line that says something.
 template <class Take>
 void for_each_line(std::string_view text, const std::string& name, const Take& take) {
+  text = without_byte_order_mark(text);
   std::int64_t taken = 0;
   for (std::int64_t number = 1; !text.empty(); ++number) {
     std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
-    const std::size_t begin = line.find_first_not_of(white_space);
-    if (begin == std::string_view::npos || line[begin] == '#') continue;
+    if (line.find_first_not_of(white_space) == std::string_view::npos) continue;
     if (line.ends_with('\r')) line.remove_suffix(1);
     take(line, fmt::format("{}:{}", name, number));
     ++taken;
@@ -129,6 +130,8 @@ std::string format_run(const Ranking& ranking, std::string_view run_name) {
       text += fmt::format("{} Q0 {} {} {} {}\n", query, documents[i].document, i + 1, documents[i].score, run_name);
     }
   }
+  // The first mark is skipped by who reads it: one that belongs to an id needs another before it.
+  if (text.starts_with(byte_order_mark)) text.insert(0, byte_order_mark);
   return text;
 }
 

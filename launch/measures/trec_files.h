@@ -28,8 +28,9 @@ using Judgements = std::map<std::string, std::map<std::string, std::int64_t>>;
 void sort_ranking(std::vector<RankedDocument>& documents);
 
 /// Lines "QUERY Q0 DOCUMENT RANK SCORE RUN", of which the second, fourth and sixth column mean nothing; empty ones and
-/// those that begin with # are left out. `name` and the line start each message. Throws FileError on any other line, on
-/// a document given twice for a query and on no line at all.
+/// a byte order mark before the first are left out. There are no comments: an id may begin with any character. `name`
+/// and the line start each message. Throws FileError on any other line, on a document given twice for a query and on no
+/// line at all.
 Ranking parse_run(std::string_view text, const std::string& name);
 /// Lines "QUERY ITERATION DOCUMENT RELEVANCE" of white space between; or, after a first line of names (query-id,
 /// corpus-id, score), "QUERY DOCUMENT RELEVANCE" with tabs between. Throws FileError as above.

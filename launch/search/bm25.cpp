@@ -1,6 +1,7 @@
 #include "launch/search/bm25.h"
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 #include <utility>
 
@@ -38,7 +39,9 @@ auto told(const std::filesystem::path& folder, const Work& work) {
 }  // namespace
 
 void check(const Bm25Options& options) {
-  if (!(options.k1 >= 0)) throw ConfigError(fmt::format("--k1 is {}: expected a number from 0", options.k1));
+  if (!(options.k1 >= 0 && std::isfinite(options.k1))) {
+    throw ConfigError(fmt::format("--k1 is {}: expected a finite number from 0", options.k1));
+  }
   if (!(options.b >= 0 && options.b <= 1)) {
     throw ConfigError(fmt::format("--b is {}: expected a number between 0 and 1", options.b));
   }
@@ -67,10 +70,18 @@ Bm25Index::Bm25Index(std::unique_ptr<Database> database) : database_(std::move(d
 Bm25Index::Bm25Index(Bm25Index&&) noexcept = default;
 Bm25Index::~Bm25Index() = default;
 
+Bm25Index Bm25Index::to_create(const std::filesystem::path& folder, const std::string& stemmer) {
+  return to_change(folder, stemmer, Xapian::DB_CREATE_OR_OPEN);
+}
+
 Bm25Index Bm25Index::to_write(const std::filesystem::path& folder, const std::string& stemmer) {
+  return to_change(folder, stemmer, Xapian::DB_OPEN);
+}
+
+Bm25Index Bm25Index::to_change(const std::filesystem::path& folder, const std::string& stemmer, int mode) {
   return told(folder, [&] {
     auto database = std::make_unique<Database>(folder, stemmer);
-    database->writer = Xapian::WritableDatabase(folder.string(), Xapian::DB_CREATE_OR_OPEN);
+    database->writer = Xapian::WritableDatabase(folder.string(), mode);
     database->reader = database->writer;
     return Bm25Index(std::move(database));
   });

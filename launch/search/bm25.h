@@ -21,9 +21,10 @@ void check(const Bm25Options& options);
 
 class Bm25Index {
  public:
-  /// Opens the database in a folder; to write, it is created if it is not there. `stemmer`: the language whose endings
+  /// Opens the database in a folder, which `to_create` makes if there is none. `stemmer`: the language whose endings
   /// Xapian takes off words, "none" for none. Throws ConfigError on a language that it does not know, FileError when
   /// the database cannot be read or is damaged, and WriteError when another process writes to it.
+  static Bm25Index to_create(const std::filesystem::path& folder, const std::string& stemmer);
   static Bm25Index to_write(const std::filesystem::path& folder, const std::string& stemmer);
   static Bm25Index to_read(const std::filesystem::path& folder, const std::string& stemmer);
   Bm25Index(Bm25Index&&) noexcept;
@@ -41,6 +42,7 @@ class Bm25Index {
 
  private:
   struct Database;
+  static Bm25Index to_change(const std::filesystem::path& folder, const std::string& stemmer, int mode);
   explicit Bm25Index(std::unique_ptr<Database> database);
 
   std::unique_ptr<Database> database_;

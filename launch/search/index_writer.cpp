@@ -1,5 +1,7 @@
 // Writing an index: launch/search/memory_index.h.
+#include <algorithm>
 #include <span>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -23,21 +25,43 @@ namespace {
 
 /// So much is held in memory before a shard is written, at most.
 constexpr std::uint64_t shard_bytes = std::uint64_t{64} << 20;
+constexpr std::string_view remake_hint = "indexing the corpus into a new folder makes it anew";
 
 /// Makes the folder, or makes sure that one that is there has nothing but an index, or what a writer that was killed
-/// before its first shard has left.
-void prepare_folder(const fs::path& folder) {
+/// before its index.json has left, which is never a shard. Returns whether there is an index.
+bool prepare_folder(const fs::path& folder) {
   std::error_code error;
-  if (fs::exists(folder / index_manifest_name, error)) return;
+  if (fs::exists(folder / index_manifest_name, error)) return true;
   fs::create_directories(folder, error);
   if (error) throw WriteError(fmt::format("{}: cannot be created: {}", folder.string(), error.message()));
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (name == index_bm25_folder || is_shard_name(name) || name.starts_with(temporary_prefix)) continue;
+    if (name == index_bm25_folder || name.starts_with(temporary_prefix)) continue;
+    if (is_shard_name(name)) {
+      throw FileError(fmt::format("{}: holds memories ({}), but {} is missing: expected it, too, or a new folder",
+                                  folder.string(), printable(name), index_manifest_name));
+    }
     throw FileError(fmt::format("{}: holds {}, but no index: expected an index, an empty folder or a new one",
                                 folder.string(), printable(name)));
   }
   if (error) throw FileError(fmt::format("{}: cannot be read: {}", folder.string(), error.message()));
+  return false;
+}
+
+/// Of an index that is there; a lost database must not become an empty one.
+Bm25Index open_full_text(const fs::path& folder, const std::string& stemmer, bool create) {
+  const fs::path database = folder / index_bm25_folder;
+  std::error_code error;
+  if (!create && !fs::exists(database, error)) {
+    throw FileError(
+        fmt::format("{}: is missing: expected the full-text part of the index; {}", database.string(), remake_hint));
+  }
+  return create ? Bm25Index::to_create(database, stemmer) : Bm25Index::to_write(database, stemmer);
+}
+
+void remove_files(const std::vector<fs::path>& files) {
+  std::error_code ignored;
+  for (const fs::path& file : files) fs::remove(file, ignored);
 }
 
 /// The memories of several documents, one after the other, as tensors of float32.
@@ -79,8 +103,8 @@ IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Toke
                          const IndexOptions& options)
     : folder_(std::move(folder)), model_(model), pool_(pool), options_(options) {
   manifest_ = {identity_of(model, tokenizer), options.type, options.stemmer, 1, {}};
-  prepare_folder(folder_);
-  bm25_.emplace(Bm25Index::to_write(folder_ / index_bm25_folder, options.stemmer));  // it locks the index, too
+  const bool there = prepare_folder(folder_);
+  bm25_.emplace(open_full_text(folder_, options.stemmer, /*create=*/!there));  // it locks the index, too
   std::error_code error;
   if (fs::exists(folder_ / index_manifest_name, error)) {
     IndexManifest found = read_index(folder_);
@@ -98,24 +122,40 @@ IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Toke
     named.insert(shard.file);
     for (const IndexedDocument& document : shard.documents) known_.emplace(document.id, document.hash);
   }
+  const std::vector<std::string> full_text = bm25_->ids();
+  require_full_text(std::set<std::string>(full_text.begin(), full_text.end()));
   remove_abandoned_files(folder_);
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
     std::error_code ignored;
     if (is_shard_name(name) && !named.contains(name)) fs::remove(entry.path(), ignored);
   }
-  for (const std::string& id : bm25_->ids()) {
+  for (const std::string& id : full_text) {
     if (!known_.contains(id)) bm25_->remove(id);
   }
   bm25_->commit();
   write_manifest();
 }
 
+void IndexWriter::require_full_text(const std::set<std::string>& ids) const {
+  std::int64_t missing = 0;
+  std::string first;
+  for (const auto& [id, hash] : known_) {
+    if (!ids.contains(id) && ++missing == 1) first = id;
+  }
+  if (missing == 0) return;
+  throw FileError(fmt::format("{}: does not belong to the index: it lacks {} of {} documents, the first {}; {}",
+                              (folder_ / index_bm25_folder).string(), missing, known_.size(), printable(first),
+                              remake_hint));
+}
+
 void IndexWriter::put(const SearchDocument& document, std::int64_t tokens, const SequenceState& memory) {
-  if (!known_.emplace(document.id, hash_of(document)).second) {
-    throw DataError(fmt::format("{}: has document {} already", folder_.string(), printable(document.id)));
+  if (std::ranges::find(pending_, document.id, &IndexedDocument::id) != pending_.end()) {
+    throw DataError(fmt::format("{}: document {} was put twice", folder_.string(), printable(document.id)));
   }
   bm25_->put(document.id, document.whole_text());
+  if (known_.contains(document.id)) replaced_.insert(document.id);
+  known_[document.id] = hash_of(document);
   pending_.push_back({document.id, document.title, known_.at(document.id), tokens});
   memories_.push_back(memory);
   memory.for_each([&](const std::string&, const Tensor& tensor) { pending_bytes_ += tensor.bytes(); });
@@ -130,15 +170,28 @@ void IndexWriter::flush() {
   last_flush_ = std::chrono::steady_clock::now();
   pending_bytes_ = 0;
   if (pending_.empty()) return;
+  const std::vector<fs::path> files = take_out(std::exchange(replaced_, {}));
   bm25_->commit();  // before the manifest: what that names is there
   manifest_.shards.push_back(write_shard(std::exchange(pending_, {}), std::exchange(memories_, {})));
   write_manifest();
+  remove_files(files);
 }
 
 void IndexWriter::remove(const std::set<std::string>& ids) {
   flush();
-  std::vector<IndexShard> shards;
+  const std::vector<fs::path> files = take_out(ids);
+  write_manifest();
+  for (const std::string& id : ids) {
+    if (known_.erase(id) > 0) bm25_->remove(id);
+  }
+  bm25_->commit();
+  remove_files(files);
+}
+
+std::vector<fs::path> IndexWriter::take_out(const std::set<std::string>& ids) {
   std::vector<fs::path> replaced;
+  if (ids.empty()) return replaced;
+  std::vector<IndexShard> shards;
   for (const IndexShard& shard : manifest_.shards) {
     std::vector<std::int64_t> rows;
     std::vector<IndexedDocument> documents;
@@ -157,13 +210,7 @@ void IndexWriter::remove(const std::set<std::string>& ids) {
     shards.push_back(write_shard(std::move(documents), {memories}));
   }
   manifest_.shards = std::move(shards);
-  write_manifest();
-  for (const std::string& id : ids) {
-    if (known_.erase(id) > 0) bm25_->remove(id);
-  }
-  bm25_->commit();
-  std::error_code ignored;
-  for (const fs::path& file : replaced) fs::remove(file, ignored);
+  return replaced;
 }
 
 IndexShard IndexWriter::write_shard(std::vector<IndexedDocument> documents,

@@ -17,7 +17,7 @@ namespace {
 /// What has to be done to an index so that it has the corpus.
 struct Work {
   std::vector<std::int64_t> to_read;  // numbers of documents
-  std::set<std::string> changed, kept;
+  std::set<std::string> kept, emptied;
   std::int64_t empty = 0;
 };
 
@@ -28,12 +28,12 @@ Work plan(const SearchCorpus& corpus, const std::map<std::string, std::string>& 
     const SearchDocument document = corpus.document(i);
     if (document.whole_text().find_first_not_of(" \t\n\v\f\r") == std::string::npos) {
       if (++work.empty == 1) first = fmt::format("{}: document {}", corpus.place(i), printable(document.id));
+      if (known.contains(document.id)) work.emptied.insert(document.id);
       continue;
     }
     work.kept.insert(document.id);
     const auto found = known.find(document.id);
     if (found != known.end() && found->second == hash_of(document)) continue;
-    if (found != known.end()) work.changed.insert(document.id);
     work.to_read.push_back(i);
   }
   if (work.empty > 0 && !skip_empty) {
@@ -57,14 +57,13 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
   IndexingResult result;
   result.empty = work.empty;
   result.unchanged = static_cast<std::int64_t>(work.kept.size() - work.to_read.size());
-  result.replaced = static_cast<std::int64_t>(work.changed.size());
-  std::set<std::string> removed = work.changed;
+  std::set<std::string> removed = work.emptied;
   if (options.prune) {
     for (const auto& [id, hash] : writer.documents()) {
       if (!work.kept.contains(id)) removed.insert(id);
     }
   }
-  result.removed = static_cast<std::int64_t>(removed.size()) - result.replaced;
+  result.removed = static_cast<std::int64_t>(removed.size());
   if (!removed.empty()) writer.remove(removed);
   result.read.all = static_cast<std::int64_t>(work.to_read.size());
   for (const std::int64_t number : work.to_read) {
@@ -76,6 +75,7 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
         read_document(model, pool, tokens, [&] { return whole = !goes_on || goes_on(result.read); });
     // A document of which the end was read counts, even if that was the time to stop.
     if (memory.tokens.front() == static_cast<std::int64_t>(tokens.size())) {
+      result.replaced += writer.documents().contains(document.id);
       writer.put(document, memory.tokens.front(), memory);
       ++result.read.documents;
       result.read.tokens += memory.tokens.front();

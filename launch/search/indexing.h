@@ -30,9 +30,10 @@ struct IndexingResult {
 };
 
 /// Documents that the index has with the same title and text are not read again; one whose title or text is another is
-/// replaced. `goes_on` is asked after every document, and within long ones; where it says no, what was read is written,
-/// and a later call reads the rest. Throws what SearchCorpus and IndexWriter do, DataError on an empty document, naming
-/// the first, before any is read, and ConfigError on a model that require_document_memory refuses.
+/// replaced once it was read; one that is empty now is removed. `goes_on` is asked after every document, and within
+/// long ones; where it says no, what was read is written, and a later call reads the rest. Throws what SearchCorpus and
+/// IndexWriter do, DataError on an empty document, naming the first, before any is read, and ConfigError on a model
+/// that require_document_memory refuses.
 IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem::path& folder,
                                const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                                const IndexingOptions& options,

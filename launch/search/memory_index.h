@@ -2,7 +2,8 @@
 //   index.json            what the index is of, and its shards: what is not named there does not count
 //   states-N.safetensors  a shard: of some documents the tensors of their memories, documents first
 //   bm25/                 the same documents for full-text search (launch/search/bm25.h)
-// Shards and index.json are replaced whole. A kill loses what was read since the last shard, and nothing else.
+// Shards and index.json are replaced whole. A kill loses what was read since the last shard, and nothing else: until
+// then a document that is replaced is there as it was.
 #pragma once
 
 #include <chrono>
@@ -74,14 +75,16 @@ struct IndexOptions {
 class IndexWriter {
  public:
   /// Opens an index of this model and tokenizer, or makes one. Removes what a killed writer has left. Throws DataError
-  /// when the index is of another model, type or stemmer, FileError on a folder with something else in it, and
-  /// WriteError when another process writes to it.
+  /// when the index is of another model, type or stemmer, FileError on a folder with something else in it, on shards
+  /// without index.json and on an index whose full-text part is missing or lacks documents, and WriteError when another
+  /// process writes to it.
   IndexWriter(std::filesystem::path folder, const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
               const IndexOptions& options);
 
   /// By id the hash of every document that it has.
   const std::map<std::string, std::string>& documents() const { return known_; }
-  /// Adds a document, whose id it does not have, with its memory, one lane, of so many tokens.
+  /// Adds a document with its memory, one lane, of so many tokens. It takes the place of one with the same id, which
+  /// goes when this one's shard is written. Throws DataError on an id that was put since the last shard already.
   void put(const SearchDocument& document, std::int64_t tokens, const SequenceState& memory);
   /// Writes what has been put since the last shard.
   void flush();
@@ -91,6 +94,9 @@ class IndexWriter {
  private:
   IndexShard write_shard(std::vector<IndexedDocument> documents, const std::vector<SequenceState>& memories);
   void write_manifest();
+  /// Of the manifest, which is still to be written; returns the files that it does not name any more then.
+  std::vector<std::filesystem::path> take_out(const std::set<std::string>& ids);
+  void require_full_text(const std::set<std::string>& ids) const;
 
   std::filesystem::path folder_;
   const LanguageModel& model_;
@@ -101,6 +107,7 @@ class IndexWriter {
   std::map<std::string, std::string> known_;  // with those of pending_
   std::vector<IndexedDocument> pending_;
   std::vector<SequenceState> memories_;  // of pending_
+  std::set<std::string> replaced_;       // of pending_ those that a shard has, too
   std::uint64_t pending_bytes_ = 0;
   std::chrono::steady_clock::time_point last_flush_ = std::chrono::steady_clock::now();
 };

@@ -1,6 +1,7 @@
 #include "launch/search/search.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -17,6 +18,7 @@ namespace {
 
 /// A query's candidates on their way.
 struct Asked {
+  std::string id;
   std::vector<std::int32_t> tokens;
   std::vector<SearchHit> hits;
   std::map<std::string, std::size_t> places;  // of the documents in hits
@@ -107,6 +109,7 @@ std::vector<SearchResult> IndexSearch::by_memory(const std::vector<SearchQuery>&
   std::vector<Asked> all;
   for (const SearchQuery& query : queries) {
     Asked& asked = all.emplace_back();
+    asked.id = query.id;
     asked.tokens = tokenizer.encode(query.text);
     if (asked.tokens.empty()) throw DataError(fmt::format("query {} has no tokens", printable(query.id)));
     if (options.first_stage > 0) {
@@ -133,7 +136,14 @@ std::vector<SearchResult> IndexSearch::by_memory(const std::vector<SearchQuery>&
         const std::size_t count = std::min(static_cast<std::size_t>(options.lanes), rows.size() - begin);
         const SequenceState lanes = select_lanes(pool, memories, std::span(rows).subspan(begin, count));
         const std::vector<double> likelihoods = query_log_likelihoods(model, pool, lanes, before, asked.tokens);
-        for (std::size_t i = 0; i < count; ++i) asked.hits[places[begin + i]].log_likelihood = likelihoods[i];
+        for (std::size_t i = 0; i < count; ++i) {
+          SearchHit& hit = asked.hits[places[begin + i]];
+          if (!std::isfinite(likelihoods[i])) {
+            throw NumericalError(fmt::format("query {}: its log-likelihood after document {} is not finite",
+                                             printable(asked.id), printable(hit.document)));
+          }
+          hit.log_likelihood = likelihoods[i];
+        }
         begin += count;
       }
       if (goes_on && !goes_on(++step / steps)) return {};

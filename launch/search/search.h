@@ -55,7 +55,7 @@ class IndexSearch {
   std::vector<SearchResult> full_text(const std::vector<SearchQuery>& queries, const SearchOptions& options) const;
   /// By the memory, with the model that made the index. `goes_on` is called now and then with the share of documents
   /// and queries that is done; where it says no, the result is empty. Throws DataError on another model, on a query
-  /// without tokens and on an index without documents.
+  /// without tokens and on an index without documents; NumericalError on a likelihood that is not finite.
   std::vector<SearchResult> by_memory(const std::vector<SearchQuery>& queries, const SearchOptions& options,
                                       const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                                       const std::function<bool(double done)>& goes_on = {}) const;

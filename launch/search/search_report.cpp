@@ -17,11 +17,10 @@ namespace {
 constexpr std::string_view white_space = " \t\n\v\f\r";
 
 void require_run_id(const std::string& id, const char* what) {
-  if (id.empty() || id.front() == '#' || id.find_first_of(white_space) != std::string::npos) {
+  if (id.empty() || id.find_first_of(white_space) != std::string::npos) {
     throw DataError(
-        fmt::format("{} \"{}\" cannot stand in a run file: expected an id without white space that does "
-                    "not begin with # (--json takes any)",
-                    what, printable(id)));
+        fmt::format("{} \"{}\" cannot stand in a run file: expected an id without white space (--json takes any)", what,
+                    printable(id)));
   }
 }
 
@@ -58,6 +57,13 @@ std::string format_results(const std::vector<SearchResult>& results, std::int64_
     }
   }
   return text;
+}
+
+void require_run_ids(const std::vector<SearchQuery>& queries, const IndexManifest& index) {
+  for (const SearchQuery& query : queries) require_run_id(query.id, "query");
+  for (const IndexShard& shard : index.shards) {
+    for (const IndexedDocument& document : shard.documents) require_run_id(document.id, "document");
+  }
 }
 
 std::string run_of(const std::vector<SearchResult>& results) {

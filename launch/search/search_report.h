@@ -12,6 +12,10 @@ namespace palimpsest {
 /// Of each query the first `top` documents: rank, scores, title or else id.
 std::string format_results(const std::vector<SearchResult>& results, std::int64_t top);
 
+/// Throws DataError on an id of a query or of any document with white space, which a run cannot hold: before a search,
+/// which may take hours.
+void require_run_ids(const std::vector<SearchQuery>& queries, const IndexManifest& index);
+
 /// A TREC run (launch/measures/trec_files.h). Throws DataError on an id with white space, which such a file cannot
 /// hold.
 std::string run_of(const std::vector<SearchResult>& results);

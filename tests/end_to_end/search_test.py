@@ -43,6 +43,12 @@ class Search(EndToEndTest):
         self.assertEqual(len(found["documents"]), 4)
         self.assertLess(found["documents"][0]["log_likelihood"], 0)
 
+        spaced = self.folder / "spaced.jsonl"
+        spaced.write_text('{"_id": "a query", "text": "x"}\n', encoding="utf-8")
+        self.assertIn('query "a query" cannot stand in a run file',  # the model is not looked for until then
+                      self.run_program("search", self.folder / "none", index, "--queries", spaced, "--run", run,
+                                       expect=3).stderr)
+
         other = self.config("other", train={"steps": 2, "seed": 5})
         self.run_program("train", other)
         self.assertIn("is the state of another model",
@@ -51,7 +57,8 @@ class Search(EndToEndTest):
                       self.run_program("index", other, self.corpus, index, expect=3).stderr)
         for arguments, expected in (([], "either --query TEXT or --queries FILE"),
                                     (["--query", "x", "--first-stage", "bm25:0"], "--first-stage is bm25:0"),
-                                    (["--query", "x", "--interpolate", "0.5"], "--interpolate has nothing")):
+                                    (["--query", "x", "--interpolate", "0.5"], "--interpolate has nothing"),
+                                    (["--query", "x", "--k1", "inf"], "--k1 is inf")):
             self.assertIn(expected, self.run_program("search", model, index, *arguments, expect=2).stderr)
 
     def test_a_stopped_index_goes_on(self):

@@ -5,7 +5,7 @@
 namespace palimpsest::fuzz {
 
 std::vector<std::string> seeds() {
-  return {"rq Q0 d 1 2.5 tag\n# comment\n\nq Q0 e 2 -1e-3 tag more\r\n", "j1 0 a 1\n1 0 b -1\n",
+  return {"r\xEF\xBB\xBFq Q0 d 1 2.5 tag\n#q Q0 d 1 1 tag\n\nq Q0 e 2 -1e-3 tag more\r\n", "j1 0 a 1\n1 0 b -1\n",
           "jquery-id\tcorpus-id\tscore\n1\ta b\t2\n"};
 }
 

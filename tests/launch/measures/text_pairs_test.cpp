@@ -55,6 +55,16 @@ TEST_F(TextPairs, AWholeFileIsOneText) {
   EXPECT_EQ(pairs.front().candidate, "1\n\n2");
 }
 
+TEST_F(TextPairs, AByteOrderMarkIsNoText) {
+  const std::string mark = "\xEF\xBB\xBF";
+  const fs::path lines = write("lines/a.txt", mark + "one\ntwo\n");
+  const auto first = [](const std::vector<NamedTexts>& texts) { return texts.front().texts.front(); };
+  EXPECT_EQ(first(read_texts(lines, "text", false)), "one");
+  EXPECT_EQ(first(read_texts(lines, "text", true)), "one\ntwo\n");
+  EXPECT_EQ(first(read_texts(folder_ / "lines", "text", false)), "one\ntwo\n");
+  EXPECT_EQ(first(read_texts(write("a.jsonl", mark + "{\"text\": \"one\"}\n"), "text", false)), "one");
+}
+
 TEST_F(TextPairs, FoldersBelongTogetherByName) {
   write("written/b.txt", "reference b");
   write("written/deep/a.txt", "reference a");

@@ -22,7 +22,6 @@ void expect_error(const Parse& parse, const std::string& text, const std::string
 TEST(TrecFiles, ARunIsOrderedByScoreAndThenByTheLaterId) {
   // Ranks, here wrong, mean nothing.
   const Ranking run = parse_run(
-      "# a comment\n"
       "q2 Q0 d9 1 -1.5e1 tag\n"
       "\n"
       "q1\tQ0  d1\t1 2.5 tag and more\r\n"
@@ -52,12 +51,31 @@ TEST(TrecFiles, JudgementsOfTrecAndOfBeir) {
             (Judgements{{"a b", {{"c d", 2}}}}));
 }
 
+TEST(TrecFiles, AnIdMayBeginWithAnyCharacter) {
+  const Ranking run = {{"#1", {{"#a", 2}}}, {"1", {{"b", 1}}}};
+  EXPECT_EQ(parse_run("#1 Q0 #a 1 2 tag\n1 Q0 b 1 1 tag\n", "run"), run);
+  EXPECT_EQ(parse_judgements("#1 0 a 1\n1 0 b 1\n", "qrels"), (Judgements{{"#1", {{"a", 1}}}, {"1", {{"b", 1}}}}));
+  EXPECT_EQ(parse_judgements("query-id\tcorpus-id\tscore\n#1\ta\t1\n", "qrels"), (Judgements{{"#1", {{"a", 1}}}}));
+}
+
+TEST(TrecFiles, AByteOrderMarkIsNoPartOfAnId) {
+  const std::string mark = "\xEF\xBB\xBF";
+  EXPECT_EQ(parse_run(mark + "1 Q0 b 1 1 tag\n", "run"), (Ranking{{"1", {{"b", 1}}}}));
+  EXPECT_EQ(parse_judgements(mark + "1 0 a 1\n", "qrels"), (Judgements{{"1", {{"a", 1}}}}));
+  EXPECT_EQ(parse_judgements(mark + "query-id\tcorpus-id\tscore\n1\ta\t1\n", "qrels"), (Judgements{{"1", {{"a", 1}}}}));
+  // One that is can be written all the same.
+  const Ranking marked = {{mark + "1", {{"b", 1}}}};
+  EXPECT_EQ(parse_run(format_run(marked, "run"), "run"), marked);
+  expect_error(parse_run, mark, "file: is empty");
+}
+
 TEST(TrecFiles, SayWhatIsWrong) {
   expect_error(parse_run, "q Q0 d 1 2 t\nq Q0 d 1 2\n", "file:2: \"q Q0 d 1 2\": expected QUERY Q0 DOCUMENT");
   expect_error(parse_run, "q Q0 d 1 high t\n", "file:1");
   expect_error(parse_run, "q Q0 d 1 nan t\n", "the score a number");
   expect_error(parse_run, "q Q0 d 1 2 t\nq Q0 d 2 1 t\n", "document d twice for query q");
-  expect_error(parse_run, "\n# nothing\n", "file: is empty");
+  expect_error(parse_run, "\n \r\n", "file: is empty");
+  expect_error(parse_run, "q Q0 d 1 2 t\n# no comment\n", "file:2: \"# no comment\": expected QUERY");
   expect_error(parse_judgements, "1 0 a 1\n1 0 a\n", "file:2");
   expect_error(parse_judgements, "1 0 a 0.5\n", "the last a whole number");
   expect_error(parse_judgements, "1 0 a 1\n1 0 a 0\n", "file:2: judges document a twice for query 1");

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <memory>
 
 #include "core/error.h"
@@ -77,7 +78,7 @@ class Search : public testing::Test {
   const fs::path index_ = folder_ / "index";
   MemoryPool pool_;
   std::unique_ptr<LanguageModel> model_ = tiny_model(pool_);
-  const ByteTokenizer tokenizer_;
+  const ByteTokenizer tokenizer_ = {};
 };
 
 TEST_F(Search, AnIndexHasWhatReadingADocumentGives) {
@@ -134,6 +135,71 @@ TEST_F(Search, DocumentsAreAddedReplacedAndRemoved) {
   EXPECT_EQ(memories().size(), 2u);
   EXPECT_EQ(memories().at("d1"), after.at("d1"));
   EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
+}
+
+TEST_F(Search, WhatIsReplacedIsThereUntilTheNewIs) {
+  index(corpus());
+  auto expected = memories();
+  std::string lines;
+  for (int i = 0; i < 5; ++i) lines += line("d" + std::to_string(i), "whale number " + std::to_string(i), "title");
+  const SearchCorpus changed(write("changed.jsonl", lines));
+  const auto fail_after = [&](std::int64_t documents, std::int64_t shard_documents) {
+    EXPECT_THROW(index(folder_ / "changed.jsonl", {.index = {.shard_documents = shard_documents}},
+                       [&](const IndexingProgress& now) {
+                         if (now.documents == documents) throw WriteError("killed");
+                         return true;
+                       }),
+                 WriteError);
+  };
+  fail_after(0, 1);
+  EXPECT_EQ(memories(), expected);
+  fail_after(3, 512);  // none of the three was written
+  EXPECT_EQ(memories(), expected);
+  fail_after(2, 1);
+  for (const char* id : {"d0", "d1"}) expected[id] = read_alone(changed.document(id[1] - '0'));
+  EXPECT_EQ(memories(), expected);
+  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "title"}}, {}).front().hits.size(), 5u);
+  const IndexingResult rest = index(folder_ / "changed.jsonl");
+  EXPECT_EQ(rest.unchanged, 2);
+  EXPECT_EQ(rest.replaced, 3);
+  EXPECT_EQ(rest.documents, 5);
+  expected["d4"] = read_alone(changed.document(4));
+  EXPECT_EQ(memories().at("d4"), expected.at("d4"));
+  EXPECT_EQ(memories().size(), 5u);
+  EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
+}
+
+TEST_F(Search, APartThatIsLostIsNamed) {
+  index(corpus());
+  const auto expected = memories();
+  const auto refused = [&](const std::string& message) {
+    expect_error<FileError>(message, [&] { index(folder_ / "corpus.jsonl"); });
+  };
+  fs::rename(index_ / index_bm25_folder, folder_ / "kept");
+  refused("bm25: is missing: expected the full-text part of the index");
+  const fs::path other = folder_ / "other";
+  read_into_index(SearchCorpus(write("other.jsonl", line("d3", "text"))), other, *model_, tokenizer_, pool_, {});
+  fs::rename(other / index_bm25_folder, index_ / index_bm25_folder);
+  refused("bm25: does not belong to the index: it lacks 4 of 5 documents, the first d0");
+  EXPECT_EQ(memories(), expected);
+  fs::remove_all(index_ / index_bm25_folder);
+  fs::rename(folder_ / "kept", index_ / index_bm25_folder);
+  EXPECT_EQ(index(folder_ / "corpus.jsonl").unchanged, 5);
+  fs::rename(index_ / index_manifest_name, folder_ / "kept");
+  refused("holds memories (states-000001.safetensors), but index.json is missing");
+  fs::rename(folder_ / "kept", index_ / index_manifest_name);
+  EXPECT_EQ(memories(), expected);
+}
+
+TEST_F(Search, ADocumentThatIsEmptiedGoes) {
+  index(write("some.jsonl", line("a", "whale") + line("b", "whale and sea")));
+  write("some.jsonl", line("a", "whale") + line("b", " "));
+  expect_error<DataError>("document b is empty", [&] { index(folder_ / "some.jsonl"); });
+  const IndexingResult result = index(folder_ / "some.jsonl", {.skip_empty = true});
+  EXPECT_EQ(result.removed, 1);
+  EXPECT_EQ(result.documents, 1);
+  EXPECT_EQ(memories().size(), 1u);
+  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "whale"}}, {}).front().hits.size(), 1u);
 }
 
 TEST_F(Search, EmptyDocumentsAreNamedOrLeftOut) {
@@ -245,6 +311,17 @@ TEST_F(Search, ByMemoryInOneStageAndInTwo) {
   expect_error<ConfigError>("--before has no tokens", [&] { by_memory({.before = ""}); });
   expect_error<ConfigError>("--interpolate has nothing", [&] { by_memory({.interpolate = 0.5}); });
   expect_error<ConfigError>("--b is 2", [&] { by_memory({.bm25 = {.b = 2}}); });
+  expect_error<ConfigError>("--k1 is inf",
+                            [&] { by_memory({.bm25 = {.k1 = std::numeric_limits<double>::infinity()}}); });
+}
+
+TEST_F(Search, ALikelihoodThatIsNotFiniteIsNoScore) {
+  // Its output is not finite; what it remembers is.
+  fill(model_->parameters().find("norm.weight").master, std::numeric_limits<double>::quiet_NaN());
+  index(corpus());
+  expect_error<NumericalError>("query q: its log-likelihood after document d0 is not finite", [&] {
+    IndexSearch(index_).by_memory({{"q", "text"}}, {}, *model_, tokenizer_, pool_);
+  });
 }
 
 TEST_F(Search, ResultsForPeopleAndPrograms) {
@@ -258,6 +335,12 @@ TEST_F(Search, ResultsForPeopleAndPrograms) {
   const std::string lines = json_lines_of(results);
   EXPECT_NE(lines.find("\"title\":\"Moby\",\"score\":-1.5,\"log_likelihood\":-1.5,\"bm25\":2.0"), std::string::npos)
       << lines;
+  IndexManifest manifest;
+  manifest.shards = {{"states-000001.safetensors", "", {{"d1", "a title", "", 1}}}};
+  EXPECT_NO_THROW(require_run_ids({{"#1", "x"}}, manifest));
+  expect_error<DataError>("query \"a query\" cannot stand", [&] { require_run_ids({{"a query", "x"}}, manifest); });
+  manifest.shards.front().documents.push_back({"a document", "", "", 1});
+  expect_error<DataError>("document \"a document\" cannot", [&] { require_run_ids({{"1", "x"}}, manifest); });
   EXPECT_THROW(run_of({{{"a query", "x"}, {{"d", "", 1, 1, {}}}}}), DataError);
   const auto queries = read_queries(write("q.jsonl", "{\"_id\": \"7\", \"text\": \"a whale\"}\n"));
   EXPECT_EQ(queries.front().id, "7");
