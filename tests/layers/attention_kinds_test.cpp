@@ -10,6 +10,7 @@
 #include "layers/attention/registry.h"
 #include "layers/decode_state.h"
 #include "layers/training_pass.h"
+#include "tests/layers/every_attention.h"
 #include "tests/layers/model_gradients.h"
 #include "tests/layers/random_batch.h"
 #include "tests/small_config.h"
@@ -20,16 +21,12 @@ namespace {
 
 using testing::Gradients;
 using testing::gradients;
+using testing::NamedAttention;
 using testing::random_batch;
 
 double difference(const Tensor& a, const Tensor& b) {
   return testing::relative_difference(a.to_doubles(), b.to_doubles());
 }
-
-struct NamedAttention {
-  std::string name;
-  AttentionConfig attention;
-};
 
 std::vector<NamedAttention> kinds_and_options() {
   const double gate = 0.4;
@@ -53,15 +50,7 @@ std::vector<NamedAttention> kinds_and_options() {
   };
 }
 
-class AttentionKinds : public ::testing::TestWithParam<NamedAttention> {
- protected:
-  ModelConfig config() const {
-    ModelConfig config = testing::small_config(MemoryUpdate::linear);
-    config.attention = GetParam().attention;
-    return config.resolved();
-  }
-  MemoryPool pool;
-};
+class AttentionKinds : public testing::EveryAttention {};
 
 TEST_P(AttentionKinds, ATokenChangesNoLogitBeforeItNorOfAnotherDocument) {
   LanguageModel model(pool, config(), DataType::float64);

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "layers/attention/registry.h"
+#include "tests/layers/every_attention.h"
 #include "tests/layers/model_gradients.h"
 #include "tests/layers/random_batch.h"
 #include "tests/small_config.h"
@@ -18,6 +19,7 @@ namespace {
 
 using testing::Gradients;
 using testing::gradients;
+using testing::NamedAttention;
 using testing::random_batch;
 
 /// Trains the parameters whose names contain one of `parts`; all, if there are none.
@@ -32,25 +34,14 @@ const std::vector<std::vector<std::string>> choices = {
     {"memory_"}, {"layers.1."},   {"layers.0.self_attn.v_proj"}, {"layers.0.self_attn.k_proj", "norm.weight"},
     {"lm_head"}, {"embed_tokens"}};
 
-struct NamedAttention {
-  std::string name;
-  AttentionConfig attention;
-};
-
-class FrozenParameters : public ::testing::TestWithParam<NamedAttention> {
+class FrozenParameters : public testing::EveryAttention {
  protected:
-  ModelConfig config() const {
-    ModelConfig config = testing::small_config(MemoryUpdate::linear);
-    config.attention = GetParam().attention;
-    return config.resolved();
-  }
   bool has(const LanguageModel& model, const std::vector<std::string>& parts) const {
     return std::ranges::any_of(model.parameters(), [&](const Parameter& parameter) {
       return std::ranges::any_of(
           parts, [&](const std::string& part) { return parameter.name.find(part) != std::string::npos; });
     });
   }
-  MemoryPool pool;
 };
 
 TEST_P(FrozenParameters, GetNoGradientAndLeaveThoseOfOthersAsTheyAre) {

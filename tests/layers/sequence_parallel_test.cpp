@@ -10,6 +10,7 @@
 
 #include "core/random.h"
 #include "layers/training_pass.h"
+#include "tests/layers/every_attention.h"
 #include "tests/layers/golden_vectors.h"
 #include "tests/small_config.h"
 #include "tests/tensors.h"
@@ -18,6 +19,7 @@
 namespace palimpsest {
 namespace {
 
+using testing::NamedAttention;
 using testing::small_config;
 
 /// What the ranks have found, their losses and gradients added up.
@@ -185,11 +187,6 @@ Outcome alone(const ModelConfig& config, DataType type, const std::vector<TokenB
   }
   return outcome;
 }
-
-struct NamedAttention {
-  std::string name;
-  AttentionConfig attention;
-};
 
 class SequenceParallel : public ::testing::TestWithParam<NamedAttention> {
  protected:
