@@ -15,7 +15,7 @@ struct Gradients {
 
 /// Loss, gradients and the memory after, starting from `memory`.
 inline Gradients gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState memory,
-                           PassOptions options) {
+                           const PassOptions& options) {
   model.parameters().clear_gradients();
   Gradients result;
   result.loss = accumulate_gradients(model, pool, batch, memory, options);
