@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::int64_t max_digits = 1'000;
 constexpr std::int64_t max_keys = 16;
+constexpr std::int64_t max_questions = 1000;
 constexpr std::int64_t max_repetitions = 1'000'000'000;
 
 void describe_prompts(PasskeyConfig& passkey, std::string_view tokenizer, SchemaVisitor& visitor) {
@@ -17,7 +18,7 @@ void describe_prompts(PasskeyConfig& passkey, std::string_view tokenizer, Schema
                 "Token file whose text hides the keys. Empty: the paper's sentences over and over.");
   visitor.field("digits", passkey.digits, between<std::int64_t>(1, max_digits), "Of a key.");
   visitor.field("keys", passkey.keys, between<std::int64_t>(1, max_keys),
-                "Hidden in a prompt, which asks for one of them. Several belong to names.");
+                "Hidden in a prompt, which asks for one of them. Of several each has a name before its digits.");
   visitor.field("updates", passkey.updates, between<std::int64_t>(0, 100),
                 "How often each key is replaced by another one further on; the last one is asked for.");
   visitor.field("across_borders", passkey.across_borders, between(0.0, 1.0),
@@ -44,6 +45,9 @@ void describe(PasskeyStage& stage, SchemaVisitor& visitor) {
   visitor.field("virtual_length", stage.virtual_length, between<std::int64_t>(1, max_repetitions),
                 "The most repetitions that a segment of filler stands for.");
   visitor.field("keys", stage.keys, between<std::int64_t>(0, max_keys), "Hidden in a prompt. 0: all.");
+  visitor.field("questions", stage.questions, between<std::int64_t>(1, max_questions),
+                "Asked one after the other at the end of a prompt, each about any of its keys; no more than its last "
+                "segment holds. Many teach faster which key belongs to which name.");
 }
 
 void describe(MixtureEntry& entry, SchemaVisitor& visitor) {

@@ -12,6 +12,7 @@ struct PasskeyStage {
   std::int64_t segments = 2;        // of a prompt
   std::int64_t virtual_length = 1;  // the most that a segment of filler writes to the memory, as if it came so often
   std::int64_t keys = 0;            // hidden in a prompt; 0: all
+  std::int64_t questions = 1;       // asked at the end of a prompt, if the last segment holds so many
 };
 
 struct PasskeyConfig {

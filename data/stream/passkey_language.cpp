@@ -54,19 +54,20 @@ std::vector<std::int32_t> PasskeyLanguage::after_text(const std::string& text) c
   return {both.begin() + static_cast<std::ptrdiff_t>(common_prefix(before, both)), both.end()};
 }
 
-std::string PasskeyLanguage::of_name(std::int64_t name) const {
+std::string PasskeyLanguage::with_name(std::string_view before, std::int64_t name, std::string_view after) const {
   if (task_.keys == 1) return "";
-  return fmt::format(" of {}", passkey_words::names[static_cast<std::size_t>(name)]);
+  return fmt::format("{}{}{}", before, passkey_words::names[static_cast<std::size_t>(name)], after);
 }
 
 std::vector<std::int32_t> PasskeyLanguage::statement(std::int64_t name, const std::string& digits,
                                                      bool replaces) const {
   const std::string_view form = replaces ? passkey_words::replacement : passkey_words::statement;
-  return after_text(fmt::format(fmt::runtime(form), of_name(name), digits));
+  return after_text(fmt::format(fmt::runtime(form), with_name("", name, " ") + digits));
 }
 
 PasskeyLanguage::Question PasskeyLanguage::question(std::int64_t name, const std::string& digits) const {
-  const std::string asked = fmt::format(fmt::runtime(passkey_words::question), of_name(name));
+  const std::string asked =
+      fmt::format(fmt::runtime(passkey_words::question), with_name(" of ", name, ""), with_name(" ", name, ""));
   Question question{after_text(asked + " " + digits), 0};
   question.answer = static_cast<std::int64_t>(common_prefix(question.tokens, after_text(asked)));
   // A space that is a token of its own is no part of the answer.

@@ -31,7 +31,7 @@ void overlay(std::span<const std::int32_t> tokens, std::int64_t at, std::int64_t
 
 // What is said; where it stands comes later.
 PasskeyPrompt::PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys,
-                             Draws& draws, const std::string& asked_for)
+                             std::int64_t questions, Draws& draws, const std::string& asked_for)
     : language_(std::move(language)), length_(length) {
   std::vector<std::int64_t> names(passkey_words::names.size());
   std::iota(names.begin(), names.end(), 0);
@@ -41,18 +41,22 @@ PasskeyPrompt::PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, st
   }
   asked_ = draws.below(keys);
   const PasskeyTask& task = language_->task();
+  std::vector<std::string> last_digits(static_cast<std::size_t>(keys));
   for (std::int64_t key = 0; key < keys; ++key) {
     const std::int64_t name = names[static_cast<std::size_t>(key)];
     for (std::int64_t i = 0; i <= task.updates; ++i) {
       std::string digits;
       for (std::int64_t digit = 0; digit < task.digits; ++digit) digits += static_cast<char>('0' + draws.below(10));
-      const bool asked = key == asked_ && i == task.updates;
-      if (asked && !asked_for.empty()) digits = asked_for;
+      if (key == asked_ && i == task.updates && !asked_for.empty()) digits = asked_for;
       statements_.push_back({0, language_->statement(name, digits, i > 0), digits, key, i > 0});
-      if (asked) question_ = language_->question(name, digits);
+      last_digits[static_cast<std::size_t>(key)] = digits;
     }
   }
   if (language_->text() != nullptr) offset_ = draws.below(language_->text()->token_count());
+  for (std::int64_t i = 0; i < questions; ++i) {
+    const auto key = static_cast<std::size_t>(i == 0 ? asked_ : draws.below(keys));
+    questions_.push_back(language_->question(names[key], last_digits[key]));
+  }
 }
 
 std::int64_t PasskeyPrompt::spoken() const {
@@ -61,13 +65,29 @@ std::int64_t PasskeyPrompt::spoken() const {
   return tokens;
 }
 
-std::int64_t PasskeyPrompt::put_question(std::int64_t begin) {
+std::int64_t PasskeyPrompt::questions_end() const {
+  std::int64_t end = question_begin_;
+  for (const PasskeyLanguage::Question& question : questions_) end += size_of(question);
+  return end;
+}
+
+std::vector<std::pair<std::int64_t, std::int64_t>> PasskeyPrompt::answers() const {
+  std::vector<std::pair<std::int64_t, std::int64_t>> answers;
+  std::int64_t begin = question_begin_;
+  for (const PasskeyLanguage::Question& question : questions_) {
+    answers.emplace_back(begin + question.answer, begin + size_of(question));
+    begin += size_of(question);
+  }
+  return answers;
+}
+
+std::int64_t PasskeyPrompt::put_questions(std::int64_t begin) {
   question_begin_ = begin;
   const std::int64_t taken = spoken();
   if (begin < taken) {
     throw ConfigError(
         fmt::format("passkey: a prompt of {} tokens cannot hold {} statements: they take {} tokens in all", length_,
-                    statements_.size(), taken + static_cast<std::int64_t>(question_.tokens.size())));
+                    statements_.size(), taken + size_of(questions_.front())));
   }
   return begin - taken;
 }
@@ -106,14 +126,18 @@ void PasskeyPrompt::move_onto_borders(std::int64_t segment_length, double share,
 PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                           const Spread& spread, Draws& draws) {
   const std::int64_t keys = spread.keys > 0 ? spread.keys : language->task().keys;
-  PasskeyPrompt prompt(std::move(language), length, keys, draws, {});
-  const auto question = static_cast<std::int64_t>(prompt.question_.tokens.size());
-  // The last segment may be short; the question lies within it all the same, behind all that there is to say.
+  PasskeyPrompt prompt(std::move(language), length, keys, spread.questions, draws, {});
+  // The last segment may be short; the questions lie within it all the same, behind all that there is to say.
   const std::int64_t last = (length - 1) % spread.segment_length + 1;
-  const std::int64_t play = std::max<std::int64_t>(std::min(last, length - prompt.spoken()) - question, 0);
+  const std::int64_t most = std::min(last, length - prompt.spoken());
+  std::int64_t asking = prompt.questions_end();
+  for (; prompt.questions_.size() > 1 && asking > most; prompt.questions_.pop_back()) {
+    asking -= size_of(prompt.questions_.back());
+  }
+  const std::int64_t play = std::max<std::int64_t>(most - asking, 0);
   const bool anywhere = draws.uniform() < spread.question_anywhere;
   const std::int64_t back = draws.below(play + 1);
-  const std::int64_t room = prompt.put_question(length - question - (anywhere ? back : 0));
+  const std::int64_t room = prompt.put_questions(length - asking - (anywhere ? back : 0));
   std::vector<double> filler_before;
   for (std::size_t i = 0; i < prompt.statements_.size(); ++i) {
     filler_before.push_back(draws.uniform() * static_cast<double>(room + 1));
@@ -126,10 +150,9 @@ PasskeyPrompt PasskeyPrompt::for_training(std::shared_ptr<const PasskeyLanguage>
 PasskeyPrompt PasskeyPrompt::for_evaluation(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                             double depth, Draws& draws, const std::string& asked_for) {
   const std::int64_t keys = language->task().keys;
-  PasskeyPrompt prompt(std::move(language), length, keys, draws, asked_for);
+  PasskeyPrompt prompt(std::move(language), length, keys, 1, draws, asked_for);
   if (!asked_for.empty()) prompt.offset_ = 0;  // a text of one's own is read from its beginning
-  const auto room =
-      static_cast<double>(prompt.put_question(length - static_cast<std::int64_t>(prompt.question_.tokens.size())));
+  const auto room = static_cast<double>(prompt.put_questions(length - size_of(prompt.questions_.front())));
   const double width = std::min({static_cast<double>(depth_tolerance), static_cast<double>(length) / 8, room});
   const double asked = depth * (room - width) + draws.uniform() * width;
   std::vector<double> filler_before;
@@ -178,8 +201,12 @@ void PasskeyPrompt::read(std::int64_t begin, std::span<std::int32_t> target) con
   }
   overlay(language_->introduction(), 0, begin, target);
   for (const Statement& statement : statements_) overlay(statement.tokens, statement.begin, begin, target);
-  overlay(question_.tokens, question_begin_, begin, target);
-  for (std::int64_t t = std::max(answer_end(), begin); t < end; ++t) {
+  std::int64_t asked_at = question_begin_;
+  for (const PasskeyLanguage::Question& question : questions_) {
+    overlay(question.tokens, asked_at, begin, target);
+    asked_at += size_of(question);
+  }
+  for (std::int64_t t = std::max(asked_at, begin); t < end; ++t) {
     target[static_cast<std::size_t>(t - begin)] = language_->tokenizer().end_id();
   }
 }

@@ -1,12 +1,14 @@
-// Passkey prompts (arXiv 2404.07143, section 4.2): keys hidden in filler, and a question about one of them. A prompt is
-// kept as what stands where, so one of any length takes no more memory than a short one. Training and evaluation draw
-// their prompts here.
+// Passkey prompts (arXiv 2404.07143, section 4.2): keys hidden in filler, and a question about one of them, or about
+// all to learn faster. A prompt is kept as what stands where, so one of any length takes no more memory than a short
+// one. Training and evaluation draw their prompts here.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/stream/draws.h"
@@ -50,7 +52,8 @@ class PasskeyLanguage {
 
  private:
   std::vector<std::int32_t> after_text(const std::string& text) const;
-  std::string of_name(std::int64_t name) const;
+  /// Nothing where there is one key.
+  std::string with_name(std::string_view before, std::int64_t name, std::string_view after) const;
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   PasskeyTask task_;
@@ -76,10 +79,12 @@ class PasskeyPrompt {
     std::int64_t keys = 0;      // of the task's, hidden here; 0: all
     double across_borders = 0;  // share of statements that are moved onto a segment's border, where they fit
     double question_anywhere =
-        0;  // share of prompts whose question stands anywhere in the last segment, not at its end
+        0;                       // share of prompts whose questions stand anywhere in the last segment, not at its end
+    std::int64_t questions = 1;  // asked one after the other
   };
 
-  /// Keys anywhere. Throws ConfigError when `length` tokens cannot hold it.
+  /// Keys anywhere. Of the questions after the first, each is about any key, and those that the last segment does not
+  /// hold are left out. Throws ConfigError when `length` tokens cannot hold the first.
   static PasskeyPrompt for_training(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length,
                                     const Spread& spread, Draws& draws);
   /// The key that is asked for lies at `depth` (0: near the start, 1: near the question), give or take 2,000 tokens, or
@@ -92,10 +97,15 @@ class PasskeyPrompt {
   std::int64_t length() const { return length_; }
   const std::vector<Statement>& statements() const { return statements_; }  // by position
   std::int64_t asked_key() const { return asked_; }
+  /// Of the first question.
   std::int64_t question_begin() const { return question_begin_; }
-  /// Tokens [answer_begin, answer_end) are the digits asked for; end tokens follow.
-  std::int64_t answer_begin() const { return question_begin_ + question_.answer; }
-  std::int64_t answer_end() const { return question_begin_ + static_cast<std::int64_t>(question_.tokens.size()); }
+  /// Tokens [answer_begin, answer_end) are the digits first asked for.
+  std::int64_t answer_begin() const { return question_begin_ + questions_.front().answer; }
+  std::int64_t answer_end() const { return question_begin_ + size_of(questions_.front()); }
+  /// Behind the last answer; end tokens follow.
+  std::int64_t questions_end() const;
+  /// For each question, in order, the tokens [begin, end) of its answer.
+  std::vector<std::pair<std::int64_t, std::int64_t>> answers() const;
   /// So many tokens are the same in every prompt of this language for which this says as many or more.
   std::int64_t shared_beginning() const;
   /// Whether nothing but filler stands in tokens [begin, end).
@@ -104,19 +114,22 @@ class PasskeyPrompt {
   void read(std::int64_t begin, std::span<std::int32_t> target) const;
 
  private:
-  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys, Draws& draws,
-                const std::string& asked_for);
+  PasskeyPrompt(std::shared_ptr<const PasskeyLanguage> language, std::int64_t length, std::int64_t keys,
+                std::int64_t questions, Draws& draws, const std::string& asked_for);
   /// Tokens of the introduction and all statements.
   std::int64_t spoken() const;
-  /// Puts the question at `begin` and returns how many tokens of filler are left to spread the statements over.
-  std::int64_t put_question(std::int64_t begin);
+  static std::int64_t size_of(const PasskeyLanguage::Question& question) {
+    return static_cast<std::int64_t>(question.tokens.size());
+  }
+  /// Puts the questions at `begin` and returns how many tokens of filler are left to spread the statements over.
+  std::int64_t put_questions(std::int64_t begin);
   /// Orders the statements by how many tokens of filler come before each.
   void put_statements(std::vector<double> filler_before);
   void move_onto_borders(std::int64_t segment_length, double share, Draws& draws);
 
   std::shared_ptr<const PasskeyLanguage> language_;
   std::int64_t length_ = 0, asked_ = 0, question_begin_ = 0, offset_ = 0;
-  PasskeyLanguage::Question question_;
+  std::vector<PasskeyLanguage::Question> questions_;  // one after the other; the first about the key `asked_`
   std::vector<Statement> statements_;
 };
 

@@ -115,7 +115,7 @@ std::vector<PasskeySource::Slot> PasskeySource::slots(std::int64_t lane) const {
   Draws draws(
       Random(shape_.seed, RandomPurpose::data, static_cast<std::uint64_t>(steps_), static_cast<std::uint32_t>(lane)));
   const PasskeyPrompt::Spread spread{shape_.segment_length, stage.keys, config_.across_borders,
-                                     config_.question_anywhere};
+                                     config_.question_anywhere, stage.questions};
   std::vector<Slot> slots;
   for (std::int64_t begin = 0; begin < all;) {
     const std::int64_t count = all - begin < 2 * segments ? all - begin : segments;
@@ -161,17 +161,22 @@ TokenBatch PasskeySource::next(LaneRun lanes) {
       const std::int64_t length = prompt.length();
       std::vector<std::int32_t> tokens(static_cast<std::size_t>(length));
       prompt.read(0, tokens);
-      const double answers = static_cast<double>(prompt.answer_end() - prompt.answer_begin());
-      const double predicted = static_cast<double>(prompt.answer_end() - 1);
+      std::vector<std::uint8_t> is_answer(static_cast<std::size_t>(length + 1));
+      double answers = 0;
+      for (const auto& [begin, end] : prompt.answers()) {
+        std::fill(is_answer.begin() + begin, is_answer.begin() + end, std::uint8_t{1});
+        answers += static_cast<double>(end - begin);
+      }
+      const auto predicted = static_cast<double>(prompt.questions_end() - 1);
       const double scale = static_cast<double>(length) / (1 + config_.text_loss);
       for (std::int64_t t = 0; t < length; ++t, ++row) {
-        const bool is_predicted = t + 1 < prompt.answer_end();
-        const bool is_answer = is_predicted && t + 1 >= prompt.answer_begin();
+        const bool is_predicted = t + 1 < prompt.questions_end();
+        const bool answered = is_answer[static_cast<std::size_t>(t + 1)] != 0;
         batch.inputs[row] = tokens[static_cast<std::size_t>(t)];
         batch.targets[row] = is_predicted ? tokens[static_cast<std::size_t>(t + 1)] : 0;
         batch.loss_weights[row] = static_cast<float>(
-            scale * ((is_answer ? 1 / answers : 0.0) + (is_predicted ? config_.text_loss / predicted : 0.0)));
-        batch.answers[row] = is_answer ? 1 : 0;
+            scale * ((answered ? 1 / answers : 0.0) + (is_predicted ? config_.text_loss / predicted : 0.0)));
+        batch.answers[row] = answered ? 1 : 0;
         batch.write_weights[row] = slot.segment_weights[static_cast<std::size_t>(t / shape_.segment_length)];
         batch.documents[row] = document;
       }
@@ -201,7 +206,10 @@ void PasskeySource::observe(const AnswerCounts& answers) {
 
 nlohmann::json PasskeySource::task() const {
   nlohmann::json stages = nlohmann::json::array();
-  for (const PasskeyStage& stage : stages_) stages.push_back({stage.segments, stage.virtual_length, stage.keys});
+  for (const PasskeyStage& stage : stages_) {
+    stages.push_back({stage.segments, stage.virtual_length, stage.keys});
+    if (stage.questions > 1) stages.back().push_back(stage.questions);
+  }
   const TokenFile* text = language_->text();
   return {{"seed", shape_.seed},
           {"batch_size", shape_.batch_size},

@@ -12,12 +12,14 @@ inline constexpr std::string_view introduction =
 inline constexpr std::string_view filler =
     "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
-// {0}: " of NAME" where there are several keys, {1}: the digits. The second form replaces an earlier key.
-inline constexpr std::string_view statement = "The pass key{0} is {1}. Remember it. {1} is the pass key{0}.";
-inline constexpr std::string_view replacement = "The pass key{0} is now {1}. Remember it. {1} is now the pass key{0}.";
-inline constexpr std::string_view question = "What is the pass key{0}? The pass key{0} is";
+// {0}: the key, which is digits; of several keys each is a name and digits. The second form replaces an earlier key.
+inline constexpr std::string_view statement = "The pass key is {0}. Remember it. {0} is the pass key.";
+inline constexpr std::string_view replacement = "The pass key is now {0}. Remember it. {0} is now the pass key.";
+// {0}: " of NAME", {1}: " NAME"; nothing where there is one key.
+inline constexpr std::string_view question = "What is the pass key{0}? The pass key is{1}";
 
-/// Whose keys they are.
+/// What keys are called. The name stands right before the digits: a model of a few layers learns to look for what
+/// follows a token, and not for what follows the token after it.
 inline constexpr std::array<std::string_view, 16> names = {"Alice", "Bob",   "Carol", "Dan",  "Eve",  "Frank",
                                                            "Grace", "Henry", "Ivy",   "Jack", "Kate", "Leo",
                                                            "Mary",  "Ned",   "Olga",  "Paul"};

@@ -99,7 +99,7 @@ std::string passkey_word_list() {
   add(passkey_words::introduction);
   add(passkey_words::filler);
   for (const std::string_view form : {passkey_words::statement, passkey_words::replacement, passkey_words::question}) {
-    add(fmt::format(fmt::runtime(form), " of Alice", 0));
+    add(fmt::format(fmt::runtime(form), " 0", " 0"));
   }
   std::string list;
   for (const std::string& word : words) list += fmt::format("{}\n", word);

@@ -101,13 +101,13 @@ std::shared_ptr<const PasskeyLanguage> language_of(const Options& options, const
 }
 
 /// Changes when the same seed draws other prompts.
-constexpr int prompts_version = 2;
+int prompts_version(const PasskeyTask& task) { return task.keys > 1 ? 3 : 2; }
 
 /// What the samples depend on, beside length, depth and number.
 nlohmann::ordered_json task_of(const Options& options, const SavedModel& saved, const PasskeyLanguage& language) {
   std::vector<std::string> hashes;
   for (const auto& file : saved.checkpoint->files()) hashes.push_back(file.fingerprint.hash);
-  return {{"prompts", prompts_version},
+  return {{"prompts", prompts_version(language.task())},
           {"step", saved.progress.step},
           {"checkpoint_hashes", hashes},
           {"digits", language.task().digits},

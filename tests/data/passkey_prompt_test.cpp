@@ -1,6 +1,9 @@
 #include "data/stream/passkey_prompt.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -97,10 +100,12 @@ TEST(PasskeyPrompt, OneOfSeveralKeysIsAskedFor) {
     EXPECT_EQ(keys, (std::vector<std::int64_t>{0, 1, 2, 3}));
     const auto asked = std::ranges::find(prompt.statements(), prompt.asked_key(), &PasskeyPrompt::Statement::key);
     EXPECT_NEAR(static_cast<double>(asked->begin), 1500, 450);
-    // The question takes up the statement's first words: "The pass key of NAME is D D D D".
+    // The question takes up the statement's first words: "The pass key is NAME D D D D".
     const std::vector<std::int32_t> tokens = tokens_of(prompt);
-    const std::vector<std::int32_t> said(asked->tokens.begin(), asked->tokens.begin() + 10);
-    EXPECT_TRUE(std::equal(said.begin(), said.end(), tokens.end() - 10)) << tokenizer->decode(tokens);
+    const std::vector<std::int32_t> said(asked->tokens.begin(), asked->tokens.begin() + 9);
+    EXPECT_TRUE(std::equal(said.begin(), said.end(), tokens.end() - 9)) << tokenizer->decode(tokens);
+    const std::string name = tokenizer->decode(std::span(tokens).last(5).first(1));
+    EXPECT_NE(tokenizer->decode(tokens).find("What is the pass key of " + name + "?"), std::string::npos);
   }
 }
 
@@ -145,6 +150,36 @@ TEST(PasskeyPrompt, TrainingPromptsStraddleBordersAndAskAnywhere) {
   // A third of the statements of 21 tokens would lie across borders anyway: 0.3 + 0.7 * 20 / 64.
   EXPECT_NEAR(across, 520, 60);
   EXPECT_NEAR(moved, 0.7 * 1000 * 50 / 51, 60);
+}
+
+TEST(PasskeyPrompt, TrainingAsksAsManyQuestionsAsTheLastSegmentHolds) {
+  const auto words = language({4, 5, 1});
+  const auto tokenizer = make_tokenizer("passkey");
+  const std::int64_t length = 1024, question = 17;
+  for (const auto& [segment, asked] : {std::pair{256, 6}, {64, 3}, {32, 1}, {16, 1}}) {
+    std::set<std::string> last_names;
+    for (std::uint64_t seed = 0; seed < 50; ++seed) {
+      Draws draws(Random(seed, RandomPurpose::test));
+      const PasskeyPrompt prompt = PasskeyPrompt::for_training(words, length, {segment, 0, 0.3, 0.7, 6}, draws);
+      const std::vector<std::int32_t> tokens = tokens_of(prompt);
+      const auto words_of = [&](std::int64_t begin, std::int64_t end) {
+        return tokenizer->decode(
+            std::span(tokens).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
+      };
+      ASSERT_EQ(prompt.answers().size(), static_cast<std::size_t>(asked));
+      EXPECT_GE(prompt.question_begin(), length - std::max<std::int64_t>(segment, question));
+      EXPECT_EQ(prompt.questions_end(), prompt.question_begin() + asked * question);
+      EXPECT_EQ(prompt.answers().front(), std::pair(prompt.answer_begin(), prompt.answer_end()));
+      const std::string text = words_of(0, prompt.question_begin());
+      for (const auto& [begin, end] : prompt.answers()) {
+        // "The pass key is NAME D D D D", and further up "The pass key is now NAME D D D D".
+        const std::string name = words_of(begin - 1, begin), digits = words_of(begin, end);
+        EXPECT_NE(text.find("is now " + name + " " + digits), std::string::npos) << name << " " << digits;
+        if (begin == prompt.answers().back().first) last_names.insert(name);
+      }
+    }
+    EXPECT_GT(last_names.size(), 5u) << "the last question is about any key";
+  }
 }
 
 TEST(PasskeyPrompt, PromptsShareTheirBeginning) {
@@ -221,8 +256,8 @@ TEST(PasskeyPrompt, TheKeyMayBeChosen) {
   Draws draws(Random(1, RandomPurpose::test));
   const PasskeyPrompt prompt = PasskeyPrompt::for_evaluation(language({4, 3, 1}), 500, 0.5, draws, "0007");
   const std::string text = text_of(prompt, *make_tokenizer("passkey"));
-  EXPECT_TRUE(holds(text, "is now 0 0 0 7. Remember it.") || holds(text, "is now 0007. Remember it.")) << text;
-  EXPECT_TRUE(text.ends_with("is 0 0 0 7") || text.ends_with("is 0007")) << text;
+  EXPECT_TRUE(holds(text, " 0 0 0 7. Remember it.")) << text;
+  EXPECT_TRUE(text.ends_with(" 0 0 0 7")) << text;
 }
 
 TEST(PasskeyPrompt, SaysWhatDoesNotFit) {

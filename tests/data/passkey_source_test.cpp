@@ -100,6 +100,35 @@ TEST(PasskeySource, LossIsTheAnswersPlusAShareOfAllTokens) {
   }
 }
 
+TEST(PasskeySource, EveryAnswerCountsAlike) {
+  PasskeyConfig several = config();
+  several.keys = 3;
+  for (PasskeyStage& stage : several.stages) stage.questions = 3;
+  SourceShape longer = shape;
+  longer.segment_length = 128;
+  longer.sequence_length = 16 * longer.segment_length;
+  PasskeySource source(several, longer);
+  const std::vector<PasskeyPrompt> prompts = source.prompts(0);
+  const TokenBatch batch = source.next({0, 1});
+  std::size_t row = 0;
+  for (const PasskeyPrompt& prompt : prompts) {
+    ASSERT_EQ(prompt.answers().size(), 3u);
+    double all = 0, answers = 0;
+    std::vector<std::pair<std::int64_t, std::int64_t>> marked;
+    for (std::int64_t t = 0; t < prompt.length(); ++t, ++row) {
+      all += batch.loss_weights[row];
+      EXPECT_EQ(batch.loss_weights[row] > 0, t + 1 < prompt.questions_end());
+      if (batch.answers[row] == 0) continue;
+      answers += batch.loss_weights[row];
+      if (marked.empty() || marked.back().second != t + 1) marked.emplace_back(t + 1, t + 1);
+      ++marked.back().second;
+    }
+    EXPECT_EQ(marked, prompt.answers());
+    EXPECT_NEAR(all, static_cast<double>(prompt.length()), 2e-3);
+    EXPECT_GT(answers / all, 1 / 1.2);
+  }
+}
+
 TEST(PasskeySource, OnlySegmentsOfFillerAreRepeated) {
   PasskeySource source(config(), shape);
   for (const float weight : source.next({0, 1}).write_weights) EXPECT_EQ(weight, 1);

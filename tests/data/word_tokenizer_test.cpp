@@ -27,7 +27,7 @@ TEST(WordTokenizer, WordsDigitsAndMarksAreTokens) {
 TEST(WordTokenizer, PasskeyKnowsItsPrompt) {
   const auto tokenizer = make_tokenizer("passkey");
   EXPECT_LE(tokenizer->vocab_size(), 80);
-  const std::string text = "What is the pass key of Grace? The pass key of Grace is now 9 0 5 4. Remember it.";
+  const std::string text = "What is the pass key of Grace? The pass key is now Grace 9 0 5 4. Remember it.";
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
   EXPECT_EQ(tokenizer->encode("9054"), tokenizer->encode("9 0 5 4"));
 }
