@@ -49,6 +49,12 @@ std::string_view ending(Finish finish) {
 }
 
 int generate_text(const Options& options, Communicator& communicator) {
+  const GenerationOptions& generation = options.common.generation;
+  if (generation.beams > 1 && !options.save_state.empty() && generation.max_tokens > 0) {
+    throw ConfigError(
+        "--save-state after a search with --beams: a search cannot go on where another ended; --max-tokens 0 keeps "
+        "what was read");
+  }
   if (!options.batch.prompts.empty()) return generate_many(options.common, options.batch, communicator);
   const std::string prompt = read_prompt(options);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
