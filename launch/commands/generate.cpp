@@ -15,6 +15,7 @@
 #include "launch/commands/command.h"
 #include "launch/commands/generate_batch.h"
 #include "launch/commands/generation.h"
+#include "launch/commands/measuring.h"
 #include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
 #include "launch/training/stop_request.h"
@@ -59,7 +60,7 @@ int generate_text(const Options& options, Communicator& communicator) {
   const std::string prompt = read_prompt(options);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   MemoryPool pool;
-  const SavedModel saved = open_for_generation("generate", options.common, communicator, log, pool);
+  const SavedModel saved = open_for_generation(options.common, communicator, log, pool);
   MemoryPool state_pool;
   Generator generator = make_generator(options.common, saved, state_pool);
   // Only what is to be kept has to end in order.
@@ -141,7 +142,10 @@ Command add_generate_command(CLI::App& program) {
                   "palimpsest generate runs/quickstart --prompt-file book.txt --max-tokens 0 --save-state book.state\n"
                   "palimpsest generate runs/quickstart --state book.state --prompt \"Mr. Darcy\"\n"
                   "palimpsest generate runs/quickstart --batch prompts.txt --out results.jsonl --stop . --lanes 16"));
-  return {command, [options](Communicator& communicator) { return generate_text(*options, communicator); }};
+  return {command, [options](Communicator& communicator) {
+            require_one_process("generate", communicator);
+            return generate_text(*options, communicator);
+          }};
 }
 
 }  // namespace palimpsest

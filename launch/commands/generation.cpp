@@ -64,11 +64,8 @@ void add_generation_options(CLI::App& command, GenerationCommand& options) {
       ->check(whole_number_from(1));
 }
 
-SavedModel open_for_generation(std::string_view command, const GenerationCommand& options, Communicator& communicator,
-                               RunLog& log, MemoryPool& pool) {
-  if (communicator.size() > 1) {
-    throw ConfigError(fmt::format("{} runs in one process: start it without mpirun", command));
-  }
+SavedModel open_for_generation(const GenerationCommand& options, Communicator& communicator, RunLog& log,
+                               MemoryPool& pool) {
   check(options.generation);
   const ThreadPlan threads = configure_threads(options.threads, communicator);
   for (const std::string& warning : threads.warnings) log.warn(warning);
