@@ -127,6 +127,34 @@ class Summaries(EndToEndTest):
             self.assertGreater(len(file["unread"]), 1)
         self.assertEqual(self.summarize("--state", state, *self.GREEDY).stdout, self.summarize(long, *self.GREEDY).stdout)
 
+    def test_are_measured_while_training_and_change_none_of_its_bits(self):
+        summaries = f"{{pairs: {self.pairs}, every: 4, max_pairs: 3, max_tokens: 12, template: '{{document}}\\nSummary:{{summary}}'}}"
+        for run, sections in (("plain", {}), ("measured", {"evaluation": {"summaries": summaries}})):
+            self.run_program("train", self.config(run, data={"train": self.folder / "pairs.h5"}, **sections), ranks=2)
+        self.assert_same_checkpoint("plain", "measured", 8)
+        lines = self.metrics("measured", "rouge")
+        self.assertEqual([(line["step"], line["pairs"], line["split"]) for line in lines], [(4, 3, "summaries"), (8, 3, "summaries")])
+        self.assertEqual(set(lines[0]["rougeLsum"]), {"recall", "precision", "f1"})
+        self.assertRegex((self.folder / "measured" / "train.log").read_text(encoding="utf-8"), r"step 8  summaries: ROUGE-1 0\.\d{4} .*F1 over 3 pairs")
+        # The same by hand, from the checkpoint.
+        template = ("--template", "{document}\\nSummary:{summary}", "--temperature", 0, "--max-tokens", 12, "--threads", 1)
+        written = self.summarize(self.pairs, "--json", *template, run="measured").stdout.splitlines(True)[:3]
+        three = "".join(self.pairs.read_text(encoding="utf-8").splitlines(True)[:3])
+        self.run_program("rouge", self.book("three.jsonl", three), self.book("made.jsonl", "".join(written)), "--json", self.folder / "by-hand.json")
+        by_hand = json.loads((self.folder / "by-hand.json").read_text(encoding="utf-8"))
+        self.assertAlmostEqual(by_hand["rouge1"]["f1"]["mean"], lines[1]["rouge1"]["f1"], 9)
+        # What was not done before a run ended is done when it resumes.
+        metrics = self.folder / "measured" / "metrics.jsonl"
+        content = metrics.read_text(encoding="utf-8").splitlines(True)
+        self.assertIn('"rouge"', content[-1])
+        metrics.write_text("".join(content[:-1]), encoding="utf-8")
+        resumed = self.run_program("train", self.folder / "measured.yaml", ranks=2).stdout
+        self.assertIn("step 8  summaries:", resumed)
+        self.assertEqual(metrics.read_text(encoding="utf-8"), "".join(content))
+        self.assertIn("Nothing to do", self.run_program("train", self.folder / "measured.yaml", ranks=2).stdout)
+        lost = self.run_program("train", self.folder / "measured.yaml", "--set", "evaluation.summaries.pairs=gone.jsonl", expect=3)
+        self.assertIn("gone.jsonl: is not there", lost.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
