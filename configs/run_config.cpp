@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/printable.h"
+#include "data/text/json_records.h"
 
 namespace palimpsest {
 
@@ -66,6 +67,16 @@ void validate_evaluation(const RunConfig& config) {
                                     name == validation_name ? "data.validation" : "an earlier set"));
     }
     if (sets[i].file.empty()) throw ConfigError(fmt::format("evaluation.sets[{}].file is empty", i));
+  }
+  const SummaryEvaluationConfig& summaries = config.evaluation.summaries;
+  if (summaries.pairs.empty() && summaries.every > 0) {
+    throw ConfigError(
+        fmt::format("evaluation.summaries.every is {} but evaluation.summaries.pairs names no file", summaries.every));
+  }
+  try {
+    parse_pair_template(unescaped(summaries.pair_template));
+  } catch (const ConfigError& error) {
+    throw ConfigError(fmt::format("evaluation.summaries.template: {}", error.what()));
   }
 }
 

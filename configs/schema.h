@@ -156,6 +156,7 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
 void describe(LearningRateMultiplier& multiplier, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);
 void describe(EvaluationSet& set, SchemaVisitor& visitor);
+void describe(SummaryEvaluationConfig& summaries, SchemaVisitor& visitor);
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor);
 void describe(CheckpointConfig& checkpoint, SchemaVisitor& visitor);
 

@@ -6,7 +6,7 @@ set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Palimpsest)
 install(TARGETS palimpsest RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # Palimpsest::palimpsest, of C++, stands on all of these.
-set(rooms output ranks checkpoint inference training library)
+set(rooms output ranks checkpoint inference measures training library)
 set_target_properties(palimpsest_launch_library PROPERTIES EXPORT_NAME palimpsest)
 list(TRANSFORM rooms PREPEND palimpsest_launch_ OUTPUT_VARIABLE libraries)
 install(TARGETS palimpsest_options palimpsest_core palimpsest_autograd palimpsest_layers palimpsest_optim palimpsest_data

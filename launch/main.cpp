@@ -79,11 +79,11 @@ class Program {
  private:
   CLI::App app_{"Palimpsest trains transformers with Infini-attention on clusters of CPU machines.", "palimpsest"};
   std::vector<Command> commands_ = {
-      add_train_command(app_),     add_eval_command(app_),  add_compare_command(app_), add_passkey_command(app_),
-      add_generate_command(app_),  add_chat_command(app_),  add_inspect_command(app_), add_pack_command(app_),
-      add_tokenizer_command(app_), add_bench_command(app_), add_import_command(app_),  add_export_command(app_),
-      add_report_command(app_),    add_rouge_command(app_), add_measure_command(app_), add_index_command(app_),
-      add_search_command(app_),
+      add_train_command(app_),     add_eval_command(app_),      add_compare_command(app_), add_passkey_command(app_),
+      add_generate_command(app_),  add_chat_command(app_),      add_inspect_command(app_), add_pack_command(app_),
+      add_tokenizer_command(app_), add_bench_command(app_),     add_import_command(app_),  add_export_command(app_),
+      add_report_command(app_),    add_rouge_command(app_),     add_measure_command(app_), add_index_command(app_),
+      add_search_command(app_),    add_summarize_command(app_),
   };
   std::vector<Command>::const_iterator chosen_ = commands_.end();
   std::exception_ptr unparsed_;

@@ -121,13 +121,44 @@ DecodeSnapshot DecodeState::snapshot() const {
 }
 
 DecodeState DecodeState::copies(std::int64_t lanes) const {
-  if (this->lanes() != 1 || positions_.front() != 0) {
-    throw ShapeError(fmt::format("DecodeState::copies of {} lanes after {} tokens: expected one lane, whole segments",
-                                 this->lanes(), tokens()));
+  if (this->lanes() != 1) {
+    throw ShapeError(fmt::format("DecodeState::copies of {} lanes: expected one", this->lanes()));
   }
+  const Lanes first(static_cast<std::size_t>(lanes), 0);
   DecodeState result(*model_, *pool_, lanes);
-  result.state_ = select_lanes(*pool_, state_, Lanes(static_cast<std::size_t>(lanes), 0));
+  result.state_ = select_lanes(*pool_, state_, first);
+  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
+    result.segments_[layer] = select_lanes(*pool_, segments_[layer], first);
+  }
+  result.positions_ = of(first, positions_);
   return result;
+}
+
+void DecodeState::rearrange(std::span<const std::int64_t> sources) {
+  if (static_cast<std::int64_t>(sources.size()) != lanes()) {
+    throw ShapeError(fmt::format("DecodeState::rearrange: {} lanes of {}", sources.size(), lanes()));
+  }
+  Lanes changed, from;
+  for (std::int64_t lane = 0; lane < lanes(); ++lane) {
+    const std::int64_t source = sources[static_cast<std::size_t>(lane)];
+    if (source == lane) continue;
+    changed.push_back(lane);
+    from.push_back(source);
+  }
+  if (changed.empty()) return;
+  const SequenceState moved = select_lanes(*pool_, state_, from);
+  replace_lanes(*pool_, state_.model, changed, moved.model);
+  for (std::size_t layer = 0; layer < segments_.size(); ++layer) {
+    replace_lanes(*pool_, state_.layers[layer], changed, moved.layers[layer]);
+    replace_lanes(*pool_, segments_[layer], changed, select_lanes(*pool_, segments_[layer], from));
+  }
+  const Lanes positions = of(from, positions_);
+  for (std::size_t i = 0; i < changed.size(); ++i) {
+    const auto lane = static_cast<std::size_t>(changed[i]);
+    state_.tokens[lane] = moved.tokens[i];
+    state_.documents[lane] = moved.documents[i];
+    positions_[lane] = positions[i];
+  }
 }
 
 void DecodeState::forget(std::int64_t lane) {

@@ -34,8 +34,11 @@ class DecodeState {
   std::int64_t lanes() const { return state_.lanes(); }
   /// Tokens passed through a lane so far.
   std::int64_t tokens(std::int64_t lane = 0) const;
-  /// As many lanes that each go on from here. Throws ShapeError on more lanes than one, or within a segment.
+  /// As many lanes that each go on from here. Throws ShapeError where there are more lanes than one.
   DecodeState copies(std::int64_t lanes) const;
+  /// Lane i goes on from where lane sources[i] is. Throws ShapeError on another number of them, or a lane that is not
+  /// there.
+  void rearrange(std::span<const std::int64_t> sources);
   /// The lane's next token begins another text.
   void forget(std::int64_t lane);
 

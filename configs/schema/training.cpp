@@ -112,6 +112,27 @@ void describe(EvaluationSet& set, SchemaVisitor& visitor) {
   visitor.field("file", set.file, Text{}, "Token file, packed with the training data's tokenizer.");
 }
 
+void describe(SummaryEvaluationConfig& summaries, SchemaVisitor& visitor) {
+  visitor.field("pairs", summaries.pairs, Text{},
+                "`*.jsonl` with `document` (a text, or the path of one) and `summary`, held out of training. Empty: no "
+                "summaries are written.");
+  visitor.field("every", summaries.every, between<std::int64_t>(0, max_count),
+                "Steps between them. 0: only after the last step.");
+  visitor.field("max_pairs", summaries.max_pairs, between<std::int64_t>(0, max_count),
+                "Pairs that count, from the first one. 0: all.");
+  visitor.field("max_tokens", summaries.max_tokens, between<std::int64_t>(1, max_length),
+                "Tokens of a summary at most.");
+  visitor.field("no_repeat_ngram", summaries.no_repeat_ngram, between<std::int64_t>(0, max_length),
+                "No so many tokens in a row come twice in a summary. 0: any may.");
+  visitor.field("beams", summaries.beams, between<std::int64_t>(1, 1024),
+                "1: always the likeliest token; more: beam search (docs/generation.md).");
+  visitor.field(
+      "template", summaries.pair_template, Text{},
+      "What a document and its summary became when the training data was packed (`pack --pair-template`); `\\n` "
+      "is a line end, so write it in single quotes.");
+  visitor.field("stem", summaries.stem, Boolean{}, "Whether endings are taken off words first, as by `rouge --stem`.");
+}
+
 void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor) {
   visitor.field("every", evaluation.every, between<std::int64_t>(0, max_count),
                 "Steps between evaluations. 0: only after the last step.");
@@ -122,6 +143,8 @@ void describe(EvaluationConfig& evaluation, SchemaVisitor& visitor) {
   visitor.list("sets", evaluation.sets,
                "Further token files that are evaluated along with the validation split, or without one: each with how "
                "far its loss has risen above its least (docs/continued-training.md).");
+  visitor.section("summaries", evaluation.summaries,
+                  "Summaries that are written and measured by ROUGE while training (docs/summaries.md).");
 }
 
 void describe(CheckpointConfig& checkpoint, SchemaVisitor& visitor) {

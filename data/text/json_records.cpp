@@ -75,6 +75,17 @@ class RecordParser {
     return record;
   }
 
+  SummaryPair parse_pair(SummaryField field) {
+    SummaryPair pair{id(), document_text(), field == SummaryField::required ? text(json_, "summary") : std::string()};
+    const auto check = [&](std::string& part, const char* key) {
+      if (format_.line_ends == LineEnds::lf) drop_carriage_returns(part);
+      if (count_words(part) == 0) fail(fmt::format("\"{}\" holds nothing but white space", key));
+    };
+    check(pair.document, "document");
+    if (field == SummaryField::required) check(pair.summary, "summary");
+    return pair;
+  }
+
  private:
   [[noreturn]] void fail(const std::string& message) const { throw DataError(fmt::format("{}: {}", name_, message)); }
 
@@ -196,6 +207,17 @@ class RecordParser {
 
 }  // namespace
 
+std::string unescaped(const std::string& text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t which =
+        text[i] == '\\' && i + 1 < text.size() ? std::string_view("nt\\").find(text[i + 1]) : std::string_view::npos;
+    result += which == std::string_view::npos ? text[i] : "\n\t\\"[which];
+    if (which != std::string_view::npos) ++i;
+  }
+  return result;
+}
+
 TurnTemplate parse_turn_template(const std::string& text) {
   const std::size_t at = text.find(content_mark);
   if (at == std::string::npos || text.find(content_mark, at + 1) != std::string::npos) {
@@ -227,6 +249,12 @@ std::string to_string(const PairTemplate& pair) {
 Record parse_record(std::string_view line, const std::string& name, const RecordFormat& format,
                     const fs::path& folder) {
   return RecordParser(line, name, format, folder).parse();
+}
+
+SummaryPair parse_summary_pair(std::string_view line, const std::string& name, SummaryField summary, LineEnds line_ends,
+                               const fs::path& folder) {
+  const RecordFormat format{.kind = RecordKind::summary, .line_ends = line_ends};
+  return RecordParser(line, name, format, folder).parse_pair(summary);
 }
 
 std::uint64_t referenced_bytes(std::string_view line, const fs::path& folder) {

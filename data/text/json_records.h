@@ -15,6 +15,9 @@ namespace palimpsest {
 /// What a record is told by: `automatic` takes the one kind whose fields it has, but for `summary`.
 enum class RecordKind { automatic, text, completion, chat, summary };
 
+/// Of a template as people write it: \n, \t and \\ stand for a line end, a tab and a backslash.
+std::string unescaped(const std::string& text);
+
 /// The text of each turn of a conversation, in which {role} and {content} stand for what the record says.
 struct TurnTemplate {
   std::string before, after;  // of {content}; {role} may be in both
@@ -61,6 +64,20 @@ struct Record {
 /// not such a record.
 Record parse_record(std::string_view line, const std::string& name, const RecordFormat& format,
                     const std::filesystem::path& folder = {});
+
+/// What a record of kind `summary` says, before a template joins it.
+struct SummaryPair {
+  std::string id;        // empty: it has none
+  std::string document;  // its text, in a file of its own or not
+  std::string summary;
+};
+
+/// What the record must have besides its document.
+enum class SummaryField { required, ignored };
+
+/// Throws as parse_record does, and DataError on a document, or a summary that is required, of nothing but white space.
+SummaryPair parse_summary_pair(std::string_view line, const std::string& name, SummaryField summary, LineEnds line_ends,
+                               const std::filesystem::path& folder = {});
 
 /// About how many bytes the document has that a record of kind `summary` names by its path; 0 where it names none.
 std::uint64_t referenced_bytes(std::string_view line, const std::filesystem::path& folder);

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "launch/commands/command.h"
 #include "launch/commands/generation.h"
+#include "launch/commands/measuring.h"
 #include "launch/inference/conversation.h"
 #include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
@@ -164,7 +165,7 @@ int chat(const Options& options, Communicator& communicator) {
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   if (options.read == "-") throw ConfigError("--read is -: standard input is for the questions; name a file");
   MemoryPool pool;
-  const SavedModel saved = open_for_generation("chat", options.common, communicator, log, pool);
+  const SavedModel saved = open_for_generation(options.common, communicator, log, pool);
   MemoryPool state_pool;
   Generator generator = make_generator(options.common, saved, state_pool);
   if (!options.read.empty()) generator.append(read_text_input(options.read));
@@ -192,7 +193,10 @@ Command add_chat_command(CLI::App& program) {
       help_footer("palimpsest chat runs/quickstart --read book.txt\n"
                   "palimpsest chat runs/quickstart --state book.state --temperature 0 --stop . --follow\n"
                   "echo \"Call me\" | palimpsest chat runs/quickstart --max-tokens 20"));
-  return {command, [options](Communicator& communicator) { return chat(*options, communicator); }};
+  return {command, [options](Communicator& communicator) {
+            require_one_process("chat", communicator);
+            return chat(*options, communicator);
+          }};
 }
 
 }  // namespace palimpsest

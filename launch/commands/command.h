@@ -42,6 +42,7 @@ Command add_rouge_command(CLI::App& program);
 Command add_measure_command(CLI::App& program);
 Command add_index_command(CLI::App& program);
 Command add_search_command(CLI::App& program);
+Command add_summarize_command(CLI::App& program);
 
 /// Accepts whole numbers of at least `minimum`.
 CLI::Validator whole_number_from(std::int64_t minimum);

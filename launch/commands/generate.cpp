@@ -15,6 +15,7 @@
 #include "launch/commands/command.h"
 #include "launch/commands/generate_batch.h"
 #include "launch/commands/generation.h"
+#include "launch/commands/measuring.h"
 #include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
 #include "launch/training/stop_request.h"
@@ -49,11 +50,17 @@ std::string_view ending(Finish finish) {
 }
 
 int generate_text(const Options& options, Communicator& communicator) {
+  const GenerationOptions& generation = options.common.generation;
+  if (generation.beams > 1 && !options.save_state.empty() && generation.max_tokens > 0) {
+    throw ConfigError(
+        "--save-state after a search with --beams: a search cannot go on where another ended; --max-tokens 0 keeps "
+        "what was read");
+  }
   if (!options.batch.prompts.empty()) return generate_many(options.common, options.batch, communicator);
   const std::string prompt = read_prompt(options);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   MemoryPool pool;
-  const SavedModel saved = open_for_generation("generate", options.common, communicator, log, pool);
+  const SavedModel saved = open_for_generation(options.common, communicator, log, pool);
   MemoryPool state_pool;
   Generator generator = make_generator(options.common, saved, state_pool);
   // Only what is to be kept has to end in order.
@@ -135,7 +142,10 @@ Command add_generate_command(CLI::App& program) {
                   "palimpsest generate runs/quickstart --prompt-file book.txt --max-tokens 0 --save-state book.state\n"
                   "palimpsest generate runs/quickstart --state book.state --prompt \"Mr. Darcy\"\n"
                   "palimpsest generate runs/quickstart --batch prompts.txt --out results.jsonl --stop . --lanes 16"));
-  return {command, [options](Communicator& communicator) { return generate_text(*options, communicator); }};
+  return {command, [options](Communicator& communicator) {
+            require_one_process("generate", communicator);
+            return generate_text(*options, communicator);
+          }};
 }
 
 }  // namespace palimpsest

@@ -76,7 +76,7 @@ int generate_many(const GenerationCommand& common, const BatchOptions& options, 
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
   MemoryPool pool;
-  const SavedModel saved = open_for_generation("generate", common, communicator, log, pool);
+  const SavedModel saved = open_for_generation(common, communicator, log, pool);
   const StopRequest stop_request;
   Results results(prompts.size(), options.out.empty());
   const auto start = Pace::Clock::now();

@@ -43,17 +43,29 @@ void add_generation_options(CLI::App& command, GenerationCommand& options) {
                      "Sample among the tokens at least p times as likely as the likeliest (default: 0, all)");
   command.add_option("--repetition-penalty", sampling.repetition_penalty,
                      "More than 1 makes tokens that the text has already less likely (default: 1)");
+  command
+      .add_option("--no-repeat-ngram", sampling.no_repeat_ngram,
+                  "No so many tokens in a row come twice in what is generated (default: 0, any may)")
+      ->check(whole_number_from(0))
+      ->type_name("N");
+  command
+      .add_option("--min-tokens", sampling.min_tokens,
+                  "The model does not end the text before it has so many tokens (default: 0)")
+      ->check(whole_number_from(0));
+  command
+      .add_option("--beams", options.generation.beams,
+                  "Search for the likeliest text with so many side by side, instead of drawing one (default: 1, draw)")
+      ->check(CLI::Range(std::int64_t{1}, most_beams));
+  command.add_option("--length-penalty", options.generation.length_penalty,
+                     "Of that search: logarithms of probabilities are divided by length to this power (default: 1)");
   command.add_option("--seed", sampling.seed, "Of the random numbers (default: 1)");
   command.add_option("--state", options.state, "Go on from what --save-state or chat's /save wrote")->type_name("FILE");
   command.add_option("--threads", options.threads, "Threads (default: the cores there are)")
       ->check(whole_number_from(1));
 }
 
-SavedModel open_for_generation(std::string_view command, const GenerationCommand& options, Communicator& communicator,
-                               RunLog& log, MemoryPool& pool) {
-  if (communicator.size() > 1) {
-    throw ConfigError(fmt::format("{} runs in one process: start it without mpirun", command));
-  }
+SavedModel open_for_generation(const GenerationCommand& options, Communicator& communicator, RunLog& log,
+                               MemoryPool& pool) {
   check(options.generation);
   const ThreadPlan threads = configure_threads(options.threads, communicator);
   for (const std::string& warning : threads.warnings) log.warn(warning);

@@ -28,10 +28,10 @@ struct GenerationCommand {
 
 void add_generation_options(CLI::App& command, GenerationCommand& options);
 
-/// Sets the threads and reads the model into `pool`. Throws ConfigError on options that cannot be and on several ranks,
-/// and what open_model does.
-SavedModel open_for_generation(std::string_view command, const GenerationCommand& options, Communicator& communicator,
-                               RunLog& log, MemoryPool& pool);
+/// Sets the threads and reads the model into `pool`. Collective. Throws ConfigError on options that cannot be, and what
+/// open_model does.
+SavedModel open_for_generation(const GenerationCommand& options, Communicator& communicator, RunLog& log,
+                               MemoryPool& pool);
 
 /// From the state that the options name, or the start of a document.
 Generator make_generator(const GenerationCommand& options, const SavedModel& saved, MemoryPool& pool);

@@ -50,18 +50,6 @@ struct Options {
   std::string check;
 };
 
-/// Of a template on the command line: \n, \t and \\ stand for a line end, a tab and a backslash.
-std::string unescaped(const std::string& text) {
-  std::string result;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::size_t which =
-        text[i] == '\\' && i + 1 < text.size() ? std::string_view("nt\\").find(text[i + 1]) : std::string_view::npos;
-    result += which == std::string_view::npos ? text[i] : "\n\t\\"[which];
-    if (which != std::string_view::npos) ++i;
-  }
-  return result;
-}
-
 /// Where titles and years stand; nowhere when the path is empty.
 fs::path metadata_path(const Options& options) {
   if (options.metadata == "none") return {};

@@ -5,6 +5,10 @@
 #include <span>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "core/error.h"
+
 namespace palimpsest {
 
 namespace {
@@ -72,6 +76,9 @@ bool generate_batch(const LanguageModel& model, const Tokenizer& tokenizer, cons
                     const GenerationOptions& options, std::int64_t lanes,
                     const std::function<void(std::size_t index, BatchResult result)>& done, const GoesOn& goes_on) {
   check(options);
+  if (options.beams > 1) {
+    throw ConfigError(fmt::format("--beams is {} with many prompts at once: expected 1", options.beams));
+  }
   require_vocabulary(model, tokenizer);
   MemoryPool pool;
   const std::int64_t count = std::clamp<std::int64_t>(static_cast<std::int64_t>(prompts.size()), 1, lanes);

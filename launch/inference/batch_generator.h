@@ -22,8 +22,8 @@ struct BatchResult {
 /// Continues every prompt as a document of its own, with the options' max_tokens and seed where it has none, and calls
 /// `done` with its index and result when it is finished, in any order. At most `lanes` at once: up to rounding, what
 /// becomes of a prompt depends on no other. False where `goes_on`, asked between two tokens, said no: `done` has not
-/// been called for all then. Throws what `check` does, DataError when the tokenizer has more tokens than the model, and
-/// NumericalError.
+/// been called for all then. Throws what `check` does, ConfigError on several beams, DataError when the tokenizer has
+/// more tokens than the model, and NumericalError.
 bool generate_batch(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<Prompt>& prompts,
                     const GenerationOptions& options, std::int64_t lanes,
                     const std::function<void(std::size_t index, BatchResult result)>& done, const GoesOn& goes_on = {});

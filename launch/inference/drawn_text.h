@@ -21,13 +21,15 @@ struct DrawnState {
   std::string held;                // drawn and not written: perhaps the beginning of a stop string
   std::string pending;             // bytes after that, of a character that is not complete
   std::vector<std::uint8_t> seen;  // per token of the vocabulary, 1 where the text has it
+  /// Tokens drawn since text was last appended, those of draws whose options ask for them.
+  std::vector<std::int32_t> recent = {};
 };
 
 class DrawnText {
  public:
   /// The tokenizer must outlive this.
   explicit DrawnText(const Tokenizer& tokenizer);
-  /// Goes on where `state` was taken. Throws DataError on one of another vocabulary.
+  /// Goes on where `state` was taken. Throws DataError on one of another vocabulary, or with a token that it lacks.
   DrawnText(const Tokenizer& tokenizer, const DrawnState& state);
   DrawnState state() const;
 
@@ -43,6 +45,18 @@ class DrawnText {
   };
   /// The next token, from the logits of its predecessor, as many as the tokenizer has tokens. Throws NumericalError.
   Draw draw(std::span<const float> logits, const SamplingOptions& options);
+
+  // The two halves of it, for a search that draws nothing.
+
+  /// The logits of the next token after the repetition penalty. Throws NumericalError.
+  std::vector<float> penalized(std::span<const float> logits, const SamplingOptions& options) const {
+    return penalized_logits(logits, options, draws_, seen_);
+  }
+  /// Tokens that must not come next, some of them twice. The end token is none of them where all others are.
+  std::vector<std::int32_t> forbidden(const SamplingOptions& options) const;
+  /// Goes on with this token, and returns the text that is certain then.
+  std::string take(std::int32_t token, const SamplingOptions& options);
+
   /// Whether the last draw was the end token, which is no part of the text.
   bool ended() const { return ended_; }
   /// Whether a stop string has been found.
@@ -57,6 +71,7 @@ class DrawnText {
   std::uint64_t draws_ = 0;
   bool ended_ = false;
   std::vector<std::uint8_t> seen_;
+  std::vector<std::int32_t> recent_;
 };
 
 }  // namespace palimpsest

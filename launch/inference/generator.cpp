@@ -9,33 +9,15 @@
 
 #include "core/elapsed.h"
 #include "core/error.h"
+#include "launch/inference/beam_search.h"
 
 namespace palimpsest {
-
-void check(const GenerationOptions& options) {
-  check(options.sampling);
-  for (const std::string& stop : options.stop) {
-    if (stop.empty() || find_invalid_utf8(stop)) {
-      throw ConfigError(fmt::format("--stop is {}: expected a text", stop.empty() ? "empty" : "not UTF-8"));
-    }
-  }
-}
 
 void require_vocabulary(const LanguageModel& model, const Tokenizer& tokenizer) {
   if (tokenizer.vocab_size() > model.config().vocab_size) {
     throw DataError(fmt::format("the tokenizer has {} tokens, the model only {}", tokenizer.vocab_size(),
                                 model.config().vocab_size));
   }
-}
-
-std::string_view name_of(Finish finish) {
-  switch (finish) {
-    case Finish::end: return "end";
-    case Finish::stop: return "stop";
-    case Finish::interrupted: return "interrupted";
-    case Finish::length: break;
-  }
-  return "length";
 }
 
 Generator::Generator(const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool)
@@ -111,14 +93,19 @@ std::span<const float> Generator::logits() {
 
 GenerationResult Generator::generate(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on) {
   check(options);
-  GenerationResult result;
   const auto start = std::chrono::steady_clock::now();
+  drawn_.stop_at(options.stop);
+  GenerationResult result = options.beams > 1 ? search(options, write, goes_on) : draw(options, write, goes_on);
+  result.seconds = seconds_since(start);
+  return result;
+}
+
+GenerationResult Generator::draw(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on) {
+  GenerationResult result;
   const auto finished = [&](Finish finish) {
     result.finish = finish;
-    result.seconds = seconds_since(start);
     return result;
   };
-  drawn_.stop_at(options.stop);
   while (result.tokens < options.max_tokens) {
     if (drawn_.ended()) return finished(Finish::end);
     if ((goes_on && !goes_on()) || !read(goes_on)) return finished(Finish::interrupted);
@@ -132,6 +119,23 @@ GenerationResult Generator::generate(const GenerationOptions& options, const Tex
     if (drawn_.stopped()) return finished(Finish::stop);
   }
   return finished(Finish::length);
+}
+
+GenerationResult Generator::search(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on) {
+  GenerationResult result;
+  if (options.max_tokens == 0) return result;
+  result.finish = Finish::end;
+  if (drawn_.ended()) return result;
+  result.finish = Finish::interrupted;
+  if (!read(goes_on)) return result;
+  BeamText found =
+      search_beams(decoder_, std::as_const(logits_).values<float>(), drawn_, *tokenizer_, options, goes_on);
+  drawn_ = std::move(found.drawn);
+  unread_ = std::move(found.tokens);  // read again where the text goes on
+  result.tokens = unread();
+  result.finish = found.finish;
+  write(found.text);
+  return result;
 }
 
 }  // namespace palimpsest

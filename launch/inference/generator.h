@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,42 +11,16 @@
 
 #include "data/text/tokenizer.h"
 #include "launch/inference/drawn_text.h"
-#include "launch/inference/sampler.h"
+#include "launch/inference/generation_options.h"
 #include "layers/decode_state.h"
 
 namespace palimpsest {
-
-struct GenerationOptions {
-  SamplingOptions sampling;
-  std::int64_t max_tokens = 200;
-  std::vector<std::string> stop = {};  // texts that end it; they are not part of it
-};
-
-/// Throws ConfigError naming the option whose value cannot be.
-void check(const GenerationOptions& options);
-
-/// Why a generation came to its end: so many tokens as were asked for, the model's own end token, a stop string, or
-/// because the caller wanted it to.
-enum class Finish { length, end, stop, interrupted };
-/// "length", "end", "stop", "interrupted".
-std::string_view name_of(Finish finish);
-
-struct GenerationResult {
-  std::int64_t tokens = 0;  // the end token not counted
-  Finish finish = Finish::length;
-  double seconds = 0;
-};
 
 /// Segments of a text that pass at once, between two questions whether to go on.
 inline constexpr std::int64_t segments_at_once = 16;
 
 /// Throws DataError when the tokenizer has more tokens than the model.
 void require_vocabulary(const LanguageModel& model, const Tokenizer& tokenizer);
-
-/// Receives the continuation as it comes, in pieces of valid UTF-8.
-using TextSink = std::function<void(std::string_view text)>;
-/// Asked now and then whether to go on.
-using GoesOn = std::function<bool()>;
 
 /// Of a Generator, as a value.
 struct GeneratorState {
@@ -86,12 +59,16 @@ class Generator {
   std::span<const float> logits();
 
   /// Continues the text. What might yet become a character or a stop string is held back, also at the end, for a
-  /// generation that goes on from here; see `flush`. Throws what `check` does, and NumericalError.
+  /// generation that goes on from here; see `flush`. With several beams the text is written when all of it is found,
+  /// and going on from there is another search. Throws what `check` does, and NumericalError.
   GenerationResult generate(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on = {});
   /// What is held back when nothing comes after it, U+FFFD for bytes that never became a character.
   std::string flush() { return drawn_.flush(); }
 
  private:
+  GenerationResult draw(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on);
+  GenerationResult search(const GenerationOptions& options, const TextSink& write, const GoesOn& goes_on);
+
   const LanguageModel* model_;
   const Tokenizer* tokenizer_;
   DecodeState decoder_;

@@ -51,6 +51,7 @@ std::string checksum_of(const GeneratorFile& file) {
   for (const std::string* text : {&identity.config, &identity.parameters, &identity.compute_type, &identity.tokenizer})
     hash.add(*text);
   const DrawnState& drawn = state.drawn;
+  if (!drawn.recent.empty()) hash.add(std::span(drawn.recent));
   for (const std::int64_t value :
        {static_cast<std::int64_t>(drawn.draws), std::int64_t{drawn.ended}, std::int64_t{drawn.at_start}})
     hash.add(value);
@@ -136,9 +137,10 @@ void write_generator_file(const fs::path& path, const GeneratorFile& content) {
   file.write("held", bytes(state.drawn.held));
   file.write("pending", bytes(state.drawn.pending));
   file.write("seen", state.drawn.seen);
+  if (!state.drawn.recent.empty()) file.write("recent", state.drawn.recent);
   file.write("config", bytes(identity.config));
   file.write_attribute("format", format_name);
-  file.write_attribute("format_version", generator_state_version);
+  file.write_attribute("format_version", version_of(state));
   file.write_attribute("parameters", identity.parameters);
   file.write_attribute("compute_type", identity.compute_type);
   file.write_attribute("tokenizer", identity.tokenizer);
@@ -160,8 +162,9 @@ GeneratorFile read_generator_file(const fs::path& path, MemoryPool& pool) {
   if (!file.has_attribute("format") || file.text_attribute("format") != format_name) {
     throw FileError(fmt::format("{}: is not a state of a text, which `--save-state` writes", name));
   }
-  if (const std::int64_t version = file.integer_attribute("format_version"); version != generator_state_version) {
-    throw FileError(fmt::format("{}: is a state of version {}: expected {}", name, version, generator_state_version));
+  const std::int64_t version = file.integer_attribute("format_version");
+  if (version < 1 || version > newest_state_version) {
+    throw FileError(fmt::format("{}: is a state of version {}: expected 1 to {}", name, version, newest_state_version));
   }
   const auto text = [&](const char* dataset) {
     const std::vector<std::uint8_t> bytes = file.read_vector<std::uint8_t>(dataset);
@@ -197,7 +200,8 @@ GeneratorFile read_generator_file(const fs::path& path, MemoryPool& pool) {
                  flag("at_start"),
                  text("held"),
                  text("pending"),
-                 file.read_vector<std::uint8_t>("seen")};
+                 file.read_vector<std::uint8_t>("seen"),
+                 version > 1 ? file.read_vector<std::int32_t>("recent") : std::vector<std::int32_t>()};
   if (const std::string checksum = checksum_of(content); file.text_attribute("checksum") != checksum) {
     throw FileError(fmt::format("{}: is damaged: the checksum of its content is {}, expected {}", name, checksum,
                                 printable(file.text_attribute("checksum"))));

@@ -11,8 +11,10 @@
 
 namespace palimpsest {
 
-/// Of what a state consists of, in a file and as arrays (launch/library/state_arrays.h).
-inline constexpr std::int64_t generator_state_version = 1;
+/// Of what a state consists of, in a file and as arrays (launch/library/state_arrays.h). Version 2 has `recent`, too,
+/// and is taken where there is something in it.
+inline constexpr std::int64_t newest_state_version = 2;
+inline std::int64_t version_of(const GeneratorState& state) { return state.drawn.recent.empty() ? 1 : 2; }
 
 /// What a state goes with.
 struct GeneratorIdentity {

@@ -26,47 +26,51 @@ void check(const SamplingOptions& options) {
     throw ConfigError(
         fmt::format("--repetition-penalty is {}: expected 0.001 to 1000, 1 for none", options.repetition_penalty));
   }
-}
-
-namespace {
-
-std::vector<float> penalized(std::span<const float> logits, double penalty, std::span<const std::uint8_t> seen) {
-  std::vector<float> result(logits.begin(), logits.end());
-  for (std::size_t token = 0; token < std::min(result.size(), seen.size()); ++token) {
-    if (seen[token] == 0) continue;
-    const double logit = result[token];
-    result[token] = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);
+  if (options.no_repeat_ngram < 0) {
+    throw ConfigError(
+        fmt::format("--no-repeat-ngram is {}: expected 0 (any may repeat) or more", options.no_repeat_ngram));
   }
-  return result;
+  if (options.min_tokens < 0)
+    throw ConfigError(fmt::format("--min-tokens is {}: expected 0 or more", options.min_tokens));
 }
 
-}  // namespace
-
-std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, std::uint64_t index,
-                          std::span<const std::uint8_t> seen) {
+std::vector<float> penalized_logits(std::span<const float> logits, const SamplingOptions& options, std::uint64_t index,
+                                    std::span<const std::uint8_t> seen) {
   for (std::size_t token = 0; token < logits.size(); ++token) {
     if (!std::isfinite(logits[token])) {
       throw NumericalError(fmt::format("the logit of token {} is not finite after {} generated tokens", token, index));
     }
   }
-  std::vector<float> changed;
+  std::vector<float> result(logits.begin(), logits.end());
   if (options.repetition_penalty != 1) {
-    changed = penalized(logits, options.repetition_penalty, seen);
-    logits = changed;
+    const double penalty = options.repetition_penalty;
+    for (std::size_t token = 0; token < std::min(result.size(), seen.size()); ++token) {
+      if (seen[token] == 0) continue;
+      const double logit = result[token];
+      result[token] = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);
+    }
   }
-  const auto likeliest = std::ranges::max_element(logits);
-  if (options.temperature == 0) return static_cast<std::int32_t>(likeliest - logits.begin());
+  return result;
+}
+
+std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, std::uint64_t index,
+                          std::span<const std::uint8_t> seen, std::span<const std::int32_t> forbidden) {
+  std::vector<float> left = penalized_logits(logits, options, index, seen);
+  for (const std::int32_t token : forbidden) left[static_cast<std::size_t>(token)] = no_logit;
+  const auto likeliest = std::ranges::max_element(left);
+  if (options.temperature == 0) return static_cast<std::int32_t>(likeliest - left.begin());
 
   // Candidates from the likeliest down; equal logits in the order of their ids.
-  std::vector<std::int32_t> candidates(logits.size());
+  std::vector<std::int32_t> candidates(left.size());
   std::iota(candidates.begin(), candidates.end(), 0);
-  std::ranges::stable_sort(candidates, [&](std::int32_t a, std::int32_t b) { return logits[a] > logits[b]; });
+  std::erase_if(candidates, [&](std::int32_t token) { return left[token] == no_logit; });
+  std::ranges::stable_sort(candidates, [&](std::int32_t a, std::int32_t b) { return left[a] > left[b]; });
   if (options.top_k > 0 && options.top_k < static_cast<std::int64_t>(candidates.size())) {
     candidates.resize(static_cast<std::size_t>(options.top_k));
   }
   std::vector<double> weights(candidates.size());
   std::ranges::transform(candidates, weights.begin(), [&](std::int32_t token) {
-    return std::exp((static_cast<double>(logits[token]) - *likeliest) / options.temperature);
+    return std::exp((static_cast<double>(left[token]) - *likeliest) / options.temperature);
   });
   double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   if (options.top_p < 1) {

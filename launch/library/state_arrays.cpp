@@ -175,8 +175,9 @@ std::vector<StateArray> to_arrays(const GeneratorFile& file) {
   writer.add("held", state.drawn.held);
   writer.add("pending", state.drawn.pending);
   writer.add("seen", state.drawn.seen);
+  if (!state.drawn.recent.empty()) writer.add("recent", state.drawn.recent);
   writer.add("config", identity.config);
-  writer.add("format_version", generator_state_version);
+  writer.add("format_version", version_of(state));
   writer.add("parameters", identity.parameters);
   writer.add("compute_type", identity.compute_type);
   writer.add("tokenizer", identity.tokenizer);
@@ -188,8 +189,9 @@ std::vector<StateArray> to_arrays(const GeneratorFile& file) {
 
 GeneratorFile from_arrays(const std::vector<StateArray>& arrays, MemoryPool& pool) {
   Reader reader(arrays);
-  if (const std::int64_t version = reader.number("format_version"); version != generator_state_version) {
-    throw DataError(fmt::format("a state of version {}: expected {}", version, generator_state_version));
+  const std::int64_t version = reader.number("format_version");
+  if (version < 1 || version > newest_state_version) {
+    throw DataError(fmt::format("a state of version {}: expected 1 to {}", version, newest_state_version));
   }
   GeneratorFile file;
   auto& [identity, state] = file;
@@ -203,7 +205,8 @@ GeneratorFile from_arrays(const std::vector<StateArray>& arrays, MemoryPool& poo
                  reader.flag("at_start"),
                  reader.text("held"),
                  reader.text("pending"),
-                 reader.vector<std::uint8_t>("seen")};
+                 reader.vector<std::uint8_t>("seen"),
+                 version > 1 ? reader.vector<std::int32_t>("recent") : std::vector<std::int32_t>()};
   state.decoder.tensors = reader.tensors(pool);
   return file;
 }

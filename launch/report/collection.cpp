@@ -139,6 +139,7 @@ nlohmann::ordered_json to_report(const RunRecord& run, std::size_t max_steps, st
           {"columns", std::move(columns)},
           {"gates", gates_of(run.history, max_gates)},
           {"validation", run.history.evaluations},
+          {"summaries", run.history.summaries},
           {"scores", run.evaluations.scores},
           {"passkeys", run.evaluations.passkeys},
           {"others", run.evaluations.others},

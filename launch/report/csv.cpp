@@ -152,6 +152,22 @@ void add_scores(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files)
   std::move(positions).finish("positions.csv", files);
 }
 
+void add_summaries(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Table table({"run", "step", "pairs", "tokens", "measure", "recall", "precision", "f1"});
+  for (const RunRecord& run : runs) {
+    for (const auto& line : run.history.summaries) {
+      for (const auto& [key, value] : line.items()) {
+        if (!value.is_object()) continue;
+        Row row = {run.name};
+        for (const char* fact : {"step", "pairs", "tokens"}) row.push_back(member(line, {fact}));
+        row.push_back(key);
+        table.add(std::move(row), members(value, {{"recall"}, {"precision"}, {"f1"}}));
+      }
+    }
+  }
+  std::move(table).finish("rouge.csv", files);
+}
+
 void add_passkeys(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
   const std::vector<std::string> shares = {"exact_match", "token_accuracy", "exact_match_without_memory",
                                            "token_accuracy_without_memory"};
@@ -190,6 +206,7 @@ std::vector<CsvFile> to_csv(const std::vector<RunRecord>& runs) {
   add_steps(runs, files);
   add_gates(runs, files);
   add_scores(runs, files);
+  add_summaries(runs, files);
   add_passkeys(runs, files);
   add_settings(runs, files);
   return files;

@@ -53,7 +53,9 @@ class Reader {
     if (kind == "step") {
       add_step(line, step->get<std::int64_t>(), name);
     } else if (kind == "evaluation") {
-      add_evaluation(line);
+      history_.evaluations.push_back(without_kind(line));
+    } else if (kind == "rouge") {
+      history_.summaries.push_back(without_kind(line));
     } else if (auto gates = gates_in(line); gates && kind == "gates") {
       add_gates({step->get<std::int64_t>(), std::move(*gates)});
     }
@@ -107,12 +109,12 @@ class Reader {
     column.push_back(value);
   }
 
-  void add_evaluation(const nlohmann::json& line) {
-    nlohmann::ordered_json evaluation;
+  static nlohmann::ordered_json without_kind(const nlohmann::json& line) {
+    nlohmann::ordered_json content;
     for (const auto& [key, value] : line.items()) {
-      if (key != "kind") evaluation[key] = value;
+      if (key != "kind") content[key] = value;
     }
-    history_.evaluations.push_back(std::move(evaluation));
+    return content;
   }
 
   /// Every `stride_`-th frame; when there are too many, every other of them goes.

@@ -25,6 +25,7 @@ struct RunHistory {
   std::vector<std::vector<double>> columns;         // a number a step; not a number where the line has none
   std::vector<GateFrame> gates;                     // at most max_gate_frames, evenly spread over the run
   std::vector<nlohmann::ordered_json> evaluations;  // lines of kind "evaluation" without `kind`
+  std::vector<nlohmann::ordered_json> summaries;    // and those of kind "rouge"
 
   static constexpr std::size_t max_gate_frames = 400;
 

@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "launch/output/progress.h"
 #include "launch/training/run_directory.h"
+#include "launch/training/summary_evaluation.h"
 
 namespace palimpsest {
 
@@ -130,12 +131,32 @@ std::string lines_until(const std::string& metrics, std::int64_t last_step) {
   return kept;
 }
 
-bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split) {
+nlohmann::ordered_json summaries_line(std::int64_t step, const SummaryMeasures& measures) {
+  nlohmann::ordered_json line = {{"kind", "rouge"},
+                                 {"step", step},
+                                 {"split", "summaries"},
+                                 {"pairs", measures.pairs},
+                                 {"tokens", measures.tokens}};
+  for (std::size_t i = 0; i < rouge_names.size(); ++i) {
+    const auto& [recall, precision, f1] = measures.means[i];
+    line[std::string(rouge_names[i])] = {{"recall", recall}, {"precision", precision}, {"f1", f1}};
+  }
+  return line;
+}
+
+std::string format_summaries(const SummaryMeasures& measures) {
+  const auto& [one, two, longest, of_lines] = measures.means;
+  return fmt::format("ROUGE-1 {:.4f}  ROUGE-2 {:.4f}  ROUGE-L {:.4f}  ROUGE-Lsum {:.4f}", one.f1, two.f1, longest.f1,
+                     of_lines.f1);
+}
+
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split,
+                      const std::string& kind) {
   if (!std::filesystem::exists(path)) return false;
   std::istringstream lines(read_text(path));
   for (std::string line; std::getline(lines, line);) {
     const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (record.is_object() && record.value("kind", nlohmann::json()) == "evaluation" &&
+    if (record.is_object() && record.value("kind", nlohmann::json()) == kind &&
         record.value("split", nlohmann::json()) == split && record.value("step", nlohmann::json()) == step) {
       return true;
     }

@@ -18,6 +18,8 @@
 
 namespace palimpsest {
 
+struct SummaryMeasures;  // launch/training/summary_evaluation.h
+
 /// What the steps since the line before have made of one source of a mixture.
 struct SourceMetrics {
   std::string name;
@@ -90,9 +92,15 @@ class MetricsLog {
   LineFile file_;
 };
 
-/// Whether the metrics file `path` has an evaluation of a split after `step`; false without such a file.
-/// Throws FileError when it cannot be read.
-bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split = "validation");
+/// Whether the metrics file `path` has an evaluation of a split after `step`, or a line about it of another kind; false
+/// without such a file. Throws FileError when it cannot be read.
+bool holds_evaluation(const std::filesystem::path& path, std::int64_t step, const std::string& split = "validation",
+                      const std::string& kind = "evaluation");
+
+/// A line about summaries that were written after `step`.
+nlohmann::ordered_json summaries_line(std::int64_t step, const SummaryMeasures& measures);
+/// "ROUGE-1 0.2345  ROUGE-2 ...": the F1.
+std::string format_summaries(const SummaryMeasures& measures);
 
 /// The least loss of each split so far, and how far a later one is above it: what has been forgotten.
 class LeastLosses {

@@ -71,6 +71,9 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
     log_.warn(text);
   }
   model_.initialize(config_.train.seed);
+  if (const SummaryEvaluationConfig& summaries = config_.evaluation.summaries; !summaries.pairs.empty()) {
+    summaries_.emplace(summaries, tokenizer_.tokenizer(), communicator_);
+  }
 }
 
 Components Trainer::components() {
@@ -114,8 +117,12 @@ int Trainer::train(std::int64_t stop_after) {
   if (owed) {
     if (const StopReason stop = evaluate(owed_files); stop.stop()) return stop_early(stop);
   }
+  const bool owed_summaries = summaries_owed();
+  if (owed_summaries) {
+    if (const StopReason stop = evaluate_summaries(); stop.stop()) return stop_early(stop);
+  }
   if (step >= last_step) {
-    if (!owed) log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
+    if (!owed && !owed_summaries) log_.note(fmt::format("Nothing to do: step {} of {} is reached", step, last_step));
     return ExitCode::ok;
   }
   checkpoints_.prepare();
@@ -127,8 +134,10 @@ int Trainer::train(std::int64_t stop_after) {
     if (stopping || step % config_.checkpoint.every == 0) start_checkpoint();
     if (stopping || !config_.checkpoint.asynchronous) checkpoints_.finish(/*required=*/stopping);
     if (result.stop.stop() && !last) return stop_early(result.stop);
-    if (!evaluation_due(step)) continue;
-    if (const StopReason stop = evaluate_all(); stop.stop()) {
+    StopReason stop;
+    if (evaluation_due(step)) stop = evaluate_all();
+    if (summaries_due(step) && !stop.stop()) stop = evaluate_summaries();
+    if (stop.stop()) {
       ensure_checkpoint();
       return stop_early(stop);
     }
@@ -189,7 +198,7 @@ void Trainer::ensure_checkpoint() {
 
 StepResult Trainer::take_step() {
   const std::int64_t step = state_.progress.step + 1;
-  guard_.begin_step(step, evaluation_due(step));
+  guard_.begin_step(step, evaluation_due(step) || summaries_due(step));
   guard_.enter(Phase::data);
   const TokenBatch batch = source_->next(lanes_);
   StepResult result = step_.step(batch, state_);

@@ -22,6 +22,7 @@
 #include "launch/training/run_directory.h"
 #include "launch/training/run_guard.h"
 #include "launch/training/run_log.h"
+#include "launch/training/summary_evaluation.h"
 #include "launch/training/training_step.h"
 #include "layers/language_model.h"
 
@@ -80,6 +81,12 @@ class Trainer {
   std::optional<EvaluationResult> evaluate(const EvaluatedFile& evaluated, StopReason& stop);
   void log_evaluation(const EvaluatedFile& evaluated, const EvaluationResult& result);
 
+  bool summaries_due(std::int64_t step) const;
+  /// As evaluations_owed.
+  bool summaries_owed();
+  /// Writes and measures summaries, unless it is stopped, as `evaluate` is.
+  StopReason evaluate_summaries();
+
   OpenStoredModel open_stored_;
   RunGuard guard_;
   Communicator& communicator_;
@@ -97,6 +104,7 @@ class Trainer {
   TrainingStep step_;
   StepState state_;
   TokenizerRecord tokenizer_;
+  std::optional<SummaryEvaluation> summaries_;
   RunCheckpoints checkpoints_;
   std::optional<MetricsLog> metrics_;  // rank 0
   std::optional<MetricsLog> gates_;    // rank 0, of a model that has gates
@@ -107,7 +115,8 @@ class Trainer {
   struct {
     std::int64_t steps = 0;
     double seconds = 0;
-  } unlogged_;  // since the last logged step
+  } unlogged_;                     // since the last logged step
+  double evaluation_seconds_ = 0;  // of the last evaluation of token files
 };
 
 }  // namespace palimpsest

@@ -20,6 +20,12 @@ StopReason agree_on(const StopReason& own, Communicator& communicator) {
   return {static_cast<int>(reasons[0]), reasons[1] != 0};
 }
 
+bool due(const TrainConfig& train, std::int64_t step, std::int64_t every) {
+  // What a run goes on from is what it may forget.
+  if (step == 0) return !train.initial_weights.empty();
+  return step == train.steps || (every > 0 && step % every == 0);
+}
+
 std::string title_of(const EvaluatedFile& evaluated) {
   return evaluated.name == "validation" ? "the validation split" : evaluated.name;
 }
@@ -27,10 +33,11 @@ std::string title_of(const EvaluatedFile& evaluated) {
 }  // namespace
 
 bool Trainer::evaluation_due(std::int64_t step) const {
-  if (evaluated_.empty()) return false;
-  // What a run goes on from is what it may forget.
-  if (step == 0) return !config_.train.initial_weights.empty();
-  return step == config_.train.steps || (config_.evaluation.every > 0 && step % config_.evaluation.every == 0);
+  return !evaluated_.empty() && due(config_.train, step, config_.evaluation.every);
+}
+
+bool Trainer::summaries_due(std::int64_t step) const {
+  return summaries_ && due(config_.train, step, config_.evaluation.summaries.every);
 }
 
 std::vector<bool> Trainer::evaluations_owed() {
@@ -62,6 +69,7 @@ StopReason Trainer::evaluate(const std::vector<bool>& chosen) {
     seconds += result->seconds;
     log_evaluation(evaluated_[i], *result);
   }
+  evaluation_seconds_ = seconds;
   guard_.time_limit().evaluation_took(seconds);
   return {};
 }
@@ -110,6 +118,45 @@ void Trainer::log_evaluation(const EvaluatedFile& evaluated, const EvaluationRes
   line["loss"] = loss;
   line["forgetting"] = rise.nats;
   append_metrics(line);
+}
+
+bool Trainer::summaries_owed() {
+  if (!summaries_due(state_.progress.step)) return false;
+  std::int64_t owed = metrics_ && !holds_evaluation(directory_.metrics(), state_.progress.step, "summaries", "rouge");
+  communicator_.all_reduce_max({&owed, 1});
+  return owed != 0;
+}
+
+StopReason Trainer::evaluate_summaries() {
+  guard_.enter(Phase::evaluating);
+  step_.wait();
+  model_.parameters().clear_gradients();  // their room is the evaluation's
+  guard_.begin_batch();
+  StopReason stop;
+  std::int64_t tokens = 0;
+  const auto goes_on = [&] {
+    guard_.enter(Phase::evaluating);
+    log_.progress(fmt::format("writing summaries: {}", ++tokens), /*lasting=*/false);
+    return !guard_.stop_reason().stop();
+  };
+  const std::optional<SummaryMeasures> measures = summaries_->run(model_, goes_on, [&] {
+    checkpoints_.poll();
+    guard_.enter(Phase::evaluating);
+    stop = agree_on(guard_.stop_reason(), communicator_);
+    guard_.begin_batch();
+    return !stop.stop();
+  });
+  const std::int64_t step = state_.progress.step;
+  if (!measures) {
+    log_.note(fmt::format("step {}  summaries: stopped; resuming writes those of this step again", step));
+    return stop;
+  }
+  guard_.time_limit().evaluation_took(evaluation_seconds_ + measures->seconds);
+  log_.note(fmt::format("step {}  summaries: {} (F1 over {}, {} tokens in {})", step, format_summaries(*measures),
+                        format_plural(measures->pairs, "pair"), format_count(static_cast<double>(measures->tokens)),
+                        format_duration(measures->seconds)));
+  append_metrics(summaries_line(step, *measures));
+  return {};
 }
 
 }  // namespace palimpsest

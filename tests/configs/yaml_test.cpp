@@ -221,6 +221,12 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
        "run.yaml: train.batch_size 8 is not a multiple of train.micro_batch_size 3"},
       {"evaluation:\n  every: 10\n",
        "run.yaml: evaluation.every is 10 but data.validation names no token file, nor evaluation.sets"},
+      {"evaluation: {summaries: {every: 10}}\n",
+       "run.yaml: evaluation.summaries.every is 10 but evaluation.summaries.pairs names no file"},
+      {"evaluation: {summaries: {template: 'Read {document}'}}\n",
+       "run.yaml: evaluation.summaries.template: the pair \"Read {document}\", expected one {document} and behind it "
+       "one "
+       "{summary}"},
       {"data: {train: [{file: a.h5, name: 'a\\nb'}]}\n",
        "run.yaml: data.train[0].name is \"a\\nb\", expected letters, digits, -, _ and ."},
       {"train:\n  schedule: parallel\n  recompute: segment\n",

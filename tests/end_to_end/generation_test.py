@@ -33,7 +33,7 @@ class State(TrainedModel):
         state = self.folder / "state.h5"
         for run in ("trained", "full"):
             for prompt in (("--prompt", "the mem"), ("--prompt-file", self.book(1500)), ()):
-                options = ("--seed", 3, "--temperature", 0.9, "--repetition-penalty", 1.1, "--quiet")
+                options = ("--seed", 3, "--temperature", 0.9, "--repetition-penalty", 1.1, "--no-repeat-ngram", 7, "--quiet")
                 whole = self.generate(*prompt, *options, "--max-tokens", 200, run=run).stdout
                 first = self.generate(*prompt, *options, "--max-tokens", 100, "--save-state", state, run=run)
                 self.assertIn(f": {state}", first.stderr)
@@ -159,8 +159,22 @@ class Sampling(TrainedModel):
         self.assertIn("ended by a stop string", stopped.stderr)
 
     def test_options_out_of_range_are_named(self):
-        for option, value in (("--min-p", 2), ("--repetition-penalty", 0), ("--stop", "")):
+        for option, value in (("--min-p", 2), ("--repetition-penalty", 0), ("--stop", ""), ("--no-repeat-ngram", -1), ("--beams", 0),
+                              ("--length-penalty", -1)):
             self.assertIn(option, self.generate(option, value, expect=2).stderr)
+
+    def test_beams_and_what_cannot_go_with_them(self):
+        options = ("--prompt", "the memory", "--quiet", "--max-tokens", 40, "--no-repeat-ngram", 12, "--min-tokens", 40)
+        found = self.generate(*options, "--beams", 3).stdout
+        self.assertEqual(len(found.encode()), 41)
+        self.assertEqual(self.generate(*options, "--beams", 3, "--seed", 9).stdout, found)
+        asked = self.run_program("chat", self.folder / "trained", *options[3:], "--beams", 3, stdin="the memory\n").stdout
+        self.assertEqual(asked, found)
+        state = self.folder / "beams.h5"
+        self.assertIn("--max-tokens 0", self.generate(*options, "--beams", 3, "--save-state", state, expect=2).stderr)
+        self.assertFalse(state.exists())
+        for more in (("--temperature", 0.5), ("--batch", self.book(150))):
+            self.assertIn("--beams is 3", self.generate("--beams", 3, *more, expect=2).stderr)
 
 
 class Chat(TrainedModel):

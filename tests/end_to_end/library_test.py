@@ -133,7 +133,7 @@ class Python(TrainedModels):
                                    ("seen", numpy.zeros(3, numpy.uint8), "a vocabulary of 3 tokens"),
                                    ("ended", numpy.int64(7), "expected 0 or 1"),
                                    ("unread", numpy.int32([9999]), "9999 is outside the vocabulary"),
-                                   ("format_version", numpy.int64(2), "version 2: expected 1"),
+                                   ("format_version", numpy.int64(3), "version 3: expected 1 to 2"),
                                    (matrix, state[matrix][..., :4], "matrix"),
                                    (matrix, state[matrix].astype(numpy.float64), "matrix"),
                                    (matrix, state[matrix].astype(numpy.int32), "expected floating-point numbers")):

@@ -152,10 +152,17 @@ class Report(EndToEndTest):
             lines.append({"kind": "step", "step": step, "tokens": 8 * step, "loss": 3, "step_seconds": 3600})
             if step == 2:
                 lines += [evaluation(step, "validation", 3), evaluation(step, "books", 6)]
+            if step in (2, 3000):
+                lines.append({"kind": "rouge", "step": step, "split": "summaries", "pairs": 4, "tokens": 50}
+                             | {f"rouge{name}": {"recall": 0.5, "precision": 0.25, "f1": step / 6000} for name in ("1", "2", "L", "Lsum")})
         for run, content in ("sets", lines), ("started", lines[1:2]):
             (self.folder / run).mkdir()
             (self.folder / run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content), encoding="utf-8")
-        page = self.report("sets", "started")
+        page = self.report("sets", "started", arguments=("--csv", self.folder / "rouge-tables"))
+        with open(self.folder / "rouge-tables" / "rouge.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([(row["step"], row["measure"]) for row in rows][:5], [("2", "rouge1"), ("2", "rouge2"), ("2", "rougeL"), ("2", "rougeLsum"), ("3000", "rouge1")])
+        self.assertEqual((rows[4]["pairs"], rows[4]["recall"], rows[4]["f1"]), ("4", "0.5", "0.5"))
         with Browser() as browser:
             browser.open(page)
             # run, last step, tokens, trained for, loss, validation perplexity
@@ -168,6 +175,12 @@ class Report(EndToEndTest):
                 drawn = browser.evaluate("Chart.getChart(document.querySelector('#loss canvas')).data.datasets.slice(1)"
                                          ".map(({label, data}) => [label, data.map(({x, y}) => [x, y])])")
                 self.assertEqual(drawn, [["sets, validation", [[0, 4], [there, 3]]], ["sets, books", [[0, 5], [there, 6]]]], axis)
+            self.assertEqual(texts(browser, "h2"), ["Runs", "Training", "ROUGE"])
+            self.assertEqual(texts(browser, "#rougeLsum h3"), ["ROUGE-Lsum"])
+            browser.evaluate("choices.axis = 'step'; drawAll()")
+            drawn = browser.evaluate("Chart.getChart(document.querySelector('#rouge2 canvas')).data.datasets.map(({label, data}) => [label, data.map(({x, y}) => [x, y])])")
+            self.assertEqual(drawn, [["sets", [[2, 2 / 6000], [3000, 0.5]]]])
+            self.assertEqual({canvas["name"]: canvas["runs"] for canvas in browser.evaluate(INK)}["ROUGE-1"], [1])
             self.assertEqual(browser.complaints, [])
 
     def test_tells_sliding_windows_from_the_model_s_own_reading(self):

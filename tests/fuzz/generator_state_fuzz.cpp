@@ -26,6 +26,7 @@ GeneratorFile example(MemoryPool& pool, std::int64_t rows) {
   state.drawn.held = "one";
   state.drawn.pending = "\xc3";
   state.drawn.seen = {0, 1, 1};
+  if (rows > 0) state.drawn.recent = {2, 1};
   return file;
 }
 

@@ -1,7 +1,9 @@
-// Files of records, as pack reads them: the first byte says whether as they are, or as gzip or zstd.
+// Files of records, as pack reads them: the first byte says whether as they are, or as gzip or zstd, or whether they
+// are documents with their summaries, as these are measured while training.
 #include <sstream>
 #include <string>
 
+#include "data/text/document_list.h"
 #include "data/text/json_records.h"
 #include "data/text/line_blocks.h"
 #include "tests/fuzz/input_file.h"
@@ -23,11 +25,22 @@ std::vector<std::string> seeds() {
           "j{\"prompt\": \"one\", \"completion\": \"two\"}\r\n",
           "j{\"messages\": [{\"role\": \"user\", \"content\": \"one\"}, {\"role\": \"assistant\", \"content\": "
           "\"two\"}]}\n",
-          "g" + gzip, "z" + zstd};
+          "p{\"document\": \"one\", \"summary\": \"two\"}\n",
+          "g" + gzip,
+          "z" + zstd};
 }
 
 void run(std::string_view input) {
   if (input.empty()) return;
+  if (input.front() == 'p') {
+    const InputFile file(input.substr(1), ".jsonl");
+    DocumentList list({file.path()});
+    while (const auto document = list.next()) {
+      const SummaryPair pair = read_document(*document, SummaryField::required);
+      if (pair.id.empty() || pair.document.empty() || pair.summary.empty()) __builtin_trap();
+    }
+    return;
+  }
   const char* ending = input.front() == 'g' ? ".gz" : input.front() == 'z' ? ".zst" : "";
   const InputFile file(input.substr(1), ending);
   LineBlocks blocks(file.path(), 0, ~std::uint64_t{0}, 16, std::size_t{1} << 20);

@@ -59,8 +59,32 @@ TEST_P(DecodeSnapshots, CopiesGoOnAlike) {
   EXPECT_EQ(copies.tokens(2), 16);
   EXPECT_EQ(one.tokens(), 10);
   EXPECT_THROW(copies.copies(2), ShapeError) << "of several lanes";
-  one.advance(next[1].front());
-  EXPECT_THROW(one.copies(2), ShapeError) << "within a segment";
+}
+
+TEST_P(DecodeSnapshots, LanesGoOnFromWhereOthersAre) {
+  const LanguageModel model = this->model(GetParam(), 5, 2);
+  DecodeState one(model, pool);
+  one.advance(tokens({13}, 1).front());  // within a segment
+  DecodeState lanes = one.copies(3);
+  const Texts first = tokens({1, 9, 4}, 2);
+  lanes.advance(first);
+  const DecodeState before = lanes;
+  lanes.rearrange(std::vector<std::int64_t>{1, 0, 1});
+  const Texts next = tokens({3, 3, 1}, 3);
+  const std::vector<double> found = lanes.advance(next).to_doubles();
+  std::vector<double> expected;
+  for (std::size_t lane = 0; lane < 3; ++lane) {
+    DecodeState alone = one;
+    alone.advance(first[lane == 1 ? 0 : 1]);
+    const std::vector<double> logits = alone.advance(next[lane]).to_doubles();
+    expected.insert(expected.end(), logits.begin(), logits.end());
+  }
+  EXPECT_LE(testing::relative_difference(found, expected), 1e-5);
+  EXPECT_EQ(lanes.tokens(0), 25);
+  EXPECT_EQ(lanes.tokens(1), 17);
+  EXPECT_EQ(before.tokens(0), 14) << "a copy has changed";
+  EXPECT_THROW(lanes.rearrange(std::vector<std::int64_t>{0, 1}), ShapeError);
+  EXPECT_THROW(lanes.rearrange(std::vector<std::int64_t>{0, 1, 3}), ShapeError);
 }
 
 TEST_P(DecodeSnapshots, GoOnWithTheSameBits) {

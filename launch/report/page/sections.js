@@ -58,6 +58,18 @@ function trainingSection() {
   return made.length > 0 ? [element('div', { class: 'grid' }, ...made)] : null;
 }
 
+// Of the summaries that were written while a run was trained.
+function rougeSection() {
+  const made = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'ROUGE-Lsum'].map((title) => {
+    const key = title.replace('-', '').replace('ROUGE', 'rouge');
+    return lineFigure({ id: key, title, unit: 'F1', xLabel, lines: () => withSteps.map((run) => ({
+      run, label: run.name, points: run.summaries.map((line) => ({ x: axisAt(run, line.step), y: line[key]?.f1 }))
+        .filter((point) => isNumber(point.x) && isNumber(point.y)),
+    })) });
+  }).filter(Boolean);
+  return made.length > 0 ? [element('div', { class: 'grid' }, ...made)] : null;
+}
+
 function overviewSection() {
   const last = (run, name) => {
     const column = run.columns[name] || [];
@@ -164,6 +176,7 @@ function settingsSection() {
 const sections = [
   ['Runs', overviewSection],
   ['Training', trainingSection],
+  ['ROUGE', rougeSection],
   ['Memory gates', gatesSection],
   ['Evaluation', evaluationSection],
   ['Passkey retrieval', passkeySection],

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -97,6 +98,41 @@ TEST_F(GeneratorTest, StopsAtTheEndToken) {
   EXPECT_EQ(result_.tokens, 0);
 }
 
+TEST_F(GeneratorTest, NoRunOfTokensComesTwiceInWhatIsDrawn) {
+  keep_to_ascii();
+  const std::string prompt = tiny_text(30, 3);
+  for (const std::int64_t ngram : {1, 2, 4}) {
+    const SamplingOptions greedy{.temperature = 0, .no_repeat_ngram = ngram, .min_tokens = 90};
+    const std::string text = run(prompt, {.sampling = greedy, .max_tokens = 90});
+    ASSERT_EQ(text.size(), 90u);
+    std::set<std::string> runs;
+    for (std::size_t at = 0; at + static_cast<std::size_t>(ngram) <= text.size(); ++at) {
+      EXPECT_TRUE(runs.insert(text.substr(at, static_cast<std::size_t>(ngram))).second) << ngram << " at " << at;
+    }
+  }
+  // What was read may come again, and does in a text of one letter.
+  fill(model_->parameters().find("lm_head.weight").master, 0.0);
+  EXPECT_EQ(run(std::string(1, '\0') + "ab", {.sampling = {.temperature = 0, .no_repeat_ngram = 1}, .max_tokens = 1}),
+            std::string(1, '\0'));
+}
+
+TEST_F(GeneratorTest, TheEndWaitsForTheLeastNumberOfTokens) {
+  std::int64_t shortest = 1000;
+  for (std::uint64_t seed = 1; seed < 9; ++seed) {
+    GenerationOptions options{.sampling = {.temperature = 5, .seed = seed}, .max_tokens = 150};  // all nearly as likely
+    run("once", options);
+    shortest = std::min(shortest, result_.tokens);
+    options.sampling.min_tokens = 150;
+    run("once", options);
+    EXPECT_EQ(result_.tokens, 150);
+  }
+  EXPECT_LT(shortest, 150) << "the end would not have come without it";
+  // Where nothing else may come, the end does.
+  run("once", {.sampling = {.no_repeat_ngram = 1, .min_tokens = 1000}, .max_tokens = 1000});
+  EXPECT_EQ(result_.tokens, 257);
+  EXPECT_EQ(result_.finish, Finish::end);
+}
+
 TEST_F(GeneratorTest, NothingAskedForGivesNothing) {
   EXPECT_EQ(run("prompt", {.sampling = {}, .max_tokens = 0}), "");
   EXPECT_EQ(prompt_tokens_, 7);
@@ -111,7 +147,11 @@ TEST_F(GeneratorTest, EveryPieceIsValidUtf8) {
 
 TEST_F(GeneratorTest, GoesOnFromAStateAsIfItHadNeverStopped) {
   for (const std::size_t prompt : {0, 3, 7, 50, 300}) {  // segments have 8 tokens, 16 of them are read at once
-    const GenerationOptions whole{.sampling = {.temperature = 1.5, .repetition_penalty = 1.1, .seed = 5},
+    const GenerationOptions whole{.sampling = {.temperature = 1.5,
+                                               .repetition_penalty = 1.1,
+                                               .seed = 5,
+                                               .no_repeat_ngram = prompt == 50 ? 1 : 0,
+                                               .min_tokens = prompt == 7 ? 50 : 0},
                                   .max_tokens = 60};
     Generator never(*model_, tokenizer_, pool_);
     never.append(tiny_text(prompt, 3));
@@ -205,6 +245,7 @@ TEST_F(GeneratorTest, AStateThatIsNoneIsRefused) {
   refused([](GeneratorState& state) { state.logits.clear(), state.unread = {258}; });
   refused([](GeneratorState& state) { state.logits.clear(), state.unread = {-1}; });
   refused([](GeneratorState& state) { state.drawn.seen.pop_back(); });
+  refused([](GeneratorState& state) { state.drawn.recent = {258}; });
   refused([](GeneratorState& state) { state.decoder.open = {8}; });
   refused([](GeneratorState& state) { state.decoder.finished = {0, 0}, state.decoder.open = {0, 0}; });
 }

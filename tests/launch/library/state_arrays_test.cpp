@@ -16,7 +16,7 @@ class StateArraysTest : public testing::Test {
   StateArraysTest() : model_(tiny_model(pool_)) {
     Generator text(*model_, tokenizer_, pool_);
     text.append(tiny_text(21, 4));
-    text.generate({.sampling = {.temperature = 1.2}, .max_tokens = 5}, [](std::string_view) {});
+    text.generate({.sampling = {.temperature = 1.2, .no_repeat_ngram = 3}, .max_tokens = 5}, [](std::string_view) {});
     file_ = {identity_of(*model_, tokenizer_), text.state()};
     arrays_ = to_arrays(file_);
   }
@@ -46,6 +46,8 @@ TEST_F(StateArraysTest, GoThereAndBackInAnyOrder) {
   EXPECT_EQ(back.identity, file_.identity);
   EXPECT_EQ(back.state.unread, file_.state.unread);
   EXPECT_EQ(back.state.drawn.draws, 5u);
+  EXPECT_EQ(back.state.drawn.recent, file_.state.drawn.recent);
+  EXPECT_EQ(back.state.drawn.recent.size(), 5u);
   EXPECT_EQ(back.state.decoder.tensors.size(), file_.state.decoder.tensors.size());
   Generator before(*model_, tokenizer_, pool_, file_.state), after(*model_, tokenizer_, pool_, back.state);
   EXPECT_TRUE(std::ranges::equal(before.logits(), after.logits()));

@@ -33,6 +33,7 @@ TEST(RunHistory, HasAColumnForEveryNumber) {
       "{\"kind\":\"step\",\"step\":1,\"loss\":2.5,\"perplexity\":12.2,\"gates\":[[0.5,0.25]],\"position\":\"stage "
       "1\"}\n"
       "{\"kind\":\"evaluation\",\"step\":1,\"split\":\"validation\",\"tokens\":10}\n"
+      "{\"kind\":\"rouge\",\"step\":1,\"rouge1\":{\"f1\":0.5}}\n"
       "{\"kind\":\"later\",\"step\":1}\n"
       "{\"kind\":\"step\",\"step\":4,\"loss\":null,\"sources\":{\"books\":{\"loss\":1.5}}}\n"
       "{\"kind\":\"step\",\"step\":5,\"lo");
@@ -47,6 +48,8 @@ TEST(RunHistory, HasAColumnForEveryNumber) {
   EXPECT_EQ(history.gates[0].values, (std::vector<std::vector<double>>{{0.5, 0.25}}));
   ASSERT_EQ(history.evaluations.size(), 1u);
   EXPECT_EQ(history.evaluations[0].at("split"), "validation");
+  ASSERT_EQ(history.summaries.size(), 1u);
+  EXPECT_EQ(history.summaries[0].at("rouge1").at("f1"), 0.5);
 }
 
 TEST(RunHistory, NamesTheLineThatIsDamaged) {
