@@ -33,7 +33,9 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const bool discards = recompute == Recompute::cheap || by_blocks;
   const std::int64_t cheap = discards ? 0 : element * (2 * hidden + ffn) + of_attention.cheap;
   const std::int64_t feed_forward = element * (2 * ffn + hidden);
-  const std::int64_t statistics = 4 * (c.num_heads + 2);  // log-sum-exp and the norms' inverse roots
+  // Log-sum-exp and the norms' inverse roots; queries and keys before their own norms.
+  const std::int64_t normalised = c.qk_norm ? c.num_heads + c.num_kv_heads : 0;
+  const std::int64_t statistics = 4 * (c.num_heads + 2 + normalised) + element * normalised * c.head_size;
   const std::int64_t attention = of_attention.kept - of_attention.cheap + element * hidden + statistics;
   const std::int64_t layer = attention + feed_forward + cheap;
   const std::int64_t stream = element * hidden;
