@@ -16,6 +16,7 @@
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/banner.h"
 #include "launch/training/run_plan.h"
+#include "launch/training/trained_parameters.h"
 #include "layers/model_flops.h"
 
 namespace palimpsest {
@@ -54,7 +55,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
       model_(state_pool_, config_.model, compute_type(config_.train.precision, communicator_)),
       step_({.config = config_,
              .lanes = plan_lanes(config_.train, communicator_.size()),
-             .plan = plan_passes(config_, model_.compute_type(), communicator_.size(), threads_.ranks_on_host),
+             .plan = plan_passes(config_, model_.compute_type(), communicator_.size(), threads_.ranks_on_host, kept()),
              .model = model_,
              .state_pool = state_pool_,
              .step_pool = step_pool_,
@@ -75,6 +76,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
     summaries_.emplace(summaries, tokenizer_.tokenizer(), communicator_);
   }
 }
+
+Kept Trainer::kept() { return {.trained = choose_trained(config_.train.trainable, model_.parameters())}; }
 
 Components Trainer::components() {
   const TrainConfig& train = config_.train;

@@ -55,6 +55,8 @@ class Trainer {
   void log_step(const StepResult& result);
   int stop_early(const StopReason& reason);
 
+  /// What a rank keeps beside the model, for the plan. Freezes what is not trained.
+  Kept kept();
   /// What goes into checkpoints.
   Components components();
   /// Continues from the newest checkpoint. If there is none, begins with train.initial_weights, if these are named.

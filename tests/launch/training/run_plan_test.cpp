@@ -66,12 +66,24 @@ TEST(PassPlan, SharedSequencesRunInParallelAndTakeLessMemory) {
   config.train.batch_size = 1;
   config.train.sequence_length = 64;
   config.train.memory_budget = 1e-9;
-  EXPECT_EQ(plan_passes(config, DataType::float32, 1, 1).schedule, Schedule::sequential);
+  EXPECT_EQ(plan_passes(config, DataType::float32, 1, 1, {}).schedule, Schedule::sequential);
   config.train.sequence_ranks = 4;
-  const PassPlan shared = plan_passes(config, DataType::float32, 4, 4);
+  const PassPlan shared = plan_passes(config, DataType::float32, 4, 4, {});
   EXPECT_EQ(shared.schedule, Schedule::parallel);
   EXPECT_EQ(shared.recompute, Recompute::block);
   EXPECT_EQ(shared.bytes, pass_bytes(config.model, 1, 16, DataType::float32, Schedule::parallel, Recompute::block));
+}
+
+TEST(PassPlan, WhatIsFrozenHasNoGradientAndNoStateOfTheOptimizer) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.train.memory_budget = 1;
+  const std::int64_t all = config.model.parameters(), gibibyte = std::int64_t{1} << 30;
+  const auto budget = [&](DataType type, const Kept& kept) { return pass_budget(config, type, 1, kept); };
+  EXPECT_EQ(budget(DataType::float32, {.trained = all}), gibibyte - 16 * all);
+  EXPECT_EQ(budget(DataType::float32, {.trained = 8}), gibibyte - 4 * all - 12 * 8);
+  EXPECT_EQ(budget(DataType::bfloat16, {.trained = 8}), gibibyte - 6 * all - 12 * 8);
+  EXPECT_EQ(budget(DataType::float32, {}), gibibyte - 4 * all);
 }
 
 TEST(LanePlan, NamesTheValuesThatWouldDo) {
