@@ -62,6 +62,14 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
          product_scratch_bytes(c, moving_rows, type, Products::forward_and_backward);
 }
 
+std::int64_t lesson_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType type) {
+  const std::int64_t rows = lanes * tokens,
+                     logits = std::min(rows, head_block_rows(teacher.vocab_size)) * teacher.vocab_size;
+  // By segments once more, when a segment's rows do not lie together.
+  return 2 * rows * teacher.hidden_size * static_cast<std::int64_t>(size_of(type)) +
+         logits * static_cast<std::int64_t>(size_of(accumulate_type(type)));
+}
+
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,
                    Recompute recompute, std::int64_t budget) {
   constexpr std::array<std::pair<Schedule, Recompute>, 3> choices = {{{Schedule::parallel, Recompute::cheap},

@@ -16,6 +16,7 @@ namespace {
 /// With the model's own shape, for one process.
 RunConfig configure(RunConfig config, const Model& model) {
   config.model = model.language_model().config();
+  if (config.distillation.teaches()) throw ConfigError("distillation.share: only a whole run has a teacher");
   validate(config);
   plan_lanes(config.train, 1);
   return config;

@@ -60,7 +60,8 @@ ReductionOptions reduction_options(const TrainConfig& config);
 
 /// What a rank keeps beside the model's parameters.
 struct Kept {
-  std::int64_t trained = 0;  // elements of parameters that have a gradient and an optimiser's state
+  std::int64_t trained = 0;              // elements of parameters that have a gradient and an optimiser's state
+  const ModelConfig* teacher = nullptr;  // of the model that a run learns from, resolved; null: none
 };
 
 /// Bytes that a rank may use beside all that: train.memory_budget, or the rank's share of four fifths of its host's

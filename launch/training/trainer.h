@@ -23,6 +23,7 @@
 #include "launch/training/run_guard.h"
 #include "launch/training/run_log.h"
 #include "launch/training/summary_evaluation.h"
+#include "launch/training/teacher.h"
 #include "launch/training/training_step.h"
 #include "layers/language_model.h"
 
@@ -103,6 +104,7 @@ class Trainer {
   MemoryPool state_pool_;  // parameters and optimiser
   MemoryPool step_pool_;   // what a step uses
   LanguageModel model_;
+  std::optional<Teacher> teacher_;  // with distillation.share
   TrainingStep step_;
   StepState state_;
   TokenizerRecord tokenizer_;
