@@ -11,7 +11,7 @@
 namespace palimpsest {
 
 /// What a parameter is, by which the optimiser groups it. `lora_up` is a matrix that begins with zeros.
-enum class ParameterRole { matrix, embedding, norm, memory_gate, memory_gain, memory_decay, lora_up };
+enum class ParameterRole { matrix, embedding, norm, bias, memory_gate, memory_gain, memory_decay, lora_up };
 
 /// The large ones: they are decayed, and may be computed with in bfloat16 and shared out over ranks.
 constexpr bool is_matrix(ParameterRole role) {

@@ -103,6 +103,16 @@ void validate(const RunConfig& config) {
     throw ConfigError(fmt::format("optimizer.decay_toward_initial {} needs train.initial_weights, which is empty",
                                   config.optimizer.decay_toward_initial));
   }
+  const DistillationConfig& distillation = config.distillation;
+  if (distillation.teaches() && distillation.teacher.empty() && train.initial_weights.empty()) {
+    throw ConfigError(
+        fmt::format("distillation.share {} needs distillation.teacher or train.initial_weights, which are empty",
+                    distillation.share));
+  }
+  if (distillation.teaches() && train.sequence_ranks > 1) {
+    throw ConfigError(fmt::format("distillation.share {} needs train.sequence_ranks 1, found {}", distillation.share,
+                                  train.sequence_ranks));
+  }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
   for (std::size_t i = 0; i < config.data.mixture.size(); ++i) {
     const std::string& name = config.data.mixture[i].name;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "configs/options/checkpoint_config.h"
+#include "configs/options/distillation_config.h"
 #include "configs/options/evaluation_config.h"
 #include "configs/options/loss_spike_config.h"
 #include "configs/options/train_config.h"
@@ -17,6 +18,7 @@ struct RunConfig {
   ModelConfig model;
   DataConfig data;
   TrainConfig train;
+  DistillationConfig distillation;
   OptimizerConfig optimizer;
   LossSpikeConfig loss_spike;
   EvaluationConfig evaluation;

@@ -152,6 +152,7 @@ void describe(DataConfig& data, SchemaVisitor& visitor);
 void describe(MixtureEntry& entry, SchemaVisitor& visitor);
 void describe(PasskeyStage& stage, SchemaVisitor& visitor);
 void describe(TrainConfig& train, SchemaVisitor& visitor);
+void describe(DistillationConfig& distillation, SchemaVisitor& visitor);
 void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor);
 void describe(LearningRateMultiplier& multiplier, SchemaVisitor& visitor);
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor);

@@ -39,6 +39,12 @@ struct SourceTotals {
   AnswerCounts answers;
 };
 
+/// What a step makes of a model and its teacher: sums over tokens, times their loss weights, in nats.
+struct DistillationTotals {
+  double loss = 0;        // of the targets' negative log-likelihoods
+  double divergence = 0;  // of the model's distributions from the teacher's
+};
+
 /// Lanes, and columns of every lane, [begin, end).
 TokenBatch lanes_of(const TokenBatch& batch, std::int64_t begin, std::int64_t end);
 TokenBatch columns_of(const TokenBatch& batch, std::int64_t begin, std::int64_t end);

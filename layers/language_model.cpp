@@ -63,6 +63,7 @@ void LanguageModel::initialize(std::uint64_t seed) {
     const Random random(seed, RandomPurpose::initialization, 0, index++);
     switch (parameter.role) {
       case ParameterRole::norm: fill(parameter.master, 1.0); break;
+      case ParameterRole::bias: fill(parameter.master, 0.0); break;
       case ParameterRole::memory_gate: fill(parameter.master, config_.attention.initial_gate); break;
       case ParameterRole::memory_gain: fill(parameter.master, 0.5); break;
       case ParameterRole::memory_decay: fill_decay(parameter.master); break;

@@ -51,6 +51,8 @@ class LanguageModel {
   Variable loss(const ForwardContext& context, const Variable& hidden, LossTargets targets) const;
   /// The negative log-likelihood of every target. No gradients.
   std::vector<double> token_losses(MemoryPool& pool, const Tensor& hidden, std::span<const std::int32_t> targets) const;
+  /// Of the output head, (vocab_size, hidden_size), in the compute type.
+  const Tensor& head_weight() const { return head_.value(); }
   /// The output head: (rows..., hidden_size) -> (rows..., vocab_size) in the accumulate type.
   Tensor head(MemoryPool& pool, const Tensor& hidden) const;
 

@@ -75,6 +75,8 @@ struct ModelConfig {
   double norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
   RotaryScaling rope_scaling;
+  bool qkv_bias = false;  // added to queries, keys and values: Qwen2
+  bool qk_norm = false;   // RMSNorm of each head's queries and keys, before RoPE: Qwen3
   LoraConfig lora;
   bool tie_embeddings = false;
   double initializer_range = 0.02;

@@ -43,7 +43,9 @@ double inference_flops_per_token(const ModelConfig& config, std::int64_t sequenc
 // Here, where the kinds of attention are known: configurations are read without them.
 std::int64_t ModelConfig::parameters() const {
   const ModelConfig c = resolved();
-  const std::int64_t layer = layer_matrix_parameters(c) + 2 * c.hidden_size + lora_parameters(c);
+  const std::int64_t layer = layer_matrix_parameters(c) + 2 * c.hidden_size + lora_parameters(c) +
+                             (c.qkv_bias ? (c.num_heads + 2 * c.num_kv_heads) * c.head_size : 0) +
+                             (c.qk_norm ? 2 * c.head_size : 0);
   return c.num_layers * layer + traits_of(c.attention.kind).parameters(c) + c.hidden_size +
          c.vocab_size * c.hidden_size * (c.tie_embeddings ? 1 : 2);
 }

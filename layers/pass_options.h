@@ -57,6 +57,16 @@ struct ParameterEvents {
   ParameterRange gradients_final;
 };
 
+class LanguageModel;
+
+/// Learning from a frozen model: the loss of a token is (1 - share) its negative log-likelihood + share KL(teacher ||
+/// model), the divergence of the two distributions over the next token.
+struct Distillation {
+  const LanguageModel* teacher = nullptr;  // null: none; reads each batch by itself, with nothing before it
+  double share = 0;
+  DistillationTotals* totals = nullptr;  // added to; may be null
+};
+
 struct PassOptions {
   /// Neither is automatic: plan_pass (layers/pass_plan.h) has decided.
   Schedule schedule = Schedule::parallel;
@@ -71,6 +81,7 @@ struct PassOptions {
   AnswerCounts* answers = nullptr;
   /// And its tokens to the total of their source (TokenBatch::sources), of which there has to be one. May be null.
   std::vector<SourceTotals>* sources = nullptr;
+  Distillation distillation = {};
   /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
   /// on its run of segments, all at once (the parallel schedule).
   Communicator* sequence_ranks = nullptr;

@@ -33,7 +33,9 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const bool discards = recompute == Recompute::cheap || by_blocks;
   const std::int64_t cheap = discards ? 0 : element * (2 * hidden + ffn) + of_attention.cheap;
   const std::int64_t feed_forward = element * (2 * ffn + hidden);
-  const std::int64_t statistics = 4 * (c.num_heads + 2);  // log-sum-exp and the norms' inverse roots
+  // Log-sum-exp and the norms' inverse roots; queries and keys before their own norms.
+  const std::int64_t normalised = c.qk_norm ? c.num_heads + c.num_kv_heads : 0;
+  const std::int64_t statistics = 4 * (c.num_heads + 2 + normalised) + element * normalised * c.head_size;
   const std::int64_t attention = of_attention.kept - of_attention.cheap + element * hidden + statistics;
   const std::int64_t layer = attention + feed_forward + cheap;
   const std::int64_t stream = element * hidden;
@@ -58,6 +60,14 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
   const std::int64_t carried = layers * ((sequential ? segments : 1) + 1) * of_attention.carried;
   return kept + moving + states * of_attention.state + carried + of_attention.once +
          product_scratch_bytes(c, moving_rows, type, Products::forward_and_backward);
+}
+
+std::int64_t lesson_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType type) {
+  const std::int64_t rows = lanes * tokens,
+                     logits = std::min(rows, head_block_rows(teacher.vocab_size)) * teacher.vocab_size;
+  // By segments once more, when a segment's rows do not lie together.
+  return 2 * rows * teacher.hidden_size * static_cast<std::int64_t>(size_of(type)) +
+         logits * static_cast<std::int64_t>(size_of(accumulate_type(type)));
 }
 
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,

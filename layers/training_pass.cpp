@@ -86,13 +86,20 @@ LayoutPointer layout_of(const TokenBatch& batch, const std::vector<std::int64_t>
       make_layout(batch.documents, carried, segment_length, batch.write_weights));
 }
 
+/// What the teacher says of a chunk, if there is one.
+struct Lesson {
+  std::shared_ptr<const TeacherRows> teacher;
+  std::shared_ptr<DistillationTotals> totals;
+};
+
 /// -> the loss, then the state after, flat.
 std::vector<Variable> loss_pass(const LanguageModel& model, const ForwardContext& context, const TokenBatch& chunk,
                                 const StateVariables& before, const std::shared_ptr<AnswerCounts>& counts,
-                                const std::shared_ptr<std::vector<SourceTotals>>& totals) {
+                                const std::shared_ptr<std::vector<SourceTotals>>& totals, const Lesson& lesson) {
   LanguageModel::Result result = model.forward(context, chunk.inputs, before);
-  std::vector<Variable> outputs{model.loss(
-      context, result.hidden, {chunk.targets, chunk.loss_weights, chunk.answers, counts, chunk.sources, totals})};
+  std::vector<Variable> outputs{model.loss(context, result.hidden,
+                                           {chunk.targets, chunk.loss_weights, chunk.answers, counts, chunk.sources,
+                                            totals, lesson.teacher, lesson.totals})};
   for (Variable& variable : result.state.flat()) outputs.push_back(std::move(variable));
   return outputs;
 }
@@ -105,6 +112,38 @@ Tensor inference_pass(const LanguageModel& model, MemoryPool& pool, const TokenB
   const LanguageModel::Result result = model.forward(context, batch.inputs, constants_of(state));
   replace(pool, result.state, batch, state);
   return result.hidden.value();
+}
+
+/// What a teacher makes of a batch that it reads by itself, lane after lane: what its head is applied to, (lanes,
+/// tokens, width). Undefined without a teacher.
+Tensor taught(const Distillation& distillation, MemoryPool& pool, const TokenBatch& batch) {
+  if (distillation.teacher == nullptr) return {};
+  const LanguageModel& teacher = *distillation.teacher;
+  Tensor hidden(pool, Shape{batch.lanes, batch.tokens, teacher.config().hidden_size}, teacher.compute_type());
+  for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+    const TokenBatch alone = lanes_of(batch, lane, lane + 1);
+    SequenceState state = teacher.empty_state(pool, 1);
+    Tensor rows = hidden.rows(lane, lane + 1);
+    copy(inference_pass(teacher, pool, alone, state), rows);
+  }
+  return hidden;
+}
+
+/// Of the tokens [begin, end) of every lane.
+std::shared_ptr<const TeacherRows> lesson_of(const Distillation& distillation, MemoryPool& pool, const Tensor& taught,
+                                             std::int64_t begin, std::int64_t end) {
+  if (distillation.teacher == nullptr) return nullptr;
+  const std::int64_t lanes = taught.shape()[0], tokens = taught.shape()[1], width = taught.shape()[2];
+  Tensor hidden = taught;
+  if (begin > 0 || end < tokens) {
+    hidden = Tensor(pool, Shape{lanes, end - begin, width}, taught.data_type());
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+      Tensor rows = hidden.rows(lane, lane + 1).reshaped(Shape{end - begin, width});
+      copy(taught.rows(lane, lane + 1).reshaped(Shape{tokens, width}).rows(begin, end), rows);
+    }
+  }
+  return std::make_shared<const TeacherRows>(
+      TeacherRows{std::move(hidden), distillation.teacher->head_weight(), distillation.share});
 }
 
 }  // namespace
@@ -121,9 +160,12 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
   SequenceGroup sequence = share(config, batch, state, options.sequence_ranks);
   sequence.overlaps = options.overlap_memory;
   if (sequence && recomputing) throw ConfigError("ranks that share a sequence cannot recompute it segment by segment");
+  if (sequence && options.distillation.teacher) throw ConfigError("ranks that share a sequence cannot have a teacher");
   const bool sequential = !sequence && (recomputing || options.schedule == Schedule::sequential);
   const std::int64_t step = sequential ? config.segment_length : batch.tokens;
 
+  const Tensor of_teacher = taught(options.distillation, pool, batch);
+  const auto distilled = std::make_shared<DistillationTotals>();
   Tape tape(pool, Tape::Mode::record, options.profile);
   StateVariables carried = constants_of(state);
   std::vector<std::int64_t> documents = state.documents, tokens = state.tokens;
@@ -143,10 +185,13 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
     // only then are gradients final.
     if (begin == 0) context.listener = std::make_shared<const ParameterEvents>(options.events);
-    const auto pass = [&model, chunk, context, form, counts, totals](Tape& on, std::span<const Variable> before) {
+    const Lesson lesson = {
+        lesson_of(options.distillation, pool, of_teacher, begin, std::min(begin + step, batch.tokens)), distilled};
+    const auto pass = [&model, chunk, context, form, counts, totals, lesson](Tape& on,
+                                                                             std::span<const Variable> before) {
       ForwardContext here = context;
       here.tape = &on;
-      return loss_pass(model, here, *chunk, form.like(before), counts, totals);
+      return loss_pass(model, here, *chunk, form.like(before), counts, totals, lesson);
     };
     std::vector<Variable> outputs = recomputing ? recompute(tape, pass, carried.flat()) : pass(tape, carried.flat());
     losses.push_back(outputs.front());
@@ -169,6 +214,10 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     options.answers->all += counts->all;
   }
   if (totals) *options.sources = *totals;
+  if (options.distillation.totals != nullptr) {
+    options.distillation.totals->loss += distilled->loss;
+    options.distillation.totals->divergence += distilled->divergence;
+  }
   return sum;
 }
 

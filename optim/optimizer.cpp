@@ -15,7 +15,9 @@ namespace palimpsest {
 namespace {
 
 /// The memory's own parameters have far to go.
-bool is_pulled(ParameterRole role) { return is_matrix(role) || role == ParameterRole::norm; }
+bool is_pulled(ParameterRole role) {
+  return is_matrix(role) || role == ParameterRole::norm || role == ParameterRole::bias;
+}
 
 /// By what the learning rate of a parameter is multiplied.
 double rate_factor(const OptimizerConfig& config, const std::string& name) {

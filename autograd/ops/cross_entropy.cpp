@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/kernels/cross_entropy.h"
+#include "core/kernels/distillation.h"
 #include "core/matmul.h"
 
 namespace palimpsest {
@@ -81,6 +82,56 @@ void add_to_totals(const LossTargets& wanted, std::size_t offset, std::size_t ro
   }
 }
 
+/// Logits and divergences of a block of the teacher's rows.
+template <class A>
+struct TeacherBlock {
+  TeacherBlock(MemoryPool& pool, const TeacherRows* of, std::int64_t most_rows, std::int64_t vocab) : teacher(of) {
+    if (teacher == nullptr) return;
+    logits = Tensor(pool, {most_rows, vocab}, data_type_of<A>);
+    divergence.resize(static_cast<std::size_t>(most_rows));
+  }
+
+  /// Returns how many of the rows' answers are right; nll and gradient as cross_entropy_forward_backward has them.
+  template <class G>
+  std::int64_t forward_backward(MemoryPool& pool, std::int64_t begin, const A* of_model, const CrossEntropyRows& rows,
+                                double upstream, double* nll, G* gradient, DistillationTotals* totals) {
+    const auto count = static_cast<std::int64_t>(rows.targets.size());
+    const std::int64_t vocab = logits.shape()[1];
+    matmul(pool, rows_of(matrix_of(teacher->hidden), begin, count), matrix_of(teacher->weight).transposed(),
+           matrix(logits.template data<A>(), count, vocab, vocab));
+    const std::int64_t right =
+        distillation_forward_backward(of_model, std::as_const(logits).template data<A>(), vocab, rows, teacher->share,
+                                      upstream, nll, divergence.data(), gradient);
+    mixed = weighted_sum(rows.weights, divergence);
+    const double loss = weighted_sum(rows.weights, std::span(nll, rows.targets.size()));
+    if (totals) {
+      totals->divergence += mixed;
+      totals->loss += loss;
+    }
+    mixed = teacher->share * mixed + (1 - teacher->share) * loss;
+    return right;
+  }
+
+  const TeacherRows* teacher;
+  Tensor logits;
+  std::vector<double> divergence;
+  double mixed = 0;  // the last block's weighted sum of losses
+};
+
+void check_teacher(const TeacherRows& teacher, const Tensor& hidden, const Tensor& weight) {
+  const Shape &rows = teacher.hidden.shape(), &head = teacher.weight.shape();
+  const DataType type = hidden.data_type();
+  if (rows.rank() >= 1 && head.rank() == 2 && rows.rows() == hidden.shape().rows() && rows[-1] == head[1] &&
+      head[0] == weight.shape()[0] && teacher.hidden.data_type() == type && teacher.weight.data_type() == type) {
+    return;
+  }
+  throw ShapeError(
+      fmt::format("cross entropy: the teacher's hidden {} {} and weight {} {}; expected ({}, in) and "
+                  "({}, in) in {}",
+                  name_of(teacher.hidden.data_type()), rows.to_string(), name_of(teacher.weight.data_type()),
+                  head.to_string(), hidden.shape().rows(), weight.shape()[0], name_of(type)));
+}
+
 /// The nll of every row.
 template <class T>
 std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor& weight,
@@ -113,6 +164,7 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
   std::vector<double> nll(static_cast<std::size_t>(most_rows));
   const bool by_source = wanted.totals && !wanted.sources.empty();
   std::vector<std::uint8_t> right_rows(by_source ? static_cast<std::size_t>(most_rows) : 0);
+  TeacherBlock<A> teacher(pool, wanted.teacher.get(), most_rows, w.rows);
 
   Gradient<Tensor> dx = hidden.wanted_gradient(pool), dw = weight.wanted_gradient(pool);
   const Output dx_output = dx.accumulate ? Output::accumulate : Output::overwrite;
@@ -136,8 +188,11 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
     }
     matmul(pool, block, w.transposed(), matrix(logits.data<A>(), count, w.rows, w.rows));
     const std::int64_t right =
-        cross_entropy_forward_backward(logits.data<A>(), w.rows, rows, upstream, nll.data(), dlogits.data<T>());
-    loss += weighted_sum(rows.weights, nll);
+        wanted.teacher
+            ? teacher.forward_backward(pool, begin, std::as_const(logits).data<A>(), rows, upstream, nll.data(),
+                                       dlogits.data<T>(), wanted.distilled.get())
+            : cross_entropy_forward_backward(logits.data<A>(), w.rows, rows, upstream, nll.data(), dlogits.data<T>());
+    loss += wanted.teacher ? teacher.mixed : weighted_sum(rows.weights, nll);
     if (wanted.counts && !rows.answers.empty()) {
       wanted.counts->right += right;
       wanted.counts->all += answers_of(rows);
@@ -169,6 +224,7 @@ Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable
     throw ShapeError(fmt::format("cross entropy: {} loss weights, {} marks of answers and {} of sources for {} rows",
                                  wanted.weights.size(), wanted.answers.size(), wanted.sources.size(), rows));
   }
+  if (wanted.teacher) check_teacher(*wanted.teacher, hidden.value(), weight.value());
   Tensor loss(tape.pool(), Shape{}, DataType::float64);
   fill(loss, std::numeric_limits<double>::quiet_NaN());
   const bool records = tape.records({hidden, weight});
@@ -181,6 +237,9 @@ Variable linear_cross_entropy(Tape& tape, const Variable& hidden, const Variable
             return forward_backward<T>(pool, hidden, weight, wanted, upstream);
           });
         });
+  } else if (wanted.teacher) {
+    fill(loss, dispatch(hidden.data_type(),
+                        [&]<class T>() { return forward_backward<T>(tape.pool(), hidden, weight, wanted, 0.0); }));
   } else {
     fill(loss, weighted_sum(wanted.weights, token_losses(tape.pool(), hidden.value(), weight.value(), wanted.targets)));
   }

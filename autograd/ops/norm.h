@@ -10,4 +10,7 @@ namespace palimpsest {
 /// and one number a row for backward. Throws ShapeError on a mismatch.
 Variable rms_norm(Tape& tape, const Variable& x, const Variable& weight, double epsilon);
 
+/// The same over each head by itself: x (rows..., heads * columns), weight (columns) for all heads.
+Variable head_rms_norm(Tape& tape, const Variable& x, const Variable& weight, double epsilon);
+
 }  // namespace palimpsest

@@ -119,6 +119,10 @@ void describe(ModelConfig& model, SchemaVisitor& visitor) {
                 "Base of the rotary position wavelengths.");
   visitor.section("rope_scaling", model.rope_scaling,
                   "How imported models have had their rotary frequencies changed for a longer context.");
+  visitor.field("qkv_bias", model.qkv_bias, Boolean{},
+                "Whether biases are added to queries, keys and values, as in Qwen2.");
+  visitor.field("qk_norm", model.qk_norm, Boolean{},
+                "Whether queries and keys are normalised head by head before they are turned, as in Qwen3.");
   visitor.section(
       "lora", model.lora,
       "Low-rank changes B A of weight matrices: W + alpha / rank * B A. Where there are any, they are all that "

@@ -33,11 +33,10 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
   visitor.field("final_learning_rate_ratio", optimizer.final_learning_rate_ratio, between(0.0, 1.0),
                 "The rate of the last step as a share of the peak (`cosine` and `linear`).");
   visitor.field("weight_decay", optimizer.weight_decay, at_least(0.0),
-                "Decoupled weight decay of matrices and embeddings; norms and memory gates have none.");
-  visitor.field(
-      "decay_toward_initial", optimizer.decay_toward_initial, at_least(0.0),
-      "Decoupled decay of matrices, embeddings and norms toward `train.initial_weights`, against forgetting (L2-SP): "
-      "takes a copy of the trained weights, in memory and in each checkpoint.");
+                "Decoupled weight decay of matrices and embeddings; norms, biases and memory gates have none.");
+  visitor.field("decay_toward_initial", optimizer.decay_toward_initial, at_least(0.0),
+                "Decoupled decay of matrices, embeddings, norms and biases toward `train.initial_weights`, against "
+                "forgetting (L2-SP): takes a copy of the trained weights, in memory and in each checkpoint.");
   visitor.field("beta1", optimizer.beta1, below_one(), "AdamW: decay of the first moment.");
   visitor.field("beta2", optimizer.beta2, below_one(), "AdamW: decay of the second moment.");
   visitor.field("epsilon", optimizer.epsilon, positive(), "AdamW: added to the root of the second moment.");

@@ -7,6 +7,8 @@ void describe(RunConfig& config, SchemaVisitor& visitor) {
   visitor.section("model", config.model, "The shape and the mathematics of the model.");
   visitor.section("data", config.data, "Token files, as `palimpsest pack` writes them.");
   visitor.section("train", config.train, "The training run.");
+  visitor.section("distillation", config.distillation,
+                  "Learning from a frozen model that sees further than a segment (docs/continued-training.md).");
   visitor.section("optimizer", config.optimizer, "The optimizer and its learning rate.");
   visitor.section("loss_spike", config.loss_spike, "What to do about a loss that jumps.");
   visitor.section("evaluation", config.evaluation,

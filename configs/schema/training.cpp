@@ -1,4 +1,4 @@
-// The keys of `train` and of what goes on beside it: `loss_spike`, `evaluation` and `checkpoint`.
+// The keys of `train` and of what goes on beside it: `distillation`, `loss_spike`, `evaluation` and `checkpoint`.
 #include "configs/schema.h"
 
 namespace palimpsest {
@@ -92,6 +92,21 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
       "watchdog_timeout", train.watchdog_timeout, Duration{},
       "How long a rank may give no sign of life (stopped, dead, gone, or hanging) before the others name it and "
       "end the job with exit code 7. 0: for ever.");
+}
+
+void describe(DistillationConfig& distillation, SchemaVisitor& visitor) {
+  visitor.field("share", distillation.share, between(0.0, 1.0),
+                "Share of the divergence from the teacher in the loss, KL(teacher ‖ model) of each token; the rest is "
+                "its negative log-likelihood. 0: there is no teacher.");
+  visitor.field("teacher", distillation.teacher, Text{},
+                "A checkpoint, a run directory, or a Hugging Face folder. Empty: `train.initial_weights`. It has to be "
+                "there whenever the run starts or resumes.");
+  visitor.field("attention", distillation.attention,
+                Choices{Choice{"full", AttentionKind::full}, Choice{"local", AttentionKind::local}},
+                "What the teacher's tokens see: `full`, all of their document in the step's sequence; `local`, as far "
+                "as their `window`.");
+  visitor.field("window", distillation.window, between<std::int64_t>(0, max_length),
+                "Tokens of the teacher's segments, of `local` attention. 0: `model.segment_length`.");
 }
 
 void describe(LossSpikeConfig& spike, SchemaVisitor& visitor) {

@@ -16,6 +16,7 @@
 #include "launch/ranks/sequence_groups.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_plan.h"
+#include "launch/training/trained_parameters.h"
 #include "layers/decode_state.h"
 #include "layers/language_model.h"
 #include "layers/model_flops.h"
@@ -63,7 +64,8 @@ class Bench {
     result_.ranks = communicator.size();
     result_.parameters = model_.parameters().elements();
     result_.parameter_bytes = static_cast<std::int64_t>(state_pool_.statistics().bytes_in_use);
-    result_.plan = plan_passes(config, model_.compute_type(), communicator.size(), threads_.ranks_on_host);
+    result_.plan = plan_passes(config, model_.compute_type(), communicator.size(), threads_.ranks_on_host,
+                               {.trained = choose_trained(config.train.trainable, model_.parameters())});
     result_.sequence_ranks = static_cast<int>(config.train.sequence_ranks);
   }
 

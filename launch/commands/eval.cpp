@@ -141,7 +141,7 @@ int evaluate_model(Options options, Communicator& communicator) {
       .tokens_at_once = saved.config.train.sequence_length,
       .max_documents = options.max_documents,
       .memory_segments = options.memory_segments,
-      .memory_budget = pass_budget(machine, saved.model->compute_type(), threads.ranks_on_host, Purpose::inference),
+      .memory_budget = pass_budget(machine, saved.model->compute_type(), threads.ranks_on_host, {}),
       .window = options.window,
       .stride = options.stride,
       .sequence_ranks = together.get()};

@@ -58,9 +58,9 @@ Command add_export_command(CLI::App& program) {
       ->type_name("ID");
   command->add_flag("--force", options->exported.force, "Replace an earlier export");
   command->footer(
-      "transformers loads the folder as a Llama that reads one segment; what the memory needs lies under names that "
-      "it\n"
-      "leaves aside with a warning. palimpsest import makes the same model of it again, in float32 bit for bit.\n\n" +
+      "transformers loads the folder as a Llama or Qwen that reads one segment; what the memory needs lies under\n"
+      "names that it leaves aside with a warning. palimpsest import makes the same model of it again, in float32 bit "
+      "for bit.\n\n" +
       help_footer("palimpsest export runs/quickstart hub/quickstart --licence mit\n"
                   "palimpsest export runs/quickstart hub/quickstart-400 --step 400 --type bfloat16"));
   return {command, [options](Communicator& communicator) { return export_checkpoint(*options, communicator); }};

@@ -39,7 +39,9 @@ Command add_import_command(CLI::App& program) {
   auto options = std::make_shared<ImportOptions>();
   CLI::App* command = program.add_subcommand(
       "import", "Make a run of a released model: a Hugging Face folder with config.json and safetensors");
-  command->add_option("FOLDER", options->folder, "The model's folder: Llama or Mistral, or one that export wrote")
+  command
+      ->add_option("FOLDER", options->folder,
+                   "The model's folder: Llama, Mistral, Qwen2 or Qwen3, or one that export wrote")
       ->required();
   command
       ->add_option("RUN", options->destination,
@@ -52,9 +54,8 @@ Command add_import_command(CLI::App& program) {
       "Instead of the folder's tokenizer: \"bytes\", \"passkey\", a SentencePiece model or a tokenizer.json");
   command->footer(
       "The model computes what it did, within one segment; beyond, its memory begins to count, which it has yet to\n"
-      "learn. model.segment_length is Mistral's sliding_window, or the model's context up to 2048 tokens, unless "
-      "--set\n"
-      "says otherwise. Whatever this program would compute differently is refused.\n\n" +
+      "learn. model.segment_length is the sliding_window where there is one, or the model's context up to 2048\n"
+      "tokens, unless --set says otherwise. Whatever this program would compute differently is refused.\n\n" +
       help_footer("palimpsest import models/Llama-2-7b runs/llama\n"
                   "palimpsest import models/Mistral-7B runs/mistral --set model.segment_length=2048\n"
                   "palimpsest generate runs/llama --prompt \"Call me\""));

@@ -40,6 +40,7 @@ std::string name_of(ParameterRole role) {
     case ParameterRole::matrix: return "matrix";
     case ParameterRole::embedding: return "embedding";
     case ParameterRole::norm: return "norm";
+    case ParameterRole::bias: return "bias";
     case ParameterRole::memory_gate: return "memory_gate";
     case ParameterRole::memory_gain: return "memory_gain";
     case ParameterRole::memory_decay: return "memory_decay";

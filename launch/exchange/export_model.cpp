@@ -37,8 +37,10 @@ RunConfig published(RunConfig config) {
     }
   }
   config.train.run_directory = TrainConfig().run_directory;
-  const fs::path initial(config.train.initial_weights);
-  config.train.initial_weights = (initial.has_filename() ? initial : initial.parent_path()).filename().string();
+  for (std::string* path : {&config.train.initial_weights, &config.distillation.teacher}) {
+    const fs::path folder(*path);
+    *path = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+  }
   return config;
 }
 

@@ -1,4 +1,4 @@
-// A checkpoint becomes a folder that Hugging Face's tools take for a Llama, and `palimpsest import` for itself.
+// A checkpoint becomes a folder that Hugging Face's tools take for a Llama or Qwen, and `palimpsest import` for itself.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,10 @@ struct ExportOptions {
 };
 
 /// Writes config.json, safetensors, generation_config.json, README.md and what there is of a tokenizer: all or nothing.
-/// Parameters that a Llama has not, and the run's configuration without its directories, go in under names of their own
-/// (launch/exchange/tensor_names.h, "palimpsest" in config.json). In float32 `import_model` gives every bit back.
-/// LoRA is merged into the weights first. Returns the number of parameters. Throws WriteError when the folder exists,
-/// unless it is an export and `force` is given; ConfigError on a licence that is no identifier.
+/// Parameters that transformers' models have not, and the run's configuration without its directories, go in under
+/// names of their own (launch/exchange/tensor_names.h, "palimpsest" in config.json). In float32 `import_model` gives
+/// every bit back. LoRA is merged into the weights first. Returns the number of parameters. Throws WriteError when the
+/// folder exists, unless it is an export and `force` is given; ConfigError on a licence that is no identifier.
 std::int64_t export_model(const SavedModel& saved, const ExportOptions& options);
 
 }  // namespace palimpsest

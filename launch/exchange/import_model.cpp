@@ -96,7 +96,7 @@ std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool
     const std::string name = hugging_face_name(parameter.name);
     const auto found = tensors.tensors().find(name);
     if (found == tensors.tensors().end()) {
-      if (!has_own && !is_llama_parameter(parameter.name)) {
+      if (!has_own && !is_released_parameter(parameter.name)) {
         initialized.push_back(parameter.name);
         continue;
       }

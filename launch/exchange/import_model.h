@@ -32,8 +32,8 @@ struct ReleasedModel {
   std::vector<std::string> notes;        // what else the user should know
 };
 
-/// Reads the folder's tensors, of whatever type, into float32 parameters in the pool. What a Llama has not starts as a
-/// new model's would. Throws as import_model does.
+/// Reads the folder's tensors, of whatever type, into float32 parameters in the pool. What released
+/// models have not starts as a new model's would. Throws as import_model does.
 ReleasedModel read_released_model(const ImportOptions& options, MemoryPool& pool);
 
 struct ImportResult {
@@ -44,10 +44,10 @@ struct ImportResult {
 };
 
 /// Reads the folder's tensors, of whatever type, into float32 parameters and writes the checkpoint, together with
-/// config.yaml and tokenizer.model where the destination is a run directory; all of it or nothing. What a Llama has not
-/// starts as a new model's would. Throws FileError, naming the tensor or key, on a folder that is not exactly a model
-/// this program computes alike (launch/exchange/model_description.h): tensors that are missing, left over, of another
-/// shape or not finite. WriteError when the destination exists.
+/// config.yaml and tokenizer.model where the destination is a run directory; all of it or nothing. What released
+/// models have not starts as a new model's would. Throws FileError, naming the tensor or key, on a folder that is not
+/// exactly a model this program computes alike (launch/exchange/model_description.h): tensors that are missing, left
+/// over, of another shape or not finite. WriteError when the destination exists.
 ImportResult import_model(const ImportOptions& options, Communicator& communicator);
 
 }  // namespace palimpsest

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "launch/exchange/model_description.h"
 #include "launch/exchange/tensor_names.h"
 #include "launch/inference/evaluation_file.h"
 #include "launch/output/progress.h"
@@ -134,11 +135,11 @@ std::string training(const SavedModel& saved, const RunConfig& config) {
 std::string model_card(const SavedModel& saved, const RunConfig& config, const std::string& name,
                        const std::string& licence) {
   const ModelConfig& model = config.model;
-  const std::string_view kind = traits_of(model.attention.kind).name;
+  const std::string_view kind = traits_of(model.attention.kind).name, architecture = architecture_of(model);
   return fmt::format(
       "---\n{}library_name: transformers\npipeline_tag: text-generation\ntags:\n- palimpsest\n- {}-attention\n---\n\n"
       "# {}\n\n"
-      "A language model of {} parameters: a Llama with {} layers, width {}, {} query and {} key/value heads of {}, a "
+      "A language model of {} parameters: a {} with {} layers, width {}, {} query and {} key/value heads of {}, a "
       "vocabulary of {} and segments of {} tokens. Its attention is of Palimpsest's kind `{}`; `infini` is "
       "[Infini-attention](https://arxiv.org/abs/2404.07143), which reads all that came before a segment from a memory "
       "of fixed size.\n{}\n"
@@ -147,15 +148,15 @@ std::string model_card(const SavedModel& saved, const RunConfig& config, const s
       "## Use\n\n"
       "As it was trained, with its memory, in Palimpsest:\n\n"
       "```\npalimpsest import {} runs/imported\npalimpsest generate runs/imported --prompt \"...\"\n```\n\n"
-      "With transformers, as a Llama without memory, on {} tokens at a time. It warns that it does not use the tensors "
+      "With transformers, as a {} without memory, on {} tokens at a time. It warns that it does not use the tensors "
       "`{}*`, where there are any.\n\n"
       "## Configuration\n\n```yaml\n{}```\n",
       licence.empty() ? "" : fmt::format("license: {}\n", licence), kind, printable(name), model.parameters(),
-      model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_size, model.vocab_size,
-      model.segment_length, kind,
+      architecture, model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_size,
+      model.vocab_size, model.segment_length, kind,
       licence.empty() ? "\nNo licence was stated with the export.\n" : fmt::format("\nLicence: {}.\n", licence),
-      training(saved, config), perplexities(saved), passkey(saved), printable(name), model.segment_length, own_prefix,
-      to_yaml(config));
+      training(saved, config), perplexities(saved), passkey(saved), printable(name), architecture, model.segment_length,
+      own_prefix, to_yaml(config));
 }
 
 }  // namespace palimpsest

@@ -88,20 +88,33 @@ class Fields {
   std::set<std::string, std::less<>> used_;
 };
 
-void require_architecture(Fields& fields) {
-  const std::string type = fields.text("model_type", "");
-  if (type == "llama" || type == "mistral") return;
-  std::string why;
-  if (type == "qwen2") why = " (its projections have biases, which this model has not)";
-  if (type == "qwen3") why = " (it normalises queries and keys, which this model does not)";
-  fields.fail(fmt::format("\"model_type\" is \"{}\"{}; supported are llama and mistral", printable(type), why));
+/// transformers' model of a type, and what it takes where a file says nothing.
+struct ModelType {
+  std::string_view name;
+  std::int64_t context;                          // max_position_embeddings
+  std::int64_t num_kv_heads = 0, head_size = 0;  // 0: as many as query heads; hidden_size / num_heads
+  bool qkv_bias = false, qk_norm = false;
+};
+
+constexpr auto model_types = std::to_array<ModelType>(
+    {{.name = "llama", .context = 2048},
+     {.name = "mistral", .context = 131072, .num_kv_heads = 8},
+     {.name = "qwen2", .context = 32768, .num_kv_heads = 32, .qkv_bias = true},
+     {.name = "qwen3", .context = 32768, .num_kv_heads = 32, .head_size = 128, .qk_norm = true}});
+
+const ModelType& read_type(Fields& fields) {
+  const std::string name = fields.text("model_type", "");
+  const auto* const type = std::ranges::find(model_types, name, &ModelType::name);
+  if (type != model_types.end()) return *type;
+  fields.fail(fmt::format("\"model_type\" is \"{}\"; supported are llama, mistral, qwen2 and qwen3", printable(name)));
 }
 
 /// What would make the model compute something else.
-void refuse_what_differs(Fields& fields) {
+void refuse_what_differs(Fields& fields, const ModelType& type) {
   const nlohmann::json no = false;
-  fields.require("attention_bias", no, "this model's projections have no biases");
-  fields.require("mlp_bias", no, "this model's projections have no biases");
+  // transformers' Qwen2 has its three biases whatever the file says.
+  if (!type.qkv_bias) fields.require("attention_bias", no, "this model's output projection has no bias");
+  fields.require("mlp_bias", no, "this model's feed-forward has no biases");
   fields.require("hidden_act", "silu", "the feed-forward is SwiGLU");
   fields.require("partial_rotary_factor", 1.0, "RoPE turns whole heads");
   for (const char* key : {"quantization_config", "auto_map"}) {
@@ -157,6 +170,42 @@ void read_rotary(Fields& fields, ModelConfig& model) {
   model.rope_scaling = scaling;
 }
 
+/// Of Qwen's layers, how many see a sliding window alone. Without "layer_types" it would be all from the one numbered
+/// "max_window_layers" on, or all before it: transformers has had it both ways.
+std::int64_t sliding_layers(Fields& fields, std::int64_t layers, bool slides) {
+  fields.find("max_window_layers");
+  const nlohmann::json* types = fields.find("layer_types");
+  if (types == nullptr && slides) {
+    fields.fail("\"use_sliding_window\" is true without \"layer_types\", which would say of what layers");
+  }
+  if (types == nullptr) return 0;
+  if (!types->is_array() || static_cast<std::int64_t>(types->size()) != layers) {
+    fields.fail(fmt::format("\"layer_types\" is {}, expected a list of {}", printable(types->dump()), layers));
+  }
+  const auto sliding = std::ranges::count(*types, nlohmann::json("sliding_attention"));
+  if (sliding + std::ranges::count(*types, nlohmann::json("full_attention")) != layers) {
+    fields.fail(fmt::format("\"layer_types\" is {}, supported are full_attention and sliding_attention",
+                            printable(types->dump())));
+  }
+  if (sliding > 0 && !slides) fields.fail("\"layer_types\" has sliding_attention without \"use_sliding_window\"");
+  return sliding;
+}
+
+/// Tokens that a token of every layer attends to at most; 0: all.
+std::int64_t read_window(Fields& fields, const ModelType& type, std::int64_t layers) {
+  if (type.name == "llama") return 0;
+  // Left out it is 4096, null means none.
+  const bool given = fields.json().contains("sliding_window");
+  const std::int64_t window = fields.whole("sliding_window", schema::max_length, given ? 0 : 4096);
+  if (type.name == "mistral") return window;
+  const std::int64_t sliding = sliding_layers(fields, layers, fields.flag("use_sliding_window") && window > 0);
+  if (sliding > 0 && sliding < layers) {
+    fields.fail(fmt::format("\"layer_types\" has sliding_attention for {} of {} layers, supported is for all or none",
+                            sliding, layers));
+  }
+  return sliding > 0 ? window : 0;
+}
+
 /// One token; of several end tokens the first.
 std::optional<std::int64_t> read_token(Fields& fields, const char* key) {
   const nlohmann::json* value = fields.find(key);
@@ -170,28 +219,26 @@ std::optional<std::int64_t> read_token(Fields& fields, const char* key) {
 ModelDescription read_model_description(const std::filesystem::path& path) {
   Fields fields(parse_json(read_text_file(path), path.string()), path.string());
   if (!fields.json().is_object()) fields.fail("is no JSON object");
-  require_architecture(fields);
-  refuse_what_differs(fields);
-  const bool mistral = fields.text("model_type", "") == "mistral";
+  const ModelType& type = read_type(fields);
+  refuse_what_differs(fields, type);
   ModelDescription result;
   ModelConfig& model = result.model;
   model.vocab_size = fields.whole("vocab_size", schema::max_length);
   model.hidden_size = fields.whole("hidden_size", schema::max_width);
   model.num_layers = fields.whole("num_hidden_layers", 10'000);
   model.num_heads = fields.whole("num_attention_heads", schema::max_heads);
-  // transformers' Mistral has 8 where the file says nothing, its Llama as many as query heads.
-  model.num_kv_heads = fields.whole("num_key_value_heads", schema::max_heads, mistral ? 8 : model.num_heads);
-  model.head_size = fields.whole("head_dim", 10'000, 0);
+  // Null means as many as query heads.
+  const bool kv_heads_given = fields.json().contains("num_key_value_heads");
+  model.num_kv_heads = fields.whole("num_key_value_heads", schema::max_heads, kv_heads_given ? 0 : type.num_kv_heads);
+  model.head_size = fields.whole("head_dim", 10'000, type.head_size);
+  model.qkv_bias = type.qkv_bias;
+  model.qk_norm = type.qk_norm;
   model.ffn_size = fields.whole("intermediate_size", schema::max_width);
   model.norm_epsilon = fields.number("rms_norm_eps", 1e-6);
   model.tie_embeddings = fields.flag("tie_word_embeddings");
   read_rotary(fields, model);
-  result.context = fields.whole("max_position_embeddings", schema::max_length, mistral ? 131072 : 2048);
-  if (mistral) {
-    // Left out it is 4096, null means none.
-    const bool given = fields.json().contains("sliding_window");
-    result.window = fields.whole("sliding_window", schema::max_length, given ? 0 : 4096);
-  }
+  result.context = fields.whole("max_position_embeddings", schema::max_length, type.context);
+  result.window = read_window(fields, type, model.num_layers);
   result.begin_id = read_token(fields, "bos_token_id");
   result.end_id = read_token(fields, "eos_token_id");
   if (const nlohmann::json* own = fields.find(own_key.data())) result.own = *own;
@@ -202,6 +249,14 @@ ModelDescription read_model_description(const std::filesystem::path& path) {
     fields.fail(error.what());
   }
   return result;
+}
+
+std::string_view architecture_of(const ModelConfig& model) {
+  if (model.qkv_bias && model.qk_norm) {
+    throw ConfigError("with model.qkv_bias and model.qk_norm the model is none that transformers has");
+  }
+  if (model.qk_norm) return "Qwen3";
+  return model.qkv_bias ? "Qwen2" : "Llama";
 }
 
 nlohmann::ordered_json describe_model(const RunConfig& config, std::int64_t begin_id, std::int64_t end_id,
@@ -218,28 +273,35 @@ nlohmann::ordered_json describe_model(const RunConfig& config, std::int64_t begi
       scaling["original_max_position_embeddings"] = model.rope_scaling.original_length;
     }
   }
-  return {{"architectures", nlohmann::ordered_json::array({"LlamaForCausalLM"})},
-          {"model_type", "llama"},
-          {"vocab_size", model.vocab_size},
-          {"hidden_size", model.hidden_size},
-          {"intermediate_size", model.ffn_size},
-          {"num_hidden_layers", model.num_layers},
-          {"num_attention_heads", model.num_heads},
-          {"num_key_value_heads", model.num_kv_heads},
-          {"head_dim", model.head_size},
-          {"max_position_embeddings", within_segments ? model.segment_length : config.train.sequence_length},
-          {"rms_norm_eps", model.norm_epsilon},
-          {"rope_theta", model.rope_theta},
-          {"rope_scaling", scaling},
-          {"hidden_act", "silu"},
-          {"attention_bias", false},
-          {"mlp_bias", false},
-          {"tie_word_embeddings", model.tie_embeddings},
-          {"initializer_range", model.initializer_range},
-          {"bos_token_id", begin_id},
-          {"eos_token_id", end_id},
-          {"torch_dtype", data_type},
-          {own_key, own}};
+  const std::string_view architecture = architecture_of(model);
+  std::string type(architecture);
+  type[0] = static_cast<char>(type[0] - 'A' + 'a');
+  nlohmann::ordered_json description = {
+      {"architectures", nlohmann::ordered_json::array({fmt::format("{}ForCausalLM", architecture)})},
+      {"model_type", type},
+      {"vocab_size", model.vocab_size},
+      {"hidden_size", model.hidden_size},
+      {"intermediate_size", model.ffn_size},
+      {"num_hidden_layers", model.num_layers},
+      {"num_attention_heads", model.num_heads},
+      {"num_key_value_heads", model.num_kv_heads},
+      {"head_dim", model.head_size},
+      {"max_position_embeddings", within_segments ? model.segment_length : config.train.sequence_length},
+      {"rms_norm_eps", model.norm_epsilon},
+      {"rope_theta", model.rope_theta},
+      {"rope_scaling", scaling},
+      {"hidden_act", "silu"},
+      {"attention_bias", false},
+      {"mlp_bias", false},
+      {"tie_word_embeddings", model.tie_embeddings},
+      {"initializer_range", model.initializer_range},
+      {"bos_token_id", begin_id},
+      {"eos_token_id", end_id},
+      {"torch_dtype", data_type},
+      {own_key, own}};
+  // Of Qwen2 there is no such key; elsewhere it means the output projection's, too.
+  if (model.qkv_bias) description.erase("attention_bias");
+  return description;
 }
 
 }  // namespace palimpsest

@@ -6,11 +6,12 @@
 
 namespace palimpsest {
 
-/// Before the names of parameters that a Llama has not: transformers leaves tensors of such names aside with a warning.
+/// Before the names of parameters that transformers' models have not: it leaves tensors of such names aside with a
+/// warning.
 inline constexpr std::string_view own_prefix = "palimpsest.";
 
-/// Whether a Llama has a parameter of this name: projections, norms, embedding and head.
-bool is_llama_parameter(std::string_view name);
+/// Whether a Llama or Qwen may have a parameter of this name: projections and their biases, norms, embedding and head.
+bool is_released_parameter(std::string_view name);
 
 /// "model.layers.0.mlp.up_proj.weight" or "lm_head.weight" for those, "palimpsest.layers.0.self_attn.memory_gate" for
 /// all others.

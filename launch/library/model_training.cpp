@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "launch/training/run_plan.h"
+#include "launch/training/trained_parameters.h"
 
 namespace palimpsest {
 
@@ -15,6 +16,7 @@ namespace {
 /// With the model's own shape, for one process.
 RunConfig configure(RunConfig config, const Model& model) {
   config.model = model.language_model().config();
+  if (config.distillation.teaches()) throw ConfigError("distillation.share: only a whole run has a teacher");
   validate(config);
   plan_lanes(config.train, 1);
   return config;
@@ -54,7 +56,9 @@ ModelTraining::ModelTraining(Model& model, const RunConfig& config)
       config_(configure(config, model)),
       step_({.config = config_,
              .lanes = plan_lanes(config_.train, 1),
-             .plan = plan_passes(config_, model.language_model().compute_type(), 1, 1),
+             .plan =
+                 plan_passes(config_, model.language_model().compute_type(), 1, 1,
+                             {.trained = choose_trained(config_.train.trainable, model.language_model().parameters())}),
              .model = model.language_model(),
              .state_pool = pool_,
              .step_pool = pool_,

@@ -30,7 +30,7 @@ void print_placements(const std::vector<std::string>& placements, RunLog& log) {
 }  // namespace
 
 void print_banner(const Banner& banner, RunLog& log) {
-  const auto& [config, communicator, threads, run_directory, model, source, plan, step] = banner;
+  const auto& [config, communicator, threads, run_directory, model, source, plan, step, teacher] = banner;
   const TrainConfig& train = config.train;
   const std::int64_t tokens_per_step = train.batch_size * train.sequence_length;
   log.note(fmt::format("Palimpsest {}: {}, {} each, {}", PALIMPSEST_VERSION, communicator.description(),
@@ -43,6 +43,15 @@ void print_banner(const Banner& banner, RunLog& log) {
   if (const std::int64_t trained = model.parameters().trained_elements(); trained < model.parameters().elements()) {
     log.note(fmt::format("  trained        {} of the parameters: {}", format_count(static_cast<double>(trained)),
                          train.trainable.empty() ? "lora" : fmt::format("{}", fmt::join(train.trainable, ", "))));
+  }
+  if (teacher != nullptr) {
+    const ModelConfig& taught = teacher->model->config();
+    log.note(fmt::format("  teacher        {}, {} attention{}, a share of {} in the loss", teacher->path,
+                         traits_of(taught.attention.kind).name,
+                         taught.attention.kind == AttentionKind::local
+                             ? fmt::format(" in segments of {} tokens", taught.segment_length)
+                             : "",
+                         config.distillation.share));
   }
   log.note(fmt::format("  attention      {}, keeps {}", traits_of(config.model.attention.kind).name,
                        describe_kept_numbers(model.config())));

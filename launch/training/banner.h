@@ -9,6 +9,7 @@
 #include "data/stream/token_source.h"
 #include "launch/ranks/threads.h"
 #include "launch/training/run_log.h"
+#include "launch/training/teacher.h"
 #include "layers/language_model.h"
 #include "layers/pass_plan.h"
 
@@ -22,7 +23,8 @@ struct Banner {
   const LanguageModel& model;
   const TokenSource& source;
   const PassPlan& plan;
-  std::int64_t step;  // done
+  std::int64_t step;       // done
+  const Teacher* teacher;  // null: none
 };
 
 /// Program, ranks and where they are, model, data, plan: a few lines.

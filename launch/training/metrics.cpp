@@ -67,6 +67,7 @@ nlohmann::ordered_json StepMetrics::to_json() const {
                                  {"step_seconds", step_seconds},
                                  {"model_flops_per_second", model_flops_per_second},
                                  {"skipped_steps", skipped_steps}};
+  if (divergence) json["divergence"] = *divergence;
   if (answers.all > 0) json["answer_accuracy"] = accuracy_of(answers);
   if (!position.empty()) json["position"] = position;
   for (const auto& [name, totals] : sources) {
@@ -82,6 +83,7 @@ std::string format_step(const StepMetrics& step, std::int64_t total_steps, doubl
     data += fmt::format("  {} {:.4f}", name, totals.loss / totals.weight);
     if (totals.answers.all > 0) data += fmt::format(" ({:.1f} % right)", 100 * accuracy_of(totals.answers));
   }
+  if (step.divergence && step.has_targets) data += fmt::format("  KL {:.4f}", *step.divergence);
   if (step.answers.all > 0 && step.sources.empty())
     data += fmt::format("  answers {:.1f} %", 100 * accuracy_of(step.answers));
   if (!step.position.empty()) data += "  " + step.position;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,6 +53,7 @@ struct StepMetrics {
   std::int64_t time = 0;               // when the step ended, seconds since 1970
   std::int64_t skipped_steps = 0;      // since the start of the run, because something was not finite
   std::vector<SourceMetrics> sources;  // of a mixture, those that there were tokens of
+  std::optional<double> divergence;    // from the teacher, mean per token of this step, nats; none without one
   AnswerCounts answers;                // of this step; none where the data asks no questions
   std::string position;                // in the data, where the step does not say it all: "stage 2 of 6"
 

@@ -16,10 +16,21 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 10> must_agree = {
-    "model.",     "data.kind",        "data.train[].kind",     "data.train[].weight", "optimizer.kind",
-    "train.seed", "train.batch_size", "train.sequence_length", "train.carry_memory",  "train.trainable"};
-// These change no bit of a step, or (train.steps, by way of the decay) only as the user means it.
+constexpr std::array<std::string_view, 13> must_agree = {"model.",
+                                                         "data.kind",
+                                                         "data.train[].kind",
+                                                         "data.train[].weight",
+                                                         "optimizer.kind",
+                                                         "train.seed",
+                                                         "train.batch_size",
+                                                         "train.sequence_length",
+                                                         "train.carry_memory",
+                                                         "train.trainable",
+                                                         "distillation.share",
+                                                         "distillation.attention",
+                                                         "distillation.window"};
+// These change no bit of a step, or (train.steps, by way of the decay) only as the user means it. The teacher's
+// weights, unlike its path, are in the checkpoint by their hash.
 constexpr auto may_differ = std::to_array<std::string_view>({"data.train",
                                                              "data.train[].file",
                                                              "data.train[].filler",
@@ -29,6 +40,7 @@ constexpr auto may_differ = std::to_array<std::string_view>({"data.train",
                                                              "data.test",
                                                              "data.filler",
                                                              "data.tokenizer",
+                                                             "distillation.teacher",
                                                              "evaluation.",
                                                              "checkpoint.",
                                                              "optimizer.sharded",

@@ -120,25 +120,28 @@ ReductionOptions reduction_options(const TrainConfig& config) {
   return {static_cast<std::int64_t>(config.gradient_bucket * 1024 * 1024), config.gradient_wire};
 }
 
-std::int64_t pass_budget(const RunConfig& config, DataType type, std::int64_t ranks_on_host, Purpose purpose) {
+std::int64_t pass_budget(const RunConfig& config, DataType type, std::int64_t ranks_on_host, const Kept& kept) {
   constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;
   const double host = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const double budget = config.train.memory_budget > 0 ? config.train.memory_budget * gibibyte
                                                        : 0.8 * host / static_cast<double>(ranks_on_host);
-  // Master, and in training gradient and two moments, and the working copy of bfloat16.
-  const std::int64_t per_parameter = (purpose == Purpose::training ? 4 * 4 : 4) + (type == DataType::bfloat16 ? 2 : 0);
-  return static_cast<std::int64_t>(budget - static_cast<double>(per_parameter * config.model.parameters()));
+  // Master and the working copy of bfloat16; of what is trained gradient and two moments, too.
+  const std::int64_t per_parameter = 4 + (type == DataType::bfloat16 ? 2 : 0);
+  const std::int64_t parameters = config.model.parameters() + (kept.teacher ? kept.teacher->parameters() : 0);
+  return static_cast<std::int64_t>(budget - static_cast<double>(per_parameter * parameters + 3 * 4 * kept.trained));
 }
 
-PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int64_t ranks_on_host) {
+PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int64_t ranks_on_host, const Kept& kept) {
   const TrainConfig& train = config.train;
   require_carriable(config.model.attention.kind, train.carry_memory);
   require_shareable(config.model.attention.kind, train.sequence_ranks);
   const auto together = static_cast<int>(train.sequence_ranks);
-  return plan_pass(config.model, plan_lanes(train, ranks).per_micro_batch,
-                   longest_share(train.sequence_length, config.model.segment_length, together), type,
-                   together > 1 ? Schedule::parallel : train.schedule, train.recompute,
-                   pass_budget(config, type, ranks_on_host, Purpose::training));
+  const std::int64_t lanes = plan_lanes(train, ranks).per_micro_batch;
+  // What the teacher says of a micro batch lasts as long as the pass.
+  const std::int64_t lesson = kept.teacher ? lesson_bytes(*kept.teacher, lanes, train.sequence_length, type) : 0;
+  return plan_pass(config.model, lanes, longest_share(train.sequence_length, config.model.segment_length, together),
+                   type, together > 1 ? Schedule::parallel : train.schedule, train.recompute,
+                   pass_budget(config, type, ranks_on_host, kept) - lesson);
 }
 
 }  // namespace palimpsest

@@ -58,13 +58,17 @@ ParameterShares share_parameters(const OptimizerConfig& config, const ParameterL
 /// How gradients travel.
 ReductionOptions reduction_options(const TrainConfig& config);
 
-/// Bytes that a rank may use beside its parameters: train.memory_budget, or the rank's share of four fifths of its
-/// host's memory, without them; in training without their gradients and the optimiser's state, too. Negative when these
-/// alone are more.
-enum class Purpose { training, inference };
-std::int64_t pass_budget(const RunConfig& resolved, DataType type, std::int64_t ranks_on_host, Purpose purpose);
+/// What a rank keeps beside the model's parameters.
+struct Kept {
+  std::int64_t trained = 0;              // elements of parameters that have a gradient and an optimiser's state
+  const ModelConfig* teacher = nullptr;  // of the model that a run learns from, resolved; null: none
+};
+
+/// Bytes that a rank may use beside all that: train.memory_budget, or the rank's share of four fifths of its host's
+/// memory, without it. Negative when it alone is more.
+std::int64_t pass_budget(const RunConfig& resolved, DataType type, std::int64_t ranks_on_host, const Kept& kept);
 
 /// Schedule and recomputation of a rank's micro batches, the automatic ones chosen by train.memory_budget.
-PassPlan plan_passes(const RunConfig& resolved, DataType type, int ranks, std::int64_t ranks_on_host);
+PassPlan plan_passes(const RunConfig& resolved, DataType type, int ranks, std::int64_t ranks_on_host, const Kept& kept);
 
 }  // namespace palimpsest

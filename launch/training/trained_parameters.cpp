@@ -49,7 +49,7 @@ std::vector<std::string> names_of(const ParameterList& parameters, bool trained_
 
 }  // namespace
 
-void choose_trained(std::vector<std::string> patterns, ParameterList& parameters) {
+std::int64_t choose_trained(std::vector<std::string> patterns, ParameterList& parameters) {
   const std::vector<std::string> names = names_of(parameters, false);
   const auto is_lora = [](const std::string& name) { return means_parameter("lora", name); };
   if (patterns.empty()) patterns.emplace_back(std::ranges::any_of(names, is_lora) ? "lora" : "all");
@@ -58,6 +58,7 @@ void choose_trained(std::vector<std::string> patterns, ParameterList& parameters
     const auto means_it = [&](const std::string& pattern) { return means_parameter(pattern, parameter.name); };
     parameter.variable.set_requires_gradient(std::ranges::any_of(patterns, means_it));
   }
+  return parameters.trained_elements();
 }
 
 void require_trained(const std::vector<LearningRateMultiplier>& multipliers, const ParameterList& parameters) {

@@ -16,6 +16,7 @@
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/banner.h"
 #include "launch/training/run_plan.h"
+#include "launch/training/trained_parameters.h"
 #include "layers/model_flops.h"
 
 namespace palimpsest {
@@ -52,16 +53,19 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
       log_(guard_.open(directory_)),
       threads_(configure_threads(config_.train.threads, communicator_)),
       model_(state_pool_, config_.model, compute_type(config_.train.precision, communicator_)),
+      teacher_(open_teacher(config_, open_stored_, source_->tokenizer_identity(), model_.compute_type(), state_pool_,
+                            communicator_)),
       step_({.config = config_,
              .lanes = plan_lanes(config_.train, communicator_.size()),
-             .plan = plan_passes(config_, model_.compute_type(), communicator_.size(), threads_.ranks_on_host),
+             .plan = plan_passes(config_, model_.compute_type(), communicator_.size(), threads_.ranks_on_host, kept()),
              .model = model_,
              .state_pool = state_pool_,
              .step_pool = step_pool_,
              .communicator = communicator_,
              .sequence_ranks = sequence_ranks_.get(),
              .observer = guard_,
-             .sources = source_->mixed().size()}),
+             .sources = source_->mixed().size(),
+             .teacher = teacher_ ? teacher_->model.get() : nullptr}),
       state_(step_.empty_state()),
       tokenizer_{source_->tokenizer_identity(), std::string(source_->tokenizer_model())},
       checkpoints_({config_, directory_, guard_, log_}, components(),
@@ -74,6 +78,11 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
   if (const SummaryEvaluationConfig& summaries = config_.evaluation.summaries; !summaries.pairs.empty()) {
     summaries_.emplace(summaries, tokenizer_.tokenizer(), communicator_);
   }
+}
+
+Kept Trainer::kept() {
+  return {.trained = choose_trained(config_.train.trainable, model_.parameters()),
+          .teacher = teacher_ ? &teacher_->model->config() : nullptr};
 }
 
 Components Trainer::components() {
@@ -91,6 +100,7 @@ Components Trainer::components() {
   components.push_back(std::make_unique<CursorComponent>(*source_));
   components.push_back(std::make_unique<LossSpikeComponent>(step_.spikes()));
   components.push_back(std::make_unique<TokenizerComponent>(tokenizer_));
+  if (teacher_) components.push_back(std::make_unique<TeacherComponent>(*teacher_));
   return components;
 }
 
@@ -110,7 +120,9 @@ int Trainer::train(std::int64_t stop_after) {
   guard_.enter(Phase::loading);
   resume();
   const std::int64_t& step = state_.progress.step;
-  print_banner({config_, communicator_, threads_, directory_.path(), model_, *source_, step_.plan(), step}, log_);
+  print_banner({config_, communicator_, threads_, directory_.path(), model_, *source_, step_.plan(), step,
+                teacher_ ? &*teacher_ : nullptr},
+               log_);
   const std::int64_t last_step = palimpsest::last_step(config_.train, stop_after);
   const std::vector<bool> owed_files = evaluations_owed();
   const bool owed = std::ranges::find(owed_files, true) != owed_files.end();
@@ -252,6 +264,7 @@ void Trainer::log_step(const StepResult& result) {
                             .time = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()),
                             .skipped_steps = state_.progress.skipped_steps,
                             .sources = due ? mixed_losses_.take(source_->mixed()) : std::vector<SourceMetrics>(),
+                            .divergence = result.divergence,
                             .answers = result.answers,
                             .position = source_->position()};
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);

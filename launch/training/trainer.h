@@ -23,6 +23,7 @@
 #include "launch/training/run_guard.h"
 #include "launch/training/run_log.h"
 #include "launch/training/summary_evaluation.h"
+#include "launch/training/teacher.h"
 #include "launch/training/training_step.h"
 #include "layers/language_model.h"
 
@@ -55,6 +56,8 @@ class Trainer {
   void log_step(const StepResult& result);
   int stop_early(const StopReason& reason);
 
+  /// What a rank keeps beside the model, for the plan. Freezes what is not trained.
+  Kept kept();
   /// What goes into checkpoints.
   Components components();
   /// Continues from the newest checkpoint. If there is none, begins with train.initial_weights, if these are named.
@@ -101,6 +104,7 @@ class Trainer {
   MemoryPool state_pool_;  // parameters and optimiser
   MemoryPool step_pool_;   // what a step uses
   LanguageModel model_;
+  std::optional<Teacher> teacher_;  // with distillation.share
   TrainingStep step_;
   StepState state_;
   TokenizerRecord tokenizer_;

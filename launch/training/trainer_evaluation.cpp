@@ -55,7 +55,7 @@ std::int64_t Trainer::evaluation_budget() {
   model_.parameters().clear_gradients();  // their room is the evaluation's
   const MemoryPool::Statistics pool = step_pool_.statistics();
   const auto in_use = static_cast<std::int64_t>(pool.bytes_in_use - pool.scratch_bytes);  // passes share the scratch
-  return pass_budget(config_, model_.compute_type(), threads_.ranks_on_host, Purpose::training) - in_use;
+  return pass_budget(config_, model_.compute_type(), threads_.ranks_on_host, kept()) - in_use;
 }
 
 StopReason Trainer::evaluate(const std::vector<bool>& chosen) {

@@ -83,13 +83,17 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   GradientNorm gradient_norm(model.parameters(), communicator);
   reducer_.finish([&](std::size_t index) { gradient_norm.add(index); });
   result.gradient_norm = gradient_norm.total();
-  const bool own_loss_finite = std::isfinite(result.loss);
+  const bool own_loss_finite = std::isfinite(result.loss + result.divergence.value_or(0));
   communicator.all_reduce_sum(std::span(&result.loss, 1));
-  if (result.tokens > 0) result.loss /= result.tokens;
+  if (result.divergence) communicator.all_reduce_sum(std::span(&*result.divergence, 1));
+  if (result.tokens > 0) {
+    result.loss /= result.tokens;
+    if (result.divergence) *result.divergence /= result.tokens;
+  }
   if (setting_.sources > 0) sum_over_ranks(result.sources, communicator);
   if (!batch.answers.empty()) result.answers = sum_over_ranks(result.answers, communicator);
 
-  const bool finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
+  const bool finite = std::isfinite(result.loss + result.divergence.value_or(0)) && std::isfinite(result.gradient_norm);
   const StopReason own_reason = observer.stop_reason();
   std::array<std::int64_t, 3> agreement = {!finite, own_reason.signal, own_reason.out_of_time};
   communicator.all_reduce_max(agreement);
@@ -131,6 +135,8 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
   const TrainConfig& train = setting_.config.train;
   const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
   double loss = 0;
+  DistillationTotals distilled;
+  const LanguageModel* teacher = setting_.teacher;
   for (std::int64_t i = 0; i < count; ++i) {
     setting_.observer.enter(Phase::forward);
     PassOptions options{.schedule = setting_.plan.schedule,
@@ -139,6 +145,7 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
                         .profile = setting_.observer.profile(),
                         .answers = &result.answers,
                         .sources = setting_.sources > 0 ? &result.sources : nullptr,
+                        .distillation = {teacher, setting_.config.distillation.share, &distilled},
                         .sequence_ranks = setting_.sequence_ranks,
                         .overlap_memory = train.overlap_memory};
     // What the last update has left under way is there once the first micro batch has used it.
@@ -153,7 +160,9 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
     SequenceState& memory = train.carry_memory ? memories[static_cast<std::size_t>(i)] : empty;
     loss += palimpsest::accumulate_gradients(setting_.model, setting_.step_pool, part, memory, options);
   }
-  return loss;
+  if (teacher == nullptr) return loss;
+  result.divergence = distilled.divergence;
+  return distilled.loss;
 }
 
 void TrainingStep::communicate() {

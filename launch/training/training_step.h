@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ struct StepResult {
   double gradient_norm = 0;           // before clipping
   AnswerCounts answers;               // of the batch, where it has any
   std::vector<SourceTotals> sources;  // of each source of a mixture; none of anything else
+  std::optional<double> divergence;   // from the teacher, mean per token, nats; none without one
   LearningRates rates;
   StopReason stop;       // of any rank
   std::string warning;   // what was wrong with the loss or the gradients; on rank 0
@@ -64,7 +66,8 @@ class TrainingStep {
     Communicator& communicator;
     Communicator* sequence_ranks;  // that share each sequence; null for none
     StepObserver& observer;
-    std::size_t sources = 0;  // that the batches are a mixture of; 0: they are none
+    std::size_t sources = 0;                 // that the batches are a mixture of; 0: they are none
+    const LanguageModel* teacher = nullptr;  // with distillation.share; null: none
   };
 
   /// The optimiser's state is zero. Freezes the parameters that train.trainable leaves out. Throws ConfigError where a
@@ -92,8 +95,8 @@ class TrainingStep {
 
  private:
   double total_weight(const TokenBatch& batch) const;
-  /// Back-propagates this rank's lanes, counts their answers and adds up what is of each source. Returns their weighted
-  /// sum of negative log-likelihoods.
+  /// Back-propagates this rank's lanes, counts their answers and adds up what is of each source and the divergences.
+  /// Returns their weighted sum of negative log-likelihoods.
   double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<SequenceState>& memories,
                               StepResult& result);
   std::int64_t micro_batches() const { return setting_.lanes.per_rank / setting_.lanes.per_micro_batch; }

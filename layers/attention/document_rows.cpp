@@ -45,7 +45,7 @@ Tensor so_far(MemoryPool& pool, const StateTensor& state, std::int64_t count, co
 Variable decode(const DecodeContext& context, const Projections& p, const Variable& x, const Variable& residual,
                 const LayerState& state, std::int64_t most, LayerState& segment) {
   Tape& tape = *context.tape;
-  const Variable query = linear(tape, x, p.query), key = linear(tape, x, p.key), value = linear(tape, x, p.value);
+  const Variable query = p.queries(tape, x), key = p.keys(tape, x), value = p.values(tape, x);
   open_segment::append(context, p, key.value(), value.value(), segment);
   Tensor attended(tape.pool(), query.shape(), p.type);
   dispatch(p.type, [&]<class T>() {

@@ -54,9 +54,9 @@ Attention::Result FullAttention::forward(const ForwardContext& context, const Va
                                          const LayerVariables& state) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
-  const Variable key = linear(tape, x, p.key, context.deferred);
-  const Variable value = linear(tape, x, p.value, context.deferred);
-  const Variable query = linear(tape, x, p.query, context.deferred);
+  const Variable key = p.keys(tape, x, context.deferred);
+  const Variable value = p.values(tape, x, context.deferred);
+  const Variable query = p.queries(tape, x, context.deferred);
   const Variable keys = append_rows(tape, state[0], key), values = append_rows(tape, state[1], value);
   const LayoutPointer layout = whole_documents(*context.layout, *context.tokens_before);
   const Variable attended = local_attention(tape, query, keys, values, layout, p.counts, context.rotary);

@@ -44,11 +44,11 @@ Attention::Result InfiniAttention::forward(const ForwardContext& context, const 
   const Projections& p = projections_;
   const LayerMemory memory = memory_of(state);
   const Variable decay = decay_.defined() ? sigmoid(tape, decay_) : Variable();
-  const Variable key = linear(tape, x, p.key, context.deferred);
+  const Variable key = p.keys(tape, x, context.deferred);
   std::optional<SharedMemoryWrite> shared;
   std::optional<SharedOverlap> shared_overlap;
   if (context.sequence) shared.emplace(tape, context.sequence, key, memory, p.counts, rule_, decay);
-  const Variable value = linear(tape, x, p.value, context.deferred);
+  const Variable value = p.values(tape, x, context.deferred);
   SharedOverlap::KeysAndValues seen{key, value}, after;
   if (overlaps()) {
     const SharedOverlap::KeysAndValues before{state[2], state[3]};
@@ -60,7 +60,7 @@ Attention::Result InfiniAttention::forward(const ForwardContext& context, const 
       after = {last_rows(tape, seen.key, overlap_, kept), last_rows(tape, seen.value, overlap_, kept)};
     }
   }
-  const Variable query = linear(tape, x, p.query, context.deferred);
+  const Variable query = p.queries(tape, x, context.deferred);
   if (shared) shared->start(value);
   if (shared_overlap) {
     SharedOverlap::Result rows = shared_overlap->finish();
@@ -107,7 +107,7 @@ Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x
   Tape& tape = *context.tape;
   const Projections& p = projections_;
   const HeadCounts& counts = p.counts;
-  const Variable query = linear(tape, x, p.query), key = linear(tape, x, p.key), value = linear(tape, x, p.value);
+  const Variable query = p.queries(tape, x), key = p.keys(tape, x), value = p.values(tape, x);
   open_segment::append(context, p, key.value(), value.value(), segment, overlap_);
   for (std::size_t row = 0; overlaps() && row < context.lanes.size(); ++row) {
     if (context.positions[row] > 0) continue;

@@ -13,9 +13,9 @@ Attention::Result LocalAttention::forward(const ForwardContext& context, const V
                                           const LayerVariables&) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
-  const Variable key = linear(tape, x, p.key, context.deferred);
-  const Variable value = linear(tape, x, p.value, context.deferred);
-  const Variable query = linear(tape, x, p.query, context.deferred);
+  const Variable key = p.keys(tape, x, context.deferred);
+  const Variable value = p.values(tape, x, context.deferred);
+  const Variable query = p.queries(tape, x, context.deferred);
   const Variable local = local_attention(tape, query, key, value, context.layout, p.counts, context.rotary);
   return {linear_add(tape, local, p.output, residual, context.deferred), {}, {key, value}};
 }
@@ -30,7 +30,7 @@ Variable LocalAttention::decode(const DecodeContext& context, const Variable& x,
                                 const LayerState&, LayerState& segment) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
-  const Variable attended = open_segment::decode_local(context, p, x, linear(tape, x, p.query), segment);
+  const Variable attended = open_segment::decode_local(context, p, x, p.queries(tape, x), segment);
   return linear_add(tape, attended, p.output, residual);
 }
 

@@ -45,9 +45,9 @@ Attention::Result MemorizingAttention::forward(const ForwardContext& context, co
                                                const Variable& residual, const LayerVariables& state) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
-  const Variable key = linear(tape, x, p.key, context.deferred);
-  const Variable value = linear(tape, x, p.value, context.deferred);
-  const Variable query = linear(tape, x, p.query, context.deferred);
+  const Variable key = p.keys(tape, x, context.deferred);
+  const Variable value = p.values(tape, x, context.deferred);
+  const Variable query = p.queries(tape, x, context.deferred);
   const Variable local = local_attention(tape, query, key, value, context.layout, p.counts, context.rotary);
   const Variable keys = append_rows(tape, state[0].detached(), key.detached());
   const Variable values = append_rows(tape, state[1].detached(), value.detached());
@@ -75,7 +75,7 @@ Variable MemorizingAttention::decode(const DecodeContext& context, const Variabl
                                      const LayerState& state, LayerState& segment) const {
   Tape& tape = *context.tape;
   const Projections& p = projections_;
-  const Variable query = linear(tape, x, p.query);
+  const Variable query = p.queries(tape, x);
   const Variable local = open_segment::decode_local(context, p, x, query, segment);
   std::vector<StoredKeys> runs;
   std::vector<std::uint8_t> mixes;

@@ -86,8 +86,8 @@ void assign(MemoryPool& pool, const Projections& projections, const LayerVariabl
 Variable decode_local(const DecodeContext& context, const Projections& p, const Variable& x, const Variable& query,
                       LayerState& segment) {
   Tape& tape = *context.tape;
-  const Variable key_of_x = linear(tape, x, p.key);
-  append(context, p, key_of_x.value(), linear(tape, x, p.value).value(), segment);
+  const Variable key_of_x = p.keys(tape, x);
+  append(context, p, key_of_x.value(), p.values(tape, x).value(), segment);
   Tensor attended(tape.pool(), query.shape(), p.type);
   dispatch(p.type, [&]<class T>() {
     for (std::size_t row = 0; row < context.lanes.size(); ++row) {

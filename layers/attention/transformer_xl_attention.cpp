@@ -38,9 +38,9 @@ Attention::Result TransformerXlAttention::forward(const ForwardContext& context,
   Tape& tape = *context.tape;
   const Projections& p = projections_;
   const auto cached = [this](const Variable& rows) { return cache_gradient_ ? rows : rows.detached(); };
-  const Variable key = linear(tape, x, p.key, context.deferred);
-  const Variable value = linear(tape, x, p.value, context.deferred);
-  const Variable query = linear(tape, x, p.query, context.deferred);
+  const Variable key = p.keys(tape, x, context.deferred);
+  const Variable value = p.values(tape, x, context.deferred);
+  const Variable query = p.queries(tape, x, context.deferred);
   const Variable keys = append_rows(tape, cached(state[0]), key), values = append_rows(tape, cached(state[1]), value);
   const LayoutPointer layout = with_cache(*context.layout, *context.tokens_before, cache_length_);
   const Variable attended =

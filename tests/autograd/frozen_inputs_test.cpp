@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/ops/attention.h"
+#include "autograd/ops/bias.h"
 #include "autograd/ops/cross_entropy.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/embedding.h"
@@ -51,6 +52,12 @@ std::vector<OperatorOfInputs> operators() {
        }});
   all.push_back({"rms_norm", {rows, {width}}, [](Tape& tape, const auto& in) {
                    return std::vector{rms_norm(tape, in[0], in[1], 1e-5)};
+                 }});
+  all.push_back({"head_rms_norm", {rows, {4}}, [](Tape& tape, const auto& in) {
+                   return std::vector{head_rms_norm(tape, in[0], in[1], 1e-5)};
+                 }});
+  all.push_back({"add_bias", {rows, {width}}, [](Tape& tape, const auto& in) {
+                   return std::vector{add_bias(tape, in[0], in[1])};
                  }});
   all.push_back(
       {"swiglu", {rows, rows}, [](Tape& tape, const auto& in) { return std::vector{swiglu(tape, in[0], in[1])}; }});

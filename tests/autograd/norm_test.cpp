@@ -17,6 +17,24 @@ TEST(RmsNorm, IsProved) {
        .type_of = [](std::size_t i, DataType type) { return i == 1 ? accumulate_type(type) : type; }});
 }
 
+TEST(HeadRmsNorm, IsProved) {
+  MemoryPool pool;
+  testing::check_operator(
+      {.function = [](Tape& tape, auto in) { return head_rms_norm(tape, in[0], in[1], 1e-3); },
+       .inputs = {testing::exact_tensor(pool, {2, 13, 18}, 1), testing::exact_tensor(pool, {6}, 2)},
+       .type_of = [](std::size_t i, DataType type) { return i == 1 ? accumulate_type(type) : type; }});
+}
+
+TEST(HeadRmsNorm, IsThatOfEachHeadByItself) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const Tensor x = testing::exact_tensor(pool, {2, 5, 12}, 1), weight = testing::exact_tensor(pool, {4}, 2);
+  const Variable heads = head_rms_norm(tape, Variable(x), Variable(weight), 1e-3);
+  const Variable rows = rms_norm(tape, Variable(x.reshaped(Shape{30, 4})), Variable(weight), 1e-3);
+  EXPECT_EQ(heads.shape(), x.shape());
+  EXPECT_EQ(heads.value().to_doubles(), rows.value().to_doubles());
+}
+
 TEST(RmsNorm, DividesByTheRootMeanSquare) {
   MemoryPool pool;
   Tape tape(pool);
@@ -44,6 +62,8 @@ TEST(RmsNorm, RefusesWhatDoesNotFit) {
   const Variable x(Tensor(pool, {2, 3}, DataType::bfloat16));
   EXPECT_THROW(rms_norm(tape, x, Variable(Tensor(pool, {2}, DataType::float32)), 1e-5), ShapeError);
   EXPECT_THROW(rms_norm(tape, x, Variable(Tensor(pool, {3}, DataType::bfloat16)), 1e-5), ShapeError);
+  EXPECT_THROW(rms_norm(tape, x, Variable(Tensor(pool, {1}, DataType::float32)), 1e-5), ShapeError);
+  EXPECT_THROW(head_rms_norm(tape, x, Variable(Tensor(pool, {2}, DataType::float32)), 1e-5), ShapeError);
 }
 
 }  // namespace

@@ -108,7 +108,8 @@ TEST(RunConfigYaml, UnknownNames) {
       {"steps: 1\n", "run.yaml:1:1: steps is not a section; did you mean train.steps?"},
   });
   EXPECT_EQ(refusal("zzz:\n"),
-            "run.yaml:1:1: zzz is not a section; expected model, data, train, optimizer, loss_spike, evaluation or "
+            "run.yaml:1:1: zzz is not a section; expected model, data, train, distillation, optimizer, loss_spike, "
+            "evaluation or "
             "checkpoint");
 }
 

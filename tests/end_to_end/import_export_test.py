@@ -52,9 +52,9 @@ class ImportExport(harness.EndToEndTest):
         folder = self.folder / "no-model"
         folder.mkdir()
         self.assertIn("config.json: no such file", self.run_program("import", folder, folder / "run", expect=3).stderr)
-        (folder / "config.json").write_text('{"model_type": "qwen3"}', encoding="utf-8")
+        (folder / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
         error = self.run_program("import", folder, folder / "run", expect=3).stderr
-        self.assertIn("normalises queries and keys", error)
+        self.assertIn("supported are llama, mistral, qwen2 and qwen3", error)
         self.assertFalse((folder / "run").exists())
 
 

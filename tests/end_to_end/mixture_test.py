@@ -182,6 +182,32 @@ class InitialWeights(EndToEndTest):
         self.assert_close(results[:1], results[1:2], 1e-5)
         self.assertNotAlmostEqual(results[0], results[2], 2)
 
+    def test_the_memory_learns_from_what_full_attention_says(self):
+        sections = {"train": {"initial_weights": self.folder / "old", "trainable": "[memory]", "micro_batch_size": 1},
+                    "distillation": {"share": 0.75}}
+        config = self.config("taught", **sections)
+        log = self.run_program("train", config).stdout
+        self.assertRegex(log, "teacher .*old.*step-00000008, full attention")
+        divergences = [line["divergence"] for line in self.metrics("taught")]
+        self.assertTrue(all(value > 0 for value in divergences), divergences)
+        self.assertIn(f"KL {divergences[-1]:.4f}", log)
+        self.assertEqual(self.parameters("taught", 8).keys(), self.parameters("old", 8).keys())
+        self.run_program("train", self.config("taught-by-two", **sections), ranks=2)
+        self.assert_close(divergences, [line["divergence"] for line in self.metrics("taught-by-two")], 1e-5)
+        self.assert_close(self.losses("taught"), self.losses("taught-by-two"), 1e-5)
+        # It resumes bit for bit, and with no other teacher.
+        halves = self.config("halves", **sections)
+        self.run_program("train", halves, "--stop-after", 4)
+        self.run_program("train", self.config("other", train={"steps": 1, "seed": 2}))
+        error = self.run_program("train", halves, "--set", f"distillation.teacher={self.folder / 'other'}", expect=2).stderr
+        self.assertIn("the run's teacher was", error)
+        self.assertIn("distillation.share: 0.75 -> 0.5",
+                      self.run_program("train", halves, "--set", "distillation.share=0.5", expect=2).stderr)
+        self.run_program("train", halves, "--set", f"distillation.teacher={self.folder}/old/checkpoints/step-00000008")
+        self.assertEqual(divergences, [line["divergence"] for line in self.metrics("halves")])
+        before, after = self.tensors("taught", 8), self.tensors("halves", 8)
+        self.assertEqual(before, after)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes the golden vectors of the memory's options: options_*.h5 (README.md has the format).
+"""Writes the golden vectors of the memory's options, options_*.h5, and of Qwen's, qwen*.h5 (README.md has the format).
 
 A float64 model of its own, in NumPy, after docs/design.md: token by token and head by head, every sum as its equation
 has it. Gradients by complex steps, d loss / d x = Im loss(x + ih) / h, which neither loses digits nor shares anything
@@ -20,6 +20,7 @@ SIZES = {
 }
 OFF = {"memory_update": "linear", "empty_memory": "local", "gate": "mix", "memory_readout": "normalized", "memory_decay": 0,
        "overlap": 0}
+QWEN_OFF = {"qkv_bias": 0, "qk_norm": 0}
 FILES = {
     "options_rms": {"memory_readout": "rms"},
     "options_add": {"gate": "add"},
@@ -30,6 +31,12 @@ FILES = {
     "options_decay": {"memory_decay": 1},
     "options_decay_delta": {"memory_decay": 1, "memory_update": "delta"},
     "options_all": {"memory_decay": 1, "overlap": 2, "memory_readout": "rms", "gate": "add"},
+    # A segment as long as the lanes: what Qwen2 and Qwen3 compute, whatever the memory.
+    "qwen2": {"qkv_bias": 1, "segment_length": 18},
+    "qwen3": {"qk_norm": 1, "segment_length": 18},
+    "qwen2_segments": {"qkv_bias": 1, "memory_update": "delta", "empty_memory": "gated"},
+    "qwen3_segments": {"qk_norm": 1, "memory_readout": "rms", "gate": "add", "overlap": 3},
+    "qwen_both_segments": {"qkv_bias": 1, "qk_norm": 1, "memory_update": "delta"},
 }
 # Two lanes of 18 tokens: four segments and a short one; documents that begin inside a segment and at a border, twice in
 # one segment, and one token before its end.
@@ -83,7 +90,15 @@ class Lane:
         c = self.c
         size, tokens = c["head_size"], x.shape[1]
         q, k, v = (by(x, self.parameter(name + "_proj.weight")) for name in "qkv")
+        if c["qkv_bias"]:
+            q, k, v = (y + self.parameter(name + "_proj.bias")[:, None] for y, name in ((q, "q"), (k, "k"), (v, "v")))
         self.q, self.k, self.v = (y.reshape(*y.shape[:2], -1, size).swapaxes(1, 2) for y in (q, k, v))
+        if c["qk_norm"]:
+            self.q, self.k = (y / rms(y, c["norm_epsilon"]) * self.parameter(name + "_norm.weight")[:, None, None]
+                              for y, name in ((self.q, "q"), (self.k, "k")))
+        # Where only a bias or a norm differs from model to model, the rest is of one.
+        models = max(len(q), len(k), len(v))
+        self.q, self.k, self.v = (numpy.broadcast_to(y, (models, *y.shape[1:])) for y in (self.q, self.k, self.v))
         self.matrix = numpy.zeros((len(k), c["num_kv_heads"], size, size), complex)
         self.norm = numpy.zeros((len(k), c["num_kv_heads"], size), complex)
         output = numpy.zeros((len(q), c["num_heads"], tokens, size), complex)
@@ -205,6 +220,12 @@ def parameters(c, random):
             p[name + "self_attn.memory_gain"] = random.uniform(-1, 1, (c["num_heads"], size))
         if c["memory_decay"]:
             p[name + "self_attn.memory_decay"] = random.normal(1, 1, c["num_kv_heads"])
+        if c["qkv_bias"]:
+            for which, width in (("q", q), ("k", kv), ("v", kv)):
+                p[f"{name}self_attn.{which}_proj.bias"] = random.normal(0, 0.5, width)
+        if c["qk_norm"]:
+            for which in "qk":
+                p[f"{name}self_attn.{which}_norm.weight"] = random.uniform(0.5, 1.5, size)
     p["norm.weight"] = random.uniform(0.5, 1.5, hidden)
     p["lm_head.weight"] = random.normal(0, 0.5, (c["vocab_size"], hidden))
     return {name: value[None] for name, value in p.items()}
@@ -214,7 +235,7 @@ def main(folder, only=()):
     for seed, (name, options) in enumerate(FILES.items()):
         if only and name not in only:
             continue
-        c = {**SIZES, **OFF, **options}
+        c = {**SIZES, **OFF, **QWEN_OFF, **options}
         random = numpy.random.default_rng(seed)
         shape = numpy.array(DOCUMENTS).shape
         batch = {
@@ -228,7 +249,8 @@ def main(folder, only=()):
         with h5py.File(f"{folder}/{name}.h5", "w", libver="earliest") as file:
             config = file.create_group("config")
             for key, value in c.items():
-                config.attrs[key] = value
+                if key not in QWEN_OFF or key in options:
+                    config.attrs[key] = value
             for key, array in batch.items():
                 file[key] = array
             for key, array in p.items():

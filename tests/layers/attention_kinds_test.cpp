@@ -47,6 +47,12 @@ std::vector<NamedAttention> kinds_and_options() {
        {.memory_update = MemoryUpdate::delta, .gate = GateKind::add, .memory_readout = MemoryReadout::rms}},
       {"infini_options",
        {.gate = GateKind::add, .memory_readout = MemoryReadout::rms, .memory_decay = true, .overlap = 4}},
+      {"infini_as_qwen", {.memory_update = MemoryUpdate::delta, .initial_gate = gate, .overlap = 3}, true},
+      {"local_as_qwen", {.kind = AttentionKind::local}, true},
+      {"full_as_qwen", {.kind = AttentionKind::full}, true},
+      {"transformer_xl_as_qwen", {.kind = AttentionKind::transformer_xl}, true},
+      {"recurrent_memory_as_qwen", {.kind = AttentionKind::recurrent_memory}, true},
+      {"memorizing_as_qwen", {.kind = AttentionKind::memorizing}, true},
   };
 }
 
@@ -54,7 +60,7 @@ class AttentionKinds : public testing::EveryAttention {};
 
 TEST_P(AttentionKinds, ATokenChangesNoLogitBeforeItNorOfAnotherDocument) {
   LanguageModel model(pool, config(), DataType::float64);
-  model.initialize(1);
+  initialize(model, 1);
   const TokenBatch batch = random_batch(1, 17, 23, {8});
   const auto pass = [&](const TokenBatch& tokens) {
     SequenceState state = model.empty_state(pool, 1);
@@ -80,7 +86,7 @@ TEST_P(AttentionKinds, ATokenChangesNoLogitBeforeItNorOfAnotherDocument) {
 
 TEST_P(AttentionKinds, SchedulesAndRecomputationAgree) {
   LanguageModel model(pool, config(), DataType::float64);
-  model.initialize(2);
+  initialize(model, 2);
   const TokenBatch first = random_batch(2, 18, 23, {4, 11}), second = random_batch(2, 9, 23, {3}, 6);
   TokenBatch next = second;
   for (auto& document : next.documents) document += first.documents.back();
@@ -115,7 +121,7 @@ TEST_P(AttentionKinds, SchedulesAndRecomputationAgree) {
 
 TEST_P(AttentionKinds, CarriedStateEqualsOneLongSequence) {
   LanguageModel model(pool, config(), DataType::float64);
-  model.initialize(3);
+  initialize(model, 3);
   const TokenBatch whole = random_batch(2, 20, 23, {7});
   SequenceState state = model.empty_state(pool, 2);
   const std::vector<double> expected = token_losses(model, pool, whole, state);
@@ -135,7 +141,7 @@ TEST_P(AttentionKinds, CarriedStateEqualsOneLongSequence) {
 
 TEST_P(AttentionKinds, DecodingManyTextsEqualsOnePassOverEach) {
   LanguageModel model(pool, config(), DataType::float64);
-  model.initialize(4);
+  initialize(model, 4);
   const std::vector<std::int64_t> lengths{31, 3, 17, 12};
   std::vector<std::vector<std::int32_t>> texts;
   std::vector<Tensor> expected;
@@ -173,7 +179,7 @@ TEST_P(AttentionKinds, DecodingManyTextsEqualsOnePassOverEach) {
 
 TEST_P(AttentionKinds, ACopyOfADecodingGoesOnByItself) {
   LanguageModel model(pool, config(), DataType::float64);
-  model.initialize(5);
+  initialize(model, 5);
   const TokenBatch batch = random_batch(1, 20, 23, {});
   const std::span<const std::int32_t> tokens = batch.inputs;
   DecodeState first(model, pool);

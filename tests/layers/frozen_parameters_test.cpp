@@ -31,8 +31,8 @@ void train_only(LanguageModel& model, const std::vector<std::string>& parts) {
 }
 
 const std::vector<std::vector<std::string>> choices = {
-    {"memory_"}, {"layers.1."},   {"layers.0.self_attn.v_proj"}, {"layers.0.self_attn.k_proj", "norm.weight"},
-    {"lm_head"}, {"embed_tokens"}};
+    {"memory_"}, {"layers.1."},    {"layers.0.self_attn.v_proj"},      {"layers.0.self_attn.k_proj", "norm.weight"},
+    {"lm_head"}, {"embed_tokens"}, {"layers.0.self_attn.q_proj.bias"}, {"k_norm"}};
 
 class FrozenParameters : public testing::EveryAttention {
  protected:
@@ -46,7 +46,7 @@ class FrozenParameters : public testing::EveryAttention {
 
 TEST_P(FrozenParameters, GetNoGradientAndLeaveThoseOfOthersAsTheyAre) {
   LanguageModel model(pool, config(), DataType::float32);
-  model.initialize(2);
+  initialize(model, 2);
   const TokenBatch first = random_batch(2, 18, 23, {4, 11}), second = random_batch(2, 9, 23, {3}, 6);
   TokenBatch next = second;
   for (auto& document : next.documents) document += first.documents.back();
@@ -89,7 +89,8 @@ INSTANTIATE_TEST_SUITE_P(
         NamedAttention{"local", {.kind = AttentionKind::local}}, NamedAttention{"full", {.kind = AttentionKind::full}},
         NamedAttention{"transformer_xl", {.kind = AttentionKind::transformer_xl, .cache_gradient = true}},
         NamedAttention{"recurrent_memory", {.kind = AttentionKind::recurrent_memory}},
-        NamedAttention{"memorizing", {.kind = AttentionKind::memorizing}}),
+        NamedAttention{"memorizing", {.kind = AttentionKind::memorizing}},
+        NamedAttention{"infini_as_qwen", {.initial_gate = 0.4}, true}),
     [](const auto& info) { return info.param.name; });
 
 /// The families of operators that backward has passed.

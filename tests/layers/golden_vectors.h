@@ -51,6 +51,8 @@ struct Golden {
     if (file.has_attribute("overlap", "config")) config.attention.overlap = integer("overlap");
     config.attention.memory_decay = file.has_attribute("memory_decay", "config") && integer("memory_decay") != 0;
     if (is("memory_readout", "rms")) config.attention.memory_readout = MemoryReadout::rms;
+    config.qkv_bias = file.has_attribute("qkv_bias", "config") && integer("qkv_bias") != 0;
+    config.qk_norm = file.has_attribute("qk_norm", "config") && integer("qk_norm") != 0;
     config.attention.memory_epsilon = file.real_attribute("memory_epsilon", "config");
     config.norm_epsilon = file.real_attribute("norm_epsilon", "config");
     config.rope_theta = file.real_attribute("rope_theta", "config");

@@ -29,6 +29,7 @@ ModelConfig config_of(AttentionKind kind, const std::vector<std::string>& projec
   ModelConfig config = testing::small_config(MemoryUpdate::delta);
   config.attention.kind = kind;
   config.lora = {.rank = 3, .alpha = 6, .projections = projections};
+  config.qkv_bias = config.qk_norm = kind == AttentionKind::full;  // one kind as Qwen has it
   return config.resolved();
 }
 
@@ -37,7 +38,7 @@ void move(LanguageModel& model) {
   MemoryPool pool;
   std::uint64_t seed = 100;
   for (Parameter& parameter : model.parameters()) {
-    if (parameter.role != ParameterRole::lora_up) continue;
+    if (parameter.role != ParameterRole::lora_up && parameter.role != ParameterRole::bias) continue;
     copy(testing::normal_tensor(pool, parameter.master.shape(), parameter.master.data_type(), ++seed, 0.3),
          parameter.master);
     parameter.refresh();

@@ -74,8 +74,11 @@ std::vector<EstimatedPass> estimated_passes() {
   options.config.attention.memory_decay = true;
   options.config.attention.memory_readout = MemoryReadout::rms;
   options.config.attention.gate = GateKind::add;
-  std::vector<EstimatedPass> passes{many_segments,       large_vocabulary, grouped_heads,
-                                    narrow_feed_forward, overlap,          options};
+  EstimatedPass as_qwen{"as_qwen", config_of(128, 4, 128), 1, 1024};
+  as_qwen.config.qkv_bias = as_qwen.config.qk_norm = true;
+  as_qwen.config.head_size = 64;
+  std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward,
+                                    overlap,       options,          as_qwen};
   for (const AttentionKind kind :
        {AttentionKind::transformer_xl, AttentionKind::recurrent_memory, AttentionKind::memorizing}) {
     EstimatedPass pass{std::string(traits_of(kind).name), config_of(128, 4, 128), 1, 512};

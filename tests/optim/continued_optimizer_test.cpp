@@ -77,6 +77,7 @@ TEST_P(ContinuedOptimizer, DecaysTowardTheInitialWeights) {
   MemoryPool pool;
   ParameterList parameters;
   add_every_role(parameters, pool, DataType::float64, DataType::float64);
+  add_parameter(parameters, pool, "layers.0.self_attn.q_proj.bias", ParameterRole::bias, {7}, random_values(7, 9));
   OptimizerConfig config = config_of(GetParam());
   config.weight_decay = 0.5;
   config.decay_toward_initial = 2;
@@ -96,11 +97,11 @@ TEST_P(ContinuedOptimizer, DecaysTowardTheInitialWeights) {
   for (int step = 1; step <= 2; ++step) {
     optimizer->update(parameters, {.model = 0.1, .memory_gate = 0.2});
     for (const Parameter& parameter : parameters) {
-      const bool gate = parameter.role == ParameterRole::memory_gate, norm = parameter.role == ParameterRole::norm;
+      const bool gate = parameter.role == ParameterRole::memory_gate;
       Values& p = expected[parameter.name];
       for (std::size_t i = 0; i < p.size(); ++i) {
         if (!gate) p[i] -= 0.1 * 2 * (p[i] - initial[parameter.name][i]);
-        if (!gate && !norm) p[i] -= 0.1 * 0.5 * p[i];
+        if (is_matrix(parameter.role)) p[i] -= 0.1 * 0.5 * p[i];
       }
       expect_near(p, parameter.master.to_doubles());
     }

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 class Exchange : public ::testing::Test {
  protected:
-  Exchange() { write_model_folder(folder_, tiny_description(), llama_tensors(*model_)); }
+  Exchange() { write_model_folder(folder_, tiny_description(), released_tensors(*model_)); }
 
   ImportResult import(const fs::path& folder, const std::string& run, std::vector<std::string> overrides = {},
                       const std::string& tokenizer = "bytes") {
@@ -42,7 +42,7 @@ class Exchange : public ::testing::Test {
   /// The tensors of a Llama without, or with another, `name`.
   StateDictionary tensors_but(const std::string& name, const Tensor& other = {}) {
     StateDictionary changed;
-    for (const auto& entry : llama_tensors(*model_)) {
+    for (const auto& entry : released_tensors(*model_)) {
       if (entry.name != name) changed.add(entry.name, entry.tensor);
     }
     if (other) changed.add(name, other);
@@ -105,14 +105,14 @@ TEST_F(Exchange, SegmentsAreMistralsWindowUnlessToldOtherwise) {
   nlohmann::json description = tiny_description();
   description["model_type"] = "mistral";
   description["sliding_window"] = 24;
-  write_model_folder(folder_, description, llama_tensors(*model_));
+  write_model_folder(folder_, description, released_tensors(*model_));
   import(folder_, "window");
   EXPECT_EQ(open("window").config.model.segment_length, 24);
   import(folder_, "told", {"model.segment_length=16"});
   EXPECT_EQ(open("told").config.model.segment_length, 16);
   description["sliding_window"] = nullptr;
   description["max_position_embeddings"] = 100'000;
-  write_model_folder(folder_, description, llama_tensors(*model_));
+  write_model_folder(folder_, description, released_tensors(*model_));
   import(folder_, "none");
   EXPECT_EQ(open("none").config.model.segment_length, 2048);
 }
@@ -141,17 +141,17 @@ TEST_F(Exchange, TiedShardedAndHalfPreciseFoldersAreRead) {
   nlohmann::json description = tiny_description();
   description["tie_word_embeddings"] = true;
   description["head_dim"] = 6;
-  write_model_folder(directory_ / "tied", description, llama_tensors(tied), DataType::bfloat16, 3'000);
+  write_model_folder(directory_ / "tied", description, released_tensors(tied), DataType::bfloat16, 3'000);
   EXPECT_TRUE(fs::exists(directory_ / "tied" / SafetensorsFolder::index_name));
   import(directory_ / "tied", "run");
   expect_equal(*open("run").model, tied);
   // Some files have the head nevertheless.
-  StateDictionary tensors = llama_tensors(tied);
+  StateDictionary tensors = released_tensors(tied);
   tensors.add("lm_head.weight", tied.parameters().find("embed_tokens.weight").master);
   write_model_folder(directory_ / "both", description, tensors);
   import(directory_ / "both", "run-2");
   expect_equal(*open("run-2").model, tied);
-  StateDictionary other = llama_tensors(tied);
+  StateDictionary other = released_tensors(tied);
   other.add("lm_head.weight", model_->parameters().find("lm_head.weight").master);
   write_model_folder(directory_ / "other", description, other);
   EXPECT_TRUE(holds(refusal(directory_ / "other"), "has a tensor 'lm_head.weight' (258, 16) for which the model"));
@@ -264,7 +264,7 @@ TEST_F(Exchange, ExportIsALlamaWithSomethingBesides) {
     EXPECT_EQ(json.at(key), value) << key;
   }
   const SafetensorsFolder tensors(exported);
-  for (const auto& entry : llama_tensors(*model_)) EXPECT_TRUE(tensors.tensors().contains(entry.name)) << entry.name;
+  for (const auto& entry : released_tensors(*model_)) EXPECT_TRUE(tensors.tensors().contains(entry.name)) << entry.name;
   EXPECT_TRUE(tensors.tensors().contains("palimpsest.layers.0.self_attn.memory_gate"));
   EXPECT_EQ(tensors.tensors().size(), model_->parameters().size());
   EXPECT_EQ(parse_json(file_content(exported / "generation_config.json"), "generation_config.json"),
@@ -350,7 +350,7 @@ TEST_F(Exchange, SentencePieceModelsTravelAsFiles) {
   config.vocab_size = 300;
   LanguageModel model(pool_, config, DataType::float32);
   model.initialize(3);
-  write_model_folder(folder_, description, llama_tensors(model));
+  write_model_folder(folder_, description, released_tensors(model));
   import(folder_, "run", {}, "");
   EXPECT_EQ(file_content(directory_ / "run" / "tokenizer.model"), pieces);
   const SavedModel saved = open("run");

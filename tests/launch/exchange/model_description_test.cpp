@@ -70,6 +70,46 @@ TEST_F(ModelDescriptionTest, OfAMistral) {
       8);
 }
 
+TEST_F(ModelDescriptionTest, OfAQwen) {
+  const auto qwen = [&](nlohmann::json changes, const char* type = "qwen3") {
+    changes["model_type"] = type;
+    return read(changes);
+  };
+  EXPECT_TRUE(qwen({}, "qwen2").model.qkv_bias && !qwen({}, "qwen2").model.qk_norm);
+  EXPECT_TRUE(!qwen({}).model.qkv_bias && qwen({}).model.qk_norm);
+  EXPECT_EQ(qwen({}).model.head_size, 128);
+  EXPECT_EQ(qwen({}, "qwen2").model.head_size, 4);
+  EXPECT_EQ(qwen({{"num_key_value_heads", "absent"}, {"num_attention_heads", 64}}).model.num_kv_heads, 32);
+  EXPECT_EQ(qwen({{"num_key_value_heads", nullptr}}).model.num_kv_heads, 4);
+  EXPECT_EQ(qwen({{"max_position_embeddings", "absent"}}).context, 32768);
+  EXPECT_NO_THROW(qwen({{"attention_bias", true}}, "qwen2"));  // which transformers does not look at
+}
+
+TEST_F(ModelDescriptionTest, LayersOfAQwenHaveToBeAlike) {
+  const auto qwen = [](nlohmann::json changes) {
+    changes["model_type"] = "qwen2";
+    return changes;
+  };
+  EXPECT_EQ(read(qwen({{"sliding_window", 24}, {"max_window_layers", 0}})).window, 0);
+  const nlohmann::json slides = qwen({{"use_sliding_window", true}, {"sliding_window", 24}});
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json changed = slides;
+    changed[key] = value;
+    return changed;
+  };
+  EXPECT_EQ(read(with("sliding_window", nullptr)).window, 0);
+  for (const int first : {0, 1, 2}) {
+    EXPECT_TRUE(holds(refusal(with("max_window_layers", first)), "\"use_sliding_window\" is true without"));
+  }
+  EXPECT_EQ(read(with("layer_types", {"sliding_attention", "sliding_attention"})).window, 24);
+  EXPECT_EQ(read(with("layer_types", {"full_attention", "full_attention"})).window, 0);
+  EXPECT_TRUE(holds(refusal(with("layer_types", {"full_attention", "sliding_attention"})), "for 1 of 2 layers"));
+  EXPECT_TRUE(holds(refusal(with("layer_types", {"full_attention"})), "expected a list of 2"));
+  EXPECT_TRUE(holds(refusal(with("layer_types", {"full_attention", "linear_attention"})), "supported are full_"));
+  EXPECT_TRUE(holds(refusal(qwen({{"layer_types", {"sliding_attention", "sliding_attention"}}})),
+                    "has sliding_attention without \"use_sliding_window\""));
+}
+
 TEST_F(ModelDescriptionTest, HeadsMayBeOfAnyWidth) {
   EXPECT_EQ(read({{"head_dim", 10}}).model.head_size, 10);
   EXPECT_TRUE(holds(refusal({{"head_dim", 3}}), "must be even"));
@@ -108,9 +148,9 @@ TEST_F(ModelDescriptionTest, RopeScalings) {
 }
 
 TEST_F(ModelDescriptionTest, WhatIsComputedOtherwiseIsRefusedByName) {
-  EXPECT_TRUE(holds(refusal({{"model_type", "qwen2"}}), "\"model_type\" is \"qwen2\" (its projections have biases"));
-  EXPECT_TRUE(holds(refusal({{"model_type", "qwen3"}}), "normalises queries and keys"));
-  EXPECT_TRUE(holds(refusal({{"model_type", "gpt2"}}), "\"model_type\" is \"gpt2\"; supported are llama and mistral"));
+  EXPECT_TRUE(holds(refusal({{"model_type", "qwen2_moe"}}),
+                    "\"model_type\" is \"qwen2_moe\"; supported are llama, mistral, qwen2 and qwen3"));
+  EXPECT_TRUE(holds(refusal({{"model_type", "qwen3"}, {"attention_bias", true}}), "\"attention_bias\" is true"));
   EXPECT_TRUE(holds(refusal({{"model_type", "absent"}}), "\"model_type\" is \"\""));
   EXPECT_TRUE(holds(refusal({{"attention_bias", true}}), "\"attention_bias\" is true, supported is false"));
   EXPECT_TRUE(holds(refusal({{"mlp_bias", true}}), "\"mlp_bias\" is true"));

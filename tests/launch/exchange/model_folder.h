@@ -34,11 +34,11 @@ inline nlohmann::json tiny_description() {
           {"transformers_version", "4.40.0"}};
 }
 
-/// What a Llama has of the model's parameters, under Hugging Face's names.
-inline StateDictionary llama_tensors(const LanguageModel& model) {
+/// What a Llama or Qwen has of the model's parameters, under Hugging Face's names.
+inline StateDictionary released_tensors(const LanguageModel& model) {
   StateDictionary tensors;
   for (const Parameter& parameter : model.parameters()) {
-    if (is_llama_parameter(parameter.name)) tensors.add(hugging_face_name(parameter.name), parameter.master);
+    if (is_released_parameter(parameter.name)) tensors.add(hugging_face_name(parameter.name), parameter.master);
   }
   return tensors;
 }

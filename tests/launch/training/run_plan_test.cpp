@@ -66,12 +66,49 @@ TEST(PassPlan, SharedSequencesRunInParallelAndTakeLessMemory) {
   config.train.batch_size = 1;
   config.train.sequence_length = 64;
   config.train.memory_budget = 1e-9;
-  EXPECT_EQ(plan_passes(config, DataType::float32, 1, 1).schedule, Schedule::sequential);
+  EXPECT_EQ(plan_passes(config, DataType::float32, 1, 1, {}).schedule, Schedule::sequential);
   config.train.sequence_ranks = 4;
-  const PassPlan shared = plan_passes(config, DataType::float32, 4, 4);
+  const PassPlan shared = plan_passes(config, DataType::float32, 4, 4, {});
   EXPECT_EQ(shared.schedule, Schedule::parallel);
   EXPECT_EQ(shared.recompute, Recompute::block);
   EXPECT_EQ(shared.bytes, pass_bytes(config.model, 1, 16, DataType::float32, Schedule::parallel, Recompute::block));
+}
+
+TEST(PassPlan, WhatIsFrozenHasNoGradientAndNoStateOfTheOptimizer) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.train.memory_budget = 1;
+  const std::int64_t all = config.model.parameters(), gibibyte = std::int64_t{1} << 30;
+  const auto budget = [&](DataType type, const Kept& kept) { return pass_budget(config, type, 1, kept); };
+  EXPECT_EQ(budget(DataType::float32, {.trained = all}), gibibyte - 16 * all);
+  EXPECT_EQ(budget(DataType::float32, {.trained = 8}), gibibyte - 4 * all - 12 * 8);
+  EXPECT_EQ(budget(DataType::bfloat16, {.trained = 8}), gibibyte - 6 * all - 12 * 8);
+  EXPECT_EQ(budget(DataType::float32, {}), gibibyte - 4 * all);
+  ModelConfig teacher = config.model;
+  teacher.attention = {.kind = AttentionKind::full};
+  EXPECT_EQ(budget(DataType::bfloat16, {.trained = 8, .teacher = &teacher}),
+            gibibyte - 6 * (all + teacher.parameters()) - 12 * 8);
+}
+
+TEST(PassPlan, WhatATeacherSaysTakesRoom) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.train.batch_size = 2;
+  config.train.sequence_length = 64;
+  ModelConfig teacher = config.model;
+  teacher.attention = {.kind = AttentionKind::full};
+  const auto needed = [&](Recompute recompute) {
+    return pass_bytes(config.model, 2, 64, DataType::float32, Schedule::parallel, recompute);
+  };
+  const auto plan = [&](std::int64_t beside, const Kept& kept) {
+    const std::int64_t elements = config.model.parameters() + (kept.teacher ? teacher.parameters() : 0);
+    config.train.memory_budget = static_cast<double>(beside + 4 * elements) / (1 << 30);
+    return plan_passes(config, DataType::float32, 1, 1, kept).recompute;
+  };
+  const std::int64_t lesson = lesson_bytes(teacher, 2, 64, DataType::float32);
+  EXPECT_EQ(plan(needed(Recompute::cheap) + 8, {}), Recompute::cheap);
+  EXPECT_NE(plan(needed(Recompute::cheap) + 8, {.teacher = &teacher}), Recompute::cheap);
+  EXPECT_EQ(plan(needed(Recompute::cheap) + lesson + 8, {.teacher = &teacher}), Recompute::cheap);
 }
 
 TEST(LanePlan, NamesTheValuesThatWouldDo) {

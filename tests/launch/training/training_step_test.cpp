@@ -42,7 +42,7 @@ class TrainingStepTest : public testing::Test {
     }
   }
 
-  TrainingStep make_step(LanguageModel& model) {
+  TrainingStep make_step(LanguageModel& model, const LanguageModel* teacher = nullptr) {
     return TrainingStep({.config = config_,
                          .lanes = plan_lanes(config_.train, 1),
                          .plan = {Schedule::parallel, Recompute::cheap, 0},
@@ -51,7 +51,8 @@ class TrainingStepTest : public testing::Test {
                          .step_pool = pool_,
                          .communicator = *communicator_,
                          .sequence_ranks = nullptr,
-                         .observer = recorder_});
+                         .observer = recorder_,
+                         .teacher = teacher});
   }
 
   MemoryPool pool_;
@@ -90,6 +91,39 @@ TEST_F(TrainingStepTest, MicroBatchesMakeTheSameStep) {
     results.push_back(step.step(batch_, state));
     EXPECT_NEAR(results.back().loss, results[0].loss, 1e-5 * results[0].loss);
     EXPECT_NEAR(results.back().gradient_norm, results[0].gradient_norm, 1e-4 * results[0].gradient_norm);
+  }
+}
+
+TEST_F(TrainingStepTest, LearnsFromATeacherAndSaysSoApart) {
+  ModelConfig sees_all = tiny_config();
+  sees_all.attention = {.kind = AttentionKind::full};
+  LanguageModel teacher(pool_, sees_all, DataType::float32);
+  teacher.initialize(8);
+  config_.train.carry_memory = false;
+  config_.train.trainable = {"*self_attn*"};
+  config_.optimizer.learning_rate = 0.01;
+  const auto without = [&] {
+    const auto model = tiny_model(pool_);
+    TrainingStep step = make_step(*model);
+    StepState state = step.empty_state();
+    const StepResult result = step.step(batch_, state);
+    EXPECT_FALSE(result.divergence);
+    return result;
+  }();
+  config_.distillation.share = 1;
+  std::vector<StepResult> firsts;
+  for (const std::int64_t size : {0, 2, 1}) {
+    config_.train.micro_batch_size = size;
+    const auto model = tiny_model(pool_);
+    TrainingStep step = make_step(*model, &teacher);
+    StepState state = step.empty_state();
+    firsts.push_back(step.step(batch_, state));
+    EXPECT_NEAR(firsts.back().loss, without.loss, 1e-5 * without.loss) << "of the targets alone";
+    EXPECT_NEAR(*firsts.back().divergence, *firsts[0].divergence, 1e-5 * *firsts[0].divergence);
+    EXPECT_NEAR(firsts.back().gradient_norm, firsts[0].gradient_norm, 1e-4 * firsts[0].gradient_norm);
+    double last = 0;
+    for (int i = 0; i < 10; ++i) last = *step.step(batch_, state).divergence;
+    EXPECT_LT(last, 0.9 * *firsts[0].divergence);
   }
 }
 
