@@ -1,12 +1,14 @@
 // The loop nest of our own matrix products, around the micro-kernel of a policy. From outside in:
 //   columns of c, as many as keep the packed right operand small: all of it is packed, by all threads
-//     rows of c, a thread's share of them in blocks
+//     rows of c, or rows and panels of columns where there are more threads than rows for them: a thread's share in
+//     blocks of rows
 //       chunks of the inner dimension: the kernel multiplies the block's rows with the chunk's panels
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include <omp.h>
 
@@ -29,6 +31,45 @@ struct PackedChunk {
   bool first, last;
   const Packed* panels;
   std::int64_t panel_size;  // elements from panel to panel
+};
+
+/// How threads share the rows and panels of what is multiplied between two packings: in a grid of equal cells, one a
+/// thread, of which the last may be smaller or empty. No bit of the result depends on it.
+class ThreadGrid {
+ public:
+  /// `units`: of rows, which a cell has whole numbers of.
+  ThreadGrid(std::int64_t units, std::int64_t panels, int threads) : units_(units), panels_(panels) {
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (std::int64_t across = 1; across <= std::min<std::int64_t>(threads, panels); ++across) {
+      const std::int64_t down = threads / across;
+      const std::int64_t cell = ceil(units, down) * ceil(panels, across);
+      if (cell + cell / 16 >= least) continue;  // panels shared out cost a copy of the rows each
+      least = cell;
+      across_ = across;
+      down_ = down;
+    }
+  }
+
+  struct Cell {
+    std::int64_t unit, units, panel, panels;
+    std::int64_t size() const { return units * panels; }
+  };
+  Cell cell(int thread) const {
+    const Run rows = run(units_, down_, thread / across_), columns = run(panels_, across_, thread % across_);
+    return {rows.begin, rows.count, columns.begin, columns.count};
+  }
+
+ private:
+  struct Run {
+    std::int64_t begin, count;
+  };
+  static std::int64_t ceil(std::int64_t count, std::int64_t parts) { return (count + parts - 1) / parts; }
+  static Run run(std::int64_t count, std::int64_t parts, std::int64_t part) {
+    const std::int64_t each = ceil(count, parts), begin = std::min(part * each, count);
+    return {begin, std::min(each, count - begin)};
+  }
+
+  std::int64_t units_, panels_, across_ = 1, down_ = 1;
 };
 
 /// How a product is cut and what memory that takes.
@@ -63,6 +104,9 @@ struct Blocking {
     sums_bytes = round_up(kernel.sums_size(chunks, panels_at_once) * static_cast<std::int64_t>(sizeof(float)), line);
   }
 
+  static ThreadGrid grid(std::int64_t rows, std::int64_t panels, int threads) {
+    return {(rows + Kernel::share_rows - 1) / Kernel::share_rows, panels, threads};
+  }
   std::int64_t bytes(int threads) const { return right_bytes + threads * (left_bytes + sums_bytes); }
 
   static constexpr std::int64_t line = 64;  // of a cache
@@ -82,7 +126,6 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
   const Chunks& chunks = blocking.chunks;
   const std::int64_t panel_size = blocking.panel_size, most_columns = blocking.panels_at_once * Kernel::panel_columns;
   const std::int64_t block_rows = kernel.rows_at_once(blocking.right_bytes, chunks);
-  const std::int64_t share = round_up((a.rows + threads - 1) / threads, Kernel::share_rows);
 
   const auto pack = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, std::int64_t piece) {
     const std::int64_t chunk = piece / panels, first = piece % panels * Kernel::panel_columns;
@@ -93,11 +136,14 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
     std::byte* const own = scratch.data() + blocking.right_bytes + thread * (blocking.left_bytes + blocking.sums_bytes);
     auto* const left = reinterpret_cast<Packed*>(own);
     auto* const sums = reinterpret_cast<float*>(own + blocking.left_bytes);
-    const std::int64_t end = std::min((thread + 1) * share, a.rows);
-    for (std::int64_t row = thread * share; row < end; row += block_rows) {
-      const Block block{row, std::min(block_rows, end - row), column, columns, panels};
+    const ThreadGrid::Cell cell = blocking.grid(a.rows, panels, threads).cell(thread);
+    const std::int64_t end = std::min((cell.unit + cell.units) * Kernel::share_rows, a.rows);
+    const std::int64_t first = cell.panel * Kernel::panel_columns;
+    const std::int64_t own_columns = std::min(columns - first, cell.panels * Kernel::panel_columns);
+    for (std::int64_t row = cell.unit * Kernel::share_rows; row < end && own_columns > 0; row += block_rows) {
+      const Block block{row, std::min(block_rows, end - row), column + first, own_columns, cell.panels};
       for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-        const Packed* const right = in_place ? nullptr : packed + chunk * panels * panel_size;
+        const Packed* const right = in_place ? nullptr : packed + (chunk * panels + cell.panel) * panel_size;
         kernel.multiply(block,
                         PackedChunk<Packed>{chunks.begin(chunk), chunks.extent(chunk), chunk == 0,
                                             chunk + 1 == chunks.count, right, panel_size},

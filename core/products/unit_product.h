@@ -6,9 +6,9 @@
 
 namespace palimpsest::products {
 
-/// Whether unit_product takes such a product well: there are matrix units, enough rows for every thread, and enough
+/// Whether unit_product takes such a product well: there are matrix units, enough rows, and enough
 /// to compute for what packing costs.
-bool units_suit(const ConstMatrix& a, const ConstMatrix& b, int threads);
+bool units_suit(const ConstMatrix& a, const ConstMatrix& b);
 
 /// c <- a b, or c <- c + a b, as vector_product (core/products/vector_product.h) does it, where has_matrix_units().
 void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,

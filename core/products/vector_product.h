@@ -6,12 +6,12 @@
 
 namespace palimpsest::products {
 
-/// Whether this build's target has the instructions that make vector_product fast for operands of `type`:
-/// AVX-512, and its bfloat16 products.
+/// Whether this build's target has the instructions that make vector_product fast for operands of `type`: AVX2 with
+/// fused multiplication and addition or AVX-512, and of bfloat16 its products.
 bool vectors_have_instructions(DataType type);
 
-/// Whether vector_product takes such a product well: enough rows for every thread.
-bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b, int threads);
+/// Whether vector_product takes such a product well: enough rows.
+bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b);
 
 /// c <- a b, or c <- c + a b, for what `matmul` has checked: float32 -> float32, bfloat16 -> bfloat16 or
 /// float32, no extent zero. On `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
