@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <numeric>
 #include <vector>
 
 namespace palimpsest {
@@ -16,6 +18,24 @@ inline std::vector<double> dealt_out(const std::vector<double>& tasks, int threa
     std::pop_heap(shares.begin(), shares.end(), std::greater<>());
     shares.back() += task;
     std::push_heap(shares.begin(), shares.end(), std::greater<>());
+  }
+  return shares;
+}
+
+/// The tasks [begin, end) of `count` that fall to a thread where each gets as many of them, in order.
+struct TaskRange {
+  std::int64_t begin, end;
+};
+inline TaskRange tasks_of(std::int64_t count, int thread, int threads) {
+  return {count * thread / threads, count * (thread + 1) / threads};
+}
+
+/// The work of each thread where tasks, the work of each of them given, are shared out like that.
+inline std::vector<double> shared_out(const std::vector<double>& tasks, int threads) {
+  std::vector<double> shares;
+  for (int thread = 0; thread < threads; ++thread) {
+    const TaskRange own = tasks_of(static_cast<std::int64_t>(tasks.size()), thread, threads);
+    shares.push_back(std::accumulate(tasks.begin() + own.begin, tasks.begin() + own.end, 0.0));
   }
   return shares;
 }
