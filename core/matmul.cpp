@@ -8,6 +8,7 @@
 #include <omp.h>
 
 #include "core/error.h"
+#include "core/matmul_shares.h"
 #include "core/products/matrix_units.h"
 #include "core/products/onednn.h"
 #include "core/products/reference.h"
@@ -92,6 +93,14 @@ std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, co
     case ProductKind::onednn: return products::onednn_product_bytes(a, b, c, threads);
     case ProductKind::widened: return products::widened_product_bytes(a, b, c, threads);
     default: return 0;
+  }
+}
+
+std::vector<double> matmul_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  switch (product_kind(a, b)) {
+    case ProductKind::vectors: return products::vector_product_shares(a, b, c, threads);
+    case ProductKind::matrix_units: return products::unit_product_shares(a, b, c, threads);
+    default: return {};
   }
 }
 

@@ -21,6 +21,7 @@ namespace palimpsest::products {
 bool units_suit(const ConstMatrix&, const ConstMatrix&) { return false; }
 void unit_product(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int) { std::abort(); }
 std::int64_t unit_product_bytes(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return 0; }
+std::vector<double> unit_product_shares(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return {}; }
 
 #else
 
@@ -249,6 +250,11 @@ void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, 
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
   return a.type == DataType::float32 ? product_bytes<float>(a, b, c, threads)
                                      : product_bytes<bfloat16>(a, b, c, threads);
+}
+
+std::vector<double> unit_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  return a.type == DataType::float32 ? blocked_product_shares<UnitKernel<float> >(a, b, c, threads)
+                                     : blocked_product_shares<UnitKernel<bfloat16> >(a, b, c, threads);
 }
 
 #endif

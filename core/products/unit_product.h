@@ -17,4 +17,7 @@ void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, 
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
+/// Multiplications of each thread.
+std::vector<double> unit_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
+
 }  // namespace palimpsest::products

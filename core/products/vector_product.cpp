@@ -278,4 +278,9 @@ std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, co
                                      : blocked_product_bytes<VectorKernel<bfloat16>>(a, b, c, threads);
 }
 
+std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  return a.type == DataType::float32 ? blocked_product_shares<VectorKernel<float>>(a, b, c, threads)
+                                     : blocked_product_shares<VectorKernel<bfloat16>>(a, b, c, threads);
+}
+
 }  // namespace palimpsest::products

@@ -22,4 +22,7 @@ void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
+/// Multiplications of each thread.
+std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
+
 }  // namespace palimpsest::products
