@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/round_up.h"
 #include "core/work_shares.h"
 
 namespace palimpsest::attention_tiles {

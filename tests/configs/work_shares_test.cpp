@@ -73,7 +73,8 @@ class Step {
   }
   void attention(double layers) {
     using namespace attention_tiles;
-    const double size = static_cast<double>(model_.head_size * (model_.num_heads / model_.num_kv_heads)) * layers;
+    const std::int64_t group = model_.num_heads / model_.num_kv_heads;
+    const double size = static_cast<double>(model_.head_size * group) * layers;
     const bool units = type_ == DataType::bfloat16 && matmul_uses_matrix_units();
     const std::int64_t key_step = units ? products::unit_rows : SpanBackward<float>::key_step;
     operators_.push_back(
