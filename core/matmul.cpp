@@ -8,6 +8,7 @@
 #include <omp.h>
 
 #include "core/error.h"
+#include "core/matmul_shares.h"
 #include "core/products/matrix_units.h"
 #include "core/products/onednn.h"
 #include "core/products/reference.h"
@@ -52,19 +53,22 @@ void zero_rows(const Matrix& c) {
   }
 }
 
-/// Our own kernels for bfloat16, and which products of float32 they take.
+/// Whether products of this type are our own vectors': those of a build for AVX2 leave to oneDNN a machine with wider
+/// ones.
 bool vectors_multiply(DataType type) {
-  return products::vectors_have_instructions(type) && !(type == DataType::bfloat16 && matmul_uses_matrix_units());
+  static const bool widest = products::vector_bytes >= products::onednn_vector_bytes();
+  return products::vectors_have_instructions(type) && widest &&
+         !(type == DataType::bfloat16 && matmul_uses_matrix_units());
 }
 
 }  // namespace
 
-ProductKind product_kind(const ConstMatrix& a, const ConstMatrix& b, int threads) {
+ProductKind product_kind(const ConstMatrix& a, const ConstMatrix& b) {
   if (a.type == DataType::float64) return ProductKind::reference;
   if (products::row_suits(a, b)) return ProductKind::row;
   if (a.type == DataType::bfloat16 && !products::onednn_has_bfloat16()) return ProductKind::widened;
-  if (matmul_uses_matrix_units() && products::units_suit(a, b, threads)) return ProductKind::matrix_units;
-  if (vectors_multiply(a.type) && products::vectors_suit(a, b, threads)) return ProductKind::vectors;
+  if (matmul_uses_matrix_units() && products::units_suit(a, b)) return ProductKind::matrix_units;
+  if (vectors_multiply(a.type) && products::vectors_suit(a, b)) return ProductKind::vectors;
   return ProductKind::onednn;
 }
 
@@ -77,18 +81,26 @@ void matmul(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const 
   }
   assert(is_well_formed(a) && is_well_formed(b) && is_well_formed(c) && !overlap(a, c) && !overlap(b, c));
   const int threads = threads_of_product();
-  run(product_kind(a, b, threads), pool, a, b, c, output, threads);
+  run(product_kind(a, b), pool, a, b, c, output, threads);
 }
 
 std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
   if (c.rows == 0 || c.columns == 0 || a.columns == 0) return 0;
   const int threads = threads_of_product();
-  switch (product_kind(a, b, threads)) {
+  switch (product_kind(a, b)) {
     case ProductKind::vectors: return products::vector_product_bytes(a, b, c, threads);
     case ProductKind::matrix_units: return products::unit_product_bytes(a, b, c, threads);
     case ProductKind::onednn: return products::onednn_product_bytes(a, b, c, threads);
     case ProductKind::widened: return products::widened_product_bytes(a, b, c, threads);
     default: return 0;
+  }
+}
+
+std::vector<double> matmul_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  switch (product_kind(a, b)) {
+    case ProductKind::vectors: return products::vector_product_shares(a, b, c, threads);
+    case ProductKind::matrix_units: return products::unit_product_shares(a, b, c, threads);
+    default: return {};
   }
 }
 

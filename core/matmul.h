@@ -13,8 +13,9 @@ namespace palimpsest {
 /// c <- a b, or c <- c + a b. Types: float32 x float32 -> float32, bfloat16 x bfloat16 -> bfloat16
 /// or float32, float64 x float64 -> float64; sums run in float32 (float64). Uses all OpenMP threads,
 /// or only the calling one when called inside a parallel region. An inner extent of zero gives zero.
-/// The same shapes, strides and thread count give the same bits. c must not overlap a or b. Packed operands stand in
-/// the pool's scratch memory. Throws ShapeError on a mismatch, std::bad_alloc when there is no memory left.
+/// The same shapes and strides give the same bits, whatever the number of threads. c must not overlap a or b. Packed
+/// operands stand in the pool's scratch memory. Throws ShapeError on a mismatch, std::bad_alloc when there is no memory
+/// left.
 void matmul(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c,
             Output output = Output::overwrite);
 
@@ -25,8 +26,9 @@ std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, co
 /// What computes a product (core/products/).
 enum class ProductKind { reference, row, widened, vectors, matrix_units, onednn };
 
-/// Which computes a b, for extents that are not zero, on so many threads.
-ProductKind product_kind(const ConstMatrix& a, const ConstMatrix& b, int threads);
+/// Which computes a b, for extents that are not zero: whatever the number of threads, since each sums in an order of
+/// its own.
+ProductKind product_kind(const ConstMatrix& a, const ConstMatrix& b);
 
 /// The instructions by which results differ, those that oneDNN uses on this machine and those that this program was
 /// built for, like "avx512_core_amx (built for avx512_bf16)": others give other bits.
@@ -36,7 +38,7 @@ std::string instruction_set();
 /// DNNL_MAX_CPU_ISA does not keep them out.
 bool matmul_uses_matrix_units();
 
-/// Those that product_kind may choose for bfloat16 on this machine, with whatever extents and threads.
+/// Those that product_kind may choose for bfloat16 on this machine, with whatever extents.
 std::vector<ProductKind> bfloat16_kinds();
 
 /// Whether this machine multiplies bfloat16 matrices faster than float32 ones: native instructions, and every one of

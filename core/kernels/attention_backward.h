@@ -1,21 +1,24 @@
 // What backward of local_attention.cpp does with one span of tokens and one key/value head.
 #pragma once
 
+#include "core/kernels/attention_parts.h"
 #include "core/kernels/attention_tiles.h"
 #include "core/kernels/local_attention.h"
 
 namespace palimpsest::attention_tiles {
 
-/// A tile of queries after the other goes past the span's keys, block by block:
+/// A tile of queries after the other goes past the keys that were loaded, block by block:
 ///
 ///   load_queries;  for each block: score_block, add_to_key_gradients, add_to_query_gradients;  store_query_gradients
 ///
+/// Each gradient is summed in one order, whichever queries and keys a part has.
 /// The operands lie as the products want them, in the calling thread's scratch memory.
 template <class T>
 class SpanBackward {
  public:
   using A = accumulate_t<T>;
-  static constexpr std::int64_t queries = tile;  // of a tile
+  static constexpr std::int64_t queries = tile;            // of a tile
+  static constexpr std::int64_t key_step = 2 * tile_rows;  // what the first of a part's keys is a multiple of
 
   /// Bytes of scratch memory for spans that see up to `longest` keys, padded to tiles' rows.
   static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
@@ -54,13 +57,19 @@ class SpanBackward {
     std::fill_n(ones_, tile_rows, A(1));
   }
 
-  void load_keys(std::int64_t kv_head) {
-    const std::int64_t row = seen_.row, keys = seen_.count;
-    load_rows(in_.key.at(row, kv_head), in_.key.stride(), keys, padded_, d_, &in_.rotary, seen_.position, k_);
-    load_rows<T>(in_.value.at(row, kv_head), in_.value.stride(), keys, padded_, d_, nullptr, 0, v_);
-    pack_rows<T>(k_, stride_, padded_, d_, columns_, k_packed_, columns_ * group<T>);
-    std::fill(dk_, dk_ + padded_ * columns_, A(0));
-    std::fill(dv_, dv_ + padded_ * columns_, A(0));
+  /// Of the keys that the span sees [first, last).
+  void load_keys(std::int64_t kv_head, std::int64_t first, std::int64_t last, Gradients gradients) {
+    const std::int64_t row = seen_.row + first, keys = last - first, padded = round_up(last, tile_rows) - first;
+    T* const k = k_ + first * stride_;
+    load_rows(in_.key.at(row, kv_head), in_.key.stride(), keys, padded, d_, &in_.rotary, seen_.position + first, k);
+    load_rows<T>(in_.value.at(row, kv_head), in_.value.stride(), keys, padded, d_, nullptr, 0, v_ + first * stride_);
+    if (gradients != Gradients::of_keys) {
+      pack_rows<T>(k, stride_, padded, d_, columns_, k_packed_ + first * columns_, columns_ * group<T>);
+    }
+    if (gradients != Gradients::of_queries) {
+      std::fill_n(dk_ + first * columns_, padded * columns_, A(0));
+      std::fill_n(dv_ + first * columns_, padded * columns_, A(0));
+    }
   }
 
   /// The tile of up to `tile` queries of `head` from the span's token `begin` on.
@@ -126,8 +135,10 @@ class SpanBackward {
     store(dq_, rows_, gradients_.d_query, span_.begin + begin_, head);
   }
 
-  void store_key_gradients(std::int64_t kv_head) {
-    const std::int64_t first = constant_keys_, count = seen_.count - first;
+  /// Of the keys [begin, end).
+  void store_key_gradients(std::int64_t kv_head, std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = std::max(begin, constant_keys_), count = end - first;
+    if (count <= 0) return;
     A *const dk = dk_ + first * columns_, *const dv = dv_ + first * columns_;
     if (gradients_.d_key.wanted()) {
       rotate(dk, columns_, dk, columns_, count, seen_.position + first, in_.rotary, true);

@@ -1,6 +1,9 @@
 // What backward of local_attention.cpp does with one span of tokens and one key/value head by matrix units.
 #pragma once
 
+#include <cassert>
+
+#include "core/kernels/attention_parts.h"
 #include "core/kernels/attention_units.h"
 #include "core/kernels/local_attention.h"
 
@@ -12,6 +15,7 @@ namespace palimpsest::attention_tiles {
 class UnitSpanBackward : UnitSpan {
  public:
   static constexpr std::int64_t queries = 128;  // of a tile
+  static constexpr std::int64_t key_step = unit_rows;
 
   static std::int64_t scratch_bytes(std::int64_t longest, std::int64_t d) {
     const std::int64_t padded = round_up(longest, unit_rows), stride = row_stride<bfloat16>(d);
@@ -38,15 +42,21 @@ class UnitSpanBackward : UnitSpan {
         dq_(pieces.take<float>(queries * stride_)),
         probabilities_(pieces.take<bfloat16>(attention_tiles::block * queries)),
         d_scores_(pieces.take<bfloat16>(attention_tiles::block * queries)),
-        d_scores_panels_(pieces.take<bfloat16>(attention_tiles::block * queries)) {
-    std::fill_n(dk_, padded_ * stride_, 0.0f);
-    std::fill_n(dv_, padded_ * stride_, 0.0f);
-  }
+        d_scores_panels_(pieces.take<bfloat16>(attention_tiles::block * queries)) {}
 
-  void load_keys(std::int64_t kv_head) {
-    load(in_.key, keys_at_, 0, kv_head, span_.length, padded_, true, k_);
-    load(in_.value, keys_at_, 0, kv_head, span_.length, padded_, false, v_);
-    pack_unit_rows_transposed(k_, stride_, stride_, padded_, k_transposed_);
+  /// Keys [first, last), for gradients of queries all from the first on.
+  void load_keys(std::int64_t kv_head, std::int64_t first, std::int64_t last, Gradients gradients) {
+    const std::int64_t keys = last - first, padded = round_up(last, unit_rows) - first;
+    load(in_.key, keys_at_, first, kv_head, keys, padded, true, k_ + first * stride_);
+    load(in_.value, keys_at_, first, kv_head, keys, padded, false, v_ + first * stride_);
+    if (gradients != Gradients::of_keys) {
+      assert(first == 0 && padded == padded_);
+      pack_unit_rows_transposed(k_, stride_, stride_, padded_, k_transposed_);
+    }
+    if (gradients != Gradients::of_queries) {
+      std::fill_n(dk_ + first * stride_, padded * stride_, 0.0f);
+      std::fill_n(dv_ + first * stride_, padded * stride_, 0.0f);
+    }
   }
 
   void load_queries(std::int64_t head, std::int64_t begin) {
@@ -115,18 +125,20 @@ class UnitSpanBackward : UnitSpan {
       }
     }
     rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, rows_, span_.position + begin_, in_.rotary, true);
-    store(rows_, gradients_.d_query, span_.begin + begin_, head);
+    store(rows_of_sums_, rows_, gradients_.d_query, span_.begin + begin_, head);
   }
 
-  void store_key_gradients(std::int64_t kv_head) {
+  /// Of the keys [first, last).
+  void store_key_gradients(std::int64_t kv_head, std::int64_t first, std::int64_t last) {
+    float* const rows = rows_of_sums_ + first * stride_;
     if (gradients_.d_key.wanted()) {
-      rows_of(dk_);
-      rotate(rows_of_sums_, stride_, rows_of_sums_, stride_, span_.length, span_.position, in_.rotary, true);
-      store(span_.length, gradients_.d_key, keys_at_, kv_head);
+      rows_of(dk_, first, last);
+      rotate(rows, stride_, rows, stride_, last - first, span_.position + first, in_.rotary, true);
+      store(rows, last - first, gradients_.d_key, keys_at_ + first, kv_head);
     }
     if (gradients_.d_value.wanted()) {
-      rows_of(dv_);
-      store(span_.length, gradients_.d_value, keys_at_, kv_head);
+      rows_of(dv_, first, last);
+      store(rows, last - first, gradients_.d_value, keys_at_ + first, kv_head);
     }
   }
 
@@ -171,9 +183,9 @@ class UnitSpanBackward : UnitSpan {
     }
   }
 
-  /// Rows of sums of keys that lie in units.
-  void rows_of(const float* sums) {
-    for (std::int64_t key = 0; key < padded_; ++key) {
+  /// Rows of sums of the keys [first, last) that lie in units.
+  void rows_of(const float* sums, std::int64_t first, std::int64_t last) {
+    for (std::int64_t key = first; key < last; ++key) {
       for (std::int64_t unit = 0; unit < units(); ++unit) {
         const float* const from =
             sums + (key / unit_rows * units() + unit) * unit_size + key % unit_rows * unit_columns;
@@ -182,8 +194,9 @@ class UnitSpanBackward : UnitSpan {
     }
   }
 
-  void store(std::int64_t rows, const Gradient<HeadRows<bfloat16>>& to, std::int64_t row, std::int64_t head) const {
-    store_rows(rows_of_sums_, stride_, rows, d_, to.view.at(row, head), to.view.stride(), to.accumulate);
+  void store(const float* sums, std::int64_t rows, const Gradient<HeadRows<bfloat16>>& to, std::int64_t row,
+             std::int64_t head) const {
+    store_rows(sums, stride_, rows, d_, to.view.at(row, head), to.view.stride(), to.accumulate);
   }
 
   const LocalAttentionGradients<bfloat16>& gradients_;

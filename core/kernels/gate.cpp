@@ -12,8 +12,9 @@ using vector_loops::for_each_vector, vector_loops::Lanes, vector_loops::sum_of;
 
 namespace {
 
-/// Rows whose contributions to d_beta are summed by one thread.
-constexpr std::int64_t block_rows = 64;
+/// Rows whose contributions to d_beta are summed by one thread: fewer where there are few in all, so that dozens of
+/// threads have some.
+std::int64_t rows_per_block(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 64, 8, 64); }
 
 /// The gate of each head.
 template <class A>
@@ -80,7 +81,7 @@ void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradient
   const Gradient<A*> d_beta = gradients.d_beta;
   const auto rows = static_cast<std::int64_t>(in.mixes.size());
   const std::int64_t d = gradients.d_output.head_size, heads = gradients.d_output.heads;
-  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
+  const std::int64_t block_rows = rows_per_block(rows), blocks = (rows + block_rows - 1) / block_rows;
   if (!gradients.d_from_memory.wanted() && !gradients.d_local.wanted() && !d_beta.wanted()) return;
   Tensor sums;
   if (d_beta.wanted()) sums = Tensor::zeros(pool, Shape{blocks, heads}, data_type_of<A>);

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cassert>
 #include <type_traits>
-#include <vector>
 
 #include "core/kernels/attention_backward.h"
 #include "core/kernels/attention_forward.h"
+#include "core/kernels/attention_parts.h"
 #include "core/kernels/attention_units_backward.h"
 #include "core/kernels/attention_units_forward.h"
 #include "core/matmul.h"
@@ -20,8 +20,6 @@ namespace palimpsest {
 using namespace attention_tiles;
 
 namespace {
-
-using Spans = std::span<const Span>;
 
 /// Some of the spans see keys in front of their own.
 bool spans_share_keys(const SequenceLayout& layout) {
@@ -35,41 +33,24 @@ bool by_matrix_units(const LocalAttentionInputs<T>& in) {
   return std::is_same_v<T, bfloat16> && matmul_uses_matrix_units() && !spans_share_keys(in.layout);
 }
 
-/// The spans one by one or those of a lane together.
-std::vector<Spans> runs_of(const SequenceLayout& layout, bool together) {
-  std::vector<Spans> runs;
-  for (auto first = layout.spans.begin(); first != layout.spans.end();) {
-    const std::int64_t lane = first->begin / layout.tokens;
-    const auto end = together ? std::find_if(first, layout.spans.end(),
-                                             [&](const Span& span) { return span.begin / layout.tokens != lane; })
-                              : first + 1;
-    runs.emplace_back(first, end);
-    first = end;
-  }
-  return runs;
-}
-
-/// Calls function(span, kv_head) for all spans of each run, run by run and head by head in parallel.
+/// Calls function(part) for each, the largest first.
 template <class Function>
-void for_each_span_head(const std::vector<Spans>& runs, std::int64_t kv_heads, Function function) {
-  const auto tasks = static_cast<std::int64_t>(runs.size()) * kv_heads;
+void for_each_part(const AttentionParts& parts, Function function) {
 #pragma omp parallel for schedule(dynamic)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    for (const Span& span : runs[static_cast<std::size_t>(task / kv_heads)]) function(span, task % kv_heads);
-  }
+  for (std::size_t part = 0; part < parts.size(); ++part) function(parts[part]);
 }
 
 template <class Pass, class T>
 void forward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const LocalAttentionResult<T>& result) {
   const std::int64_t kv_heads = in.key.heads, group_heads = in.query.heads / kv_heads;
-  std::vector<Spans> spans;
-  for (const Span& span : in.layout.spans) spans.emplace_back(&span, 1);
   Scratch scratch(pool, Pass::scratch_bytes(most_keys(in.layout), in.query.head_size));
-  for_each_span_head(spans, kv_heads, [&](const Span& span, std::int64_t kv_head) {
+  for_each_part(forward_parts(in.layout, kv_heads, omp_get_max_threads()), [&](const AttentionPart& part) {
+    Span span = part.spans.front();
+    span.length = part.end;  // later queries see more keys than these
     Pass pass(Scratch::Taker(scratch), in, span);
-    pass.load_keys(kv_head);
-    for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
-      for (std::int64_t begin = 0; begin < span.length; begin += Pass::queries) {
+    pass.load_keys(part.kv_head);
+    for (std::int64_t head = part.kv_head * group_heads; head < (part.kv_head + 1) * group_heads; ++head) {
+      for (std::int64_t begin = part.begin; begin < part.end; begin += Pass::queries) {
         pass.load_queries(head, begin);
         for (std::int64_t first = 0; first < pass.keys(); first += block) {
           pass.add_block(first, std::min(first + block, pass.keys()));
@@ -80,29 +61,54 @@ void forward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const Local
   });
 }
 
+/// What backward adds for a span's queries from `first_query` on and the keys [first_key, last_key) that it sees.
+template <class Pass, class T>
+void backward_of(Scratch& scratch, const LocalAttentionInputs<T>& in, const LocalAttentionGradients<T>& gradients,
+                 const Span& span, std::int64_t kv_head, Gradients which, std::int64_t first_query,
+                 std::int64_t first_key, std::int64_t last_key) {
+  const std::int64_t group_heads = in.query.heads / in.key.heads;
+  const bool of_queries = which != Gradients::of_keys && gradients.d_query.wanted();
+  const bool of_keys = which != Gradients::of_queries && (gradients.d_key.wanted() || gradients.d_value.wanted());
+  if (!of_queries && !of_keys) return;
+  Pass pass(Scratch::Taker(scratch), in, span, gradients);
+  pass.load_keys(kv_head, first_key, last_key, which);
+  for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
+    for (std::int64_t begin = first_query; begin < span.length; begin += Pass::queries) {
+      pass.load_queries(head, begin);
+      const std::int64_t end = std::min(pass.keys(), last_key);
+      for (std::int64_t first = first_key; first < end; first += block) {
+        const std::int64_t last = std::min(first + block, end);
+        pass.score_block(first, last);
+        if (of_keys) pass.add_to_key_gradients(first, last);
+        if (of_queries) pass.add_to_query_gradients(first, last);
+      }
+      if (of_queries) pass.store_query_gradients(head);
+    }
+  }
+  if (of_keys) pass.store_key_gradients(kv_head, first_key, last_key);
+}
+
 // dV = P^T dO;  dP = dO V^T;  dS = P (dP - rowsum(dO O)) / sqrt(d);  dR(Q) = dS R(K);  dR(K) = dS^T R(Q)
 template <class Pass, class T>
 void backward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const LocalAttentionGradients<T>& gradients) {
-  const std::int64_t kv_heads = in.key.heads, group_heads = in.query.heads / kv_heads;
   Scratch scratch(pool, Pass::scratch_bytes(most_keys(in.layout), in.query.head_size));
-  // No two runs give gradients to the same key.
+  // No two parts give gradients to the same key.
   const bool together = spans_share_keys(in.layout) && !gradients.own_keys_only;
-  for_each_span_head(runs_of(in.layout, together), kv_heads, [&](const Span& span, std::int64_t kv_head) {
-    Pass pass(Scratch::Taker(scratch), in, span, gradients);
-    pass.load_keys(kv_head);
-    for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
-      for (std::int64_t begin = 0; begin < span.length; begin += Pass::queries) {
-        pass.load_queries(head, begin);
-        for (std::int64_t first = 0; first < pass.keys(); first += block) {
-          const std::int64_t last = std::min(first + block, pass.keys());
-          pass.score_block(first, last);
-          pass.add_to_key_gradients(first, last);
-          if (gradients.d_query.wanted()) pass.add_to_query_gradients(first, last);
-        }
-        if (gradients.d_query.wanted()) pass.store_query_gradients(head);
+  const AttentionParts parts = backward_parts(in.layout, in.key.heads, together, Pass::key_step, omp_get_max_threads());
+  for_each_part(parts, [&](const AttentionPart& part) {
+    for (Span span : part.spans) {
+      std::int64_t first_query = 0, first_key = 0, last_key = span.keys_before + span.length;
+      if (part.gradients == Gradients::of_queries) {
+        first_query = part.begin;
+        span.length = part.end;
+        last_key = span.keys_before + part.end;
+      } else if (part.gradients == Gradients::of_keys) {
+        first_key = part.begin;
+        last_key = part.end;
+        first_query = std::max<std::int64_t>(0, first_key - span.keys_before) / Pass::queries * Pass::queries;
       }
+      backward_of<Pass>(scratch, in, gradients, span, part.kv_head, part.gradients, first_query, first_key, last_key);
     }
-    pass.store_key_gradients(kv_head);
   });
 }
 

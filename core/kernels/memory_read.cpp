@@ -2,35 +2,14 @@
 #include <cmath>
 
 #include "core/kernels/memory.h"
+#include "core/kernels/memory_parts.h"
 #include "core/kernels/memory_tiles.h"
-#include "core/parallel.h"
 
 namespace palimpsest {
 
 using namespace memory_tiles;
 
 namespace {
-
-std::int64_t longest_segment(const SequenceLayout& layout) {
-  std::int64_t longest = 0;
-  for (const Segment& segment : layout.segments) longest = std::max(longest, segment.length);
-  return longest;
-}
-
-/// Calls function(segment, slot, lane, kv_head) for each in parallel.
-template <class Function>
-void for_each_segment_head(const SequenceLayout& layout, std::int64_t kv_heads, Function function) {
-  const std::int64_t tasks = layout.lanes * layout.segments_per_lane * kv_heads;
-  FirstError error;
-#pragma omp parallel for schedule(static)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const std::int64_t kv_head = task % kv_heads;
-    const std::int64_t slot = task / kv_heads % layout.segments_per_lane;
-    const std::int64_t lane = task / kv_heads / layout.segments_per_lane;
-    error.keep([&] { function(layout.segment(lane, slot), slot, lane, kv_head); });
-  }
-  error.rethrow();
-}
 
 template <class T>
 void check([[maybe_unused]] const MemoryReadInputs<T>& in) {
@@ -72,39 +51,43 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
   const HeadRows<const T>& query = in.query;
   const MemoryStates<const A>& states = in.states;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
-  const std::int64_t tile = std::min(tile_rows, padded(longest_segment(layout)));
+  const std::int64_t tile = tile_for_reads(layout);
   Scratch<A> scratch(pool, 2, tile, d);
-  for_each_segment_head(
-      layout, states.kv_heads, [&](const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t kv_head) {
-        const A* const m = states.matrix_at(slot, lane, kv_head);
-        const A* const z = states.norm_at(slot, lane, kv_head);
-        A *const sq = scratch.get(0), *const numerator = scratch.get(1);
-        for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-          for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
-            const std::int64_t rows = std::min(tile, segment.carried - begin);
-            load_sigma(query.at(segment.begin + begin, head), stride, rows, d, sq);
-            matmul(pool, matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
-            T* const out = output.at(segment.begin + begin, head);
-            for (std::int64_t i = 0; i < rows; ++i) {
-              const A* const n = numerator + i * d;
-              prefetch_row(out + (i + rows_ahead) * stride, d);
-              if (in.gain != nullptr) {
-                const A* const gain = in.gain + head * d;
-                const A r = inverse_root_mean_square(n, d, in.epsilon);
-                for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
-                  elements.store(out + i * stride + j, elements.load(n + j) * r * elements.load(gain + j));
-                });
-                continue;
-              }
-              const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
-              for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
-                elements.store(out + i * stride + j, elements.load(n + j) * inverse);
-              });
-            }
+  const ReadParts parts(layout, states.kv_heads, tile, threads_for_parts(data_type_of<A>, d));
+  for_each_task(parts.count(), [&](std::int64_t task) {
+    const auto [lane, slot, kv_head, tokens, last] = parts.part(task);
+    const Segment& segment = layout.segment(lane, slot);
+    const A* const m = states.matrix_at(slot, lane, kv_head);
+    const A* const z = states.norm_at(slot, lane, kv_head);
+    A *const sq = scratch.get(0), *const numerator = scratch.get(1);
+    for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      for (Range t = first_tile(tokens, tile); t.count() > 0; t = next_tile(tokens, tile, t)) {
+        const std::int64_t begin = t.begin, rows = t.count();
+        load_sigma(query.at(segment.begin + begin, head), stride, rows, d, sq);
+        matmul(pool, matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
+        T* const out = output.at(segment.begin + begin, head);
+        for (std::int64_t i = 0; i < rows; ++i) {
+          const A* const n = numerator + i * d;
+          prefetch_row(out + (i + rows_ahead) * stride, d);
+          if (in.gain != nullptr) {
+            const A* const gain = in.gain + head * d;
+            const A r = inverse_root_mean_square(n, d, in.epsilon);
+            for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+              elements.store(out + i * stride + j, elements.load(n + j) * r * elements.load(gain + j));
+            });
+            continue;
           }
-          zero_rows(output.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);
+          const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
+          for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+            elements.store(out + i * stride + j, elements.load(n + j) * inverse);
+          });
         }
-      });
+      }
+      if (last) {
+        zero_rows(output.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);
+      }
+    }
+  });
 }
 
 // dN = dA / D, dD = -(dA . A) / D
@@ -121,65 +104,86 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
   const Gradient<A*>& d_gain = gradients.d_gain;
   if (!d_query.wanted() && !d_states.wanted() && !d_gain.wanted()) return;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
-  const std::int64_t tile = std::min(tile_rows, padded(longest_segment(layout)));
+  const std::int64_t tile = tile_for_reads(layout);
   Scratch<A> scratch(pool, 3, tile, d);
   const std::int64_t segments = layout.lanes * layout.segments_per_lane;
   Tensor gain_sums;
   if (d_gain.wanted()) gain_sums = Tensor::zeros(pool, Shape{segments, query.stride()}, data_type_of<A>);
   A* const sums = d_gain.wanted() ? gain_sums.template data<A>() : nullptr;
-  for_each_segment_head(
-      layout, states.kv_heads, [&](const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t kv_head) {
-        const A* const m = states.matrix_at(slot, lane, kv_head);
-        const A* const z = states.norm_at(slot, lane, kv_head);
-        A* const dm = d_states.view.matrix ? d_states.view.matrix_at(slot, lane, kv_head) : nullptr;
-        A* const dz = d_states.view.norm ? d_states.view.norm_at(slot, lane, kv_head) : nullptr;
-        if (dm && !d_states.accumulate) std::fill_n(dm, d * d, A(0));
-        if (dz && !d_states.accumulate) std::fill_n(dz, d, A(0));
-        A *const sq = scratch.get(0), *const dn = scratch.get(1), *const dsq = scratch.get(2);
-        for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-          A* const sum_of_gain =
-              sums != nullptr ? sums + (lane * layout.segments_per_lane + slot) * query.stride() + head * d : nullptr;
-          for (std::int64_t begin = 0; begin < segment.carried; begin += tile) {
-            const std::int64_t rows = std::min(tile, segment.carried - begin), n = padded(rows);
-            const std::int64_t row = segment.begin + begin;
-            load_sigma(query.at(row, head), stride, rows, d, sq);
-            load(d_output.at(row, head), stride, rows, d, dn);
-            A d_denominator[tile_rows];
-            if (in.gain != nullptr) {
-              matmul(pool, matrix(sq, n, d, d), matrix(m, d, d, d), matrix(dsq, n, d, d));
-              for (std::int64_t i = 0; i < rows; ++i) {
-                through_root_mean_square(dsq + i * d, in.gain + head * d, in.epsilon, d, dn + i * d, sum_of_gain);
-              }
-            }
-            for (std::int64_t i = 0; in.gain == nullptr && i < rows; ++i) {
-              const T* const out = output.at(row + i, head);
-              prefetch_row(out + rows_ahead * stride, d);
-              const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
-              Lanes<T> along{};
-              for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
-                const Lanes<T> gradient = elements.load(dn + i * d + j);
-                along += gradient * elements.load(out + j);
-                elements.store(dn + i * d + j, gradient * inverse);
-              });
-              const A sum = vector_loops::sum_of<T>(along);
-              d_denominator[i] = -sum * inverse;
-            }
-            if (dm) {
-              matmul(pool, matrix(sq, n, d, d).transposed(), matrix(dn, n, d, d), matrix(dm, d, d, d),
-                     Output::accumulate);
-            }
-            for (std::int64_t i = 0; dz && !in.gain && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
-            if (!d_query.wanted()) continue;
-            matmul(pool, matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
-            for (std::int64_t i = 0; !in.gain && i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
-            store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
-          }
-          if (d_query.wanted() && !d_query.accumulate) {
-            zero_rows(d_query.view.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried,
-                      d);
+  const int threads = threads_for_parts(data_type_of<A>, d);
+  // With a gain, that of the states needs all that those of the queries need.
+  const ReadParts parts(layout, states.kv_heads, tile, in.gain ? 1 : threads);
+  const bool apart = !parts.whole();
+  const MatrixBlocks blocks = apart ? blocks_for(parts.heads(), d, false, threads) : MatrixBlocks{d};
+  const auto run = [&](const ReadPart& part, bool of_queries, bool of_states, std::int64_t block) {
+    const auto [lane, slot, kv_head, tokens, last] = part;
+    const Segment& segment = layout.segment(lane, slot);
+    const Range down = blocks.rows(block), across = blocks.columns(block);
+    const A* const m = states.matrix_at(slot, lane, kv_head);
+    const A* const z = states.norm_at(slot, lane, kv_head);
+    A* const dm = of_states && d_states.view.matrix ? d_states.view.matrix_at(slot, lane, kv_head) : nullptr;
+    A* const dz = of_states && block == 0 && d_states.view.norm ? d_states.view.norm_at(slot, lane, kv_head) : nullptr;
+    for (std::int64_t i = down.begin; dm && !d_states.accumulate && i < down.end; ++i) {
+      std::fill_n(dm + i * d + across.begin, across.count(), A(0));
+    }
+    if (dz && !d_states.accumulate) std::fill_n(dz, d, A(0));
+    A *const sq = scratch.get(0), *const dn = scratch.get(1), *const dsq = scratch.get(2);
+    for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      A* const sum_of_gain =
+          sums != nullptr ? sums + (lane * layout.segments_per_lane + slot) * query.stride() + head * d : nullptr;
+      for (Range t = first_tile(tokens, tile); t.count() > 0; t = next_tile(tokens, tile, t)) {
+        const std::int64_t begin = t.begin, rows = t.count(), n = padded(rows);
+        const std::int64_t row = segment.begin + begin;
+        load_sigma(query.at(row, head), stride, rows, d, sq);
+        load(d_output.at(row, head), stride, rows, d, dn);
+        A d_denominator[tile_rows];
+        if (in.gain != nullptr) {
+          matmul(pool, matrix(sq, n, d, d), matrix(m, d, d, d), matrix(dsq, n, d, d));
+          for (std::int64_t i = 0; i < rows; ++i) {
+            through_root_mean_square(dsq + i * d, in.gain + head * d, in.epsilon, d, dn + i * d, sum_of_gain);
           }
         }
+        for (std::int64_t i = 0; in.gain == nullptr && i < rows; ++i) {
+          const T* const out = output.at(row + i, head);
+          prefetch_row(out + rows_ahead * stride, d);
+          const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
+          Lanes<T> along{};
+          for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+            const Lanes<T> gradient = elements.load(dn + i * d + j);
+            along += gradient * elements.load(out + j);
+            elements.store(dn + i * d + j, gradient * inverse);
+          });
+          const A sum = vector_loops::sum_of<T>(along);
+          d_denominator[i] = -sum * inverse;
+        }
+        if (dm) {
+          matmul(pool, matrix(sq + down.begin, n, down.count(), d).transposed(),
+                 matrix(dn + across.begin, n, across.count(), d),
+                 matrix(dm + down.begin * d + across.begin, down.count(), across.count(), d), Output::accumulate);
+        }
+        for (std::int64_t i = 0; dz && !in.gain && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
+        if (!of_queries) continue;
+        matmul(pool, matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
+        for (std::int64_t i = 0; !in.gain && i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
+        store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
+      }
+      if (of_queries && last && !d_query.accumulate) {
+        zero_rows(d_query.view.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);
+      }
+    }
+  };
+  if (!apart) {
+    for_each_task(parts.heads(), [&](std::int64_t task) { run(parts.head(task), d_query.wanted(), true, 0); });
+  } else {
+    if (d_query.wanted()) {
+      for_each_task(parts.count(), [&](std::int64_t task) { run(parts.part(task), true, false, 0); });
+    }
+    if (d_states.wanted()) {
+      for_each_task(parts.heads() * blocks.count(), [&](std::int64_t task) {
+        run(parts.head(task / blocks.count()), false, true, task % blocks.count());
       });
+    }
+  }
   for (std::int64_t i = 0; d_gain.wanted() && i < query.stride(); ++i) {
     A sum = d_gain.accumulate ? d_gain.view[i] : A(0);
     for (std::int64_t segment = 0; segment < segments; ++segment) sum += sums[segment * query.stride() + i];

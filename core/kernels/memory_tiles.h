@@ -31,6 +31,13 @@ inline std::int64_t tile_for(const SequenceLayout& layout) {
   return std::min(tile_rows, padded(longest));
 }
 
+/// The same of the tiles that read, with whole segments.
+inline std::int64_t tile_for_reads(const SequenceLayout& layout) {
+  std::int64_t longest = 0;
+  for (const Segment& segment : layout.segments) longest = std::max(longest, segment.length);
+  return std::min(tile_rows, padded(longest));
+}
+
 /// Calls function(lane, head) for each in parallel.
 template <class Function>
 void for_each_head(const SequenceLayout& layout, std::int64_t heads, Function function) {

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cassert>
 
 #include "core/kernels/memory.h"
+#include "core/kernels/memory_parts.h"
 #include "core/kernels/memory_tiles.h"
 
 namespace palimpsest {
@@ -9,14 +11,17 @@ using namespace memory_tiles;
 
 namespace {
 
-/// values (rows, d) <- values - N / D with N = sigma(K) M into `prediction`, D into `denominator`.
+/// values (rows, d) <- values - N / D with N = sigma(K) M into `prediction`, D into `denominator`, in some of the
+/// columns.
 template <class A>
 void subtract_prediction(MemoryPool& pool, const A* sk, const A* m, const A* z, double epsilon, std::int64_t rows,
-                         std::int64_t d, A* values, A* prediction, A* denominator) {
-  matmul(pool, matrix(sk, padded(rows), d, d), matrix(m, d, d, d), matrix(prediction, padded(rows), d, d));
+                         std::int64_t d, const Range& columns, A* values, A* prediction, A* denominator) {
+  const std::int64_t first = columns.begin, width = columns.count();
+  matmul(pool, matrix(sk, padded(rows), d, d), matrix(m + first, d, width, d),
+         matrix(prediction + first, padded(rows), width, d));
   for (std::int64_t i = 0; i < rows; ++i) {
     denominator[i] = dot(sk + i * d, z, d) + static_cast<A>(epsilon);
-    add_scaled(values + i * d, A(-1) / denominator[i], prediction + i * d, d);
+    add_scaled(values + i * d + first, A(-1) / denominator[i], prediction + i * d + first, width);
   }
 }
 
@@ -38,6 +43,14 @@ void check([[maybe_unused]] const MemoryWriteInputs<T>& in,
   assert(states.kv_heads == in.key.heads && states.head_size == in.key.head_size && states.lanes == in.layout.lanes);
   assert(in.layout.write_weights.empty() ||
          in.layout.write_weights.size() == static_cast<std::size_t>(in.layout.rows()));
+}
+
+/// Whether a segment has a tile of so few tokens that another kernel takes its products, in blocks of other bits.
+bool has_short_tiles(const SequenceLayout& layout, std::int64_t tile) {
+  return std::ranges::any_of(layout.segments, [&](const Segment& segment) {
+    const std::int64_t last = (segment.length - segment.kept) % tile;
+    return last > 0 && padded(last) < 24;
+  });
 }
 
 /// (M, z) <- the share of the memory that goes on into the segment's result, or nothing.
@@ -64,31 +77,46 @@ void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, cons
   const MemoryStates<A>&states = result.before, &after = result.after;
   const std::int64_t d = key.head_size, stride = key.stride(), heads = key.heads;
   const std::int64_t tile = tile_for(layout);
-  Scratch<A> scratch(pool, 3, tile, d), norms(pool, 1, 1, d);
-  for_each_head(layout, heads, [&](std::int64_t lane, std::int64_t head) {
+  Scratch<A> scratch(pool, 3, tile, d), norms(pool, 2, 2, d);
+  // A column of M depends on the same column of V and M alone, and without predictions each of its elements does.
+  const int threads = in.rule.delta && has_short_tiles(layout, tile) ? 1 : threads_for_parts(data_type_of<A>, d);
+  const MatrixBlocks blocks = blocks_for(layout.lanes * heads, d, in.rule.delta, threads);
+  for_each_task(layout.lanes * heads * blocks.count(), [&](std::int64_t task) {
+    const std::int64_t lane = task / blocks.count() / heads, head = task / blocks.count() % heads;
+    const Range down = blocks.rows(task % blocks.count()), across = blocks.columns(task % blocks.count());
+    const bool first_block = task % blocks.count() == 0;
     A *const sk = scratch.get(0), *const update = scratch.get(1), *const prediction = scratch.get(2);
+    A* const own_norms = norms.get(1);  // of blocks but the first, which writes those of the states
     for (std::int64_t slot = 0; slot < layout.segments_per_lane; ++slot) {
       const Segment& segment = layout.segment(lane, slot);
-      const A *const m = states.matrix_at(slot, lane, head), *const z = states.norm_at(slot, lane, head);
+      const A* const m = states.matrix_at(slot, lane, head);
+      const A* const z = first_block || slot == 0 ? states.norm_at(slot, lane, head) : own_norms + slot % 2 * d;
       const bool last = slot + 1 == layout.segments_per_lane, delta = in.rule.delta && segment.keeps_memory;
       A* const next_m = last ? after.matrix_at(0, lane, head) : states.matrix_at(slot + 1, lane, head);
-      A* const next_z = last ? after.norm_at(0, lane, head) : states.norm_at(slot + 1, lane, head);
+      A* const next_z = !first_block ? own_norms + (slot + 1) % 2 * d
+                        : last       ? after.norm_at(0, lane, head)
+                                     : states.norm_at(slot + 1, lane, head);
       const A share = share_going_on(in.decay, segment, head);
-      start_from(segment.keeps_memory, share, m, next_m, d * d);
+      for (std::int64_t i = down.begin; i < down.end; ++i) {
+        start_from(segment.keeps_memory, share, m + i * d + across.begin, next_m + i * d + across.begin,
+                   across.count());
+      }
       start_from(segment.keeps_memory, share, z, next_z, d);
       const A* const divisor = delta ? norm_with_excess(layout, segment, key, head, z, norms.get(0)) : z;
       for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile) {
         const std::int64_t rows = std::min(tile, segment.length - begin), row = segment.begin + begin;
+        const std::int64_t n = padded(rows);
         load_sigma(key.at(row, head), stride, rows, d, sk);
         load(value.at(row, head), stride, rows, d, update);
         if (delta) {
           A denominator[tile_rows];
-          subtract_prediction(pool, sk, m, divisor, in.rule.epsilon, rows, d, update, prediction, denominator);
+          subtract_prediction(pool, sk, m, divisor, in.rule.epsilon, rows, d, across, update, prediction, denominator);
         }
         weigh(layout, row, rows, d, update);
-        matmul(pool, matrix(sk, padded(rows), d, d).transposed(), matrix(update, padded(rows), d, d),
-               matrix(next_m, d, d, d), Output::accumulate);
-        for (std::int64_t i = 0; i < rows; ++i) {
+        matmul(pool, matrix(sk + down.begin, n, down.count(), d).transposed(),
+               matrix(update + across.begin, n, across.count(), d),
+               matrix(next_m + down.begin * d + across.begin, down.count(), across.count(), d), Output::accumulate);
+        for (std::int64_t i = 0; (first_block || in.rule.delta) && i < rows; ++i) {
           add_scaled(next_z, write_weight<A>(layout, row + i), sk + i * d, d);
         }
       }
@@ -121,7 +149,9 @@ class SegmentBackward {
 
   /// `after` and `before`: the gradients of the memory after and, added to, before the segment, (d + 1, d) with the
   /// norm below the matrix.
-  void run(const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t head, const A* after, A* before) {
+  /// Of the segment's run `run` of `runs` of tokens, of which there are several for the linear rule alone.
+  void run(const Segment& segment, std::int64_t slot, std::int64_t lane, std::int64_t head, std::int64_t run,
+           std::int64_t runs, const A* after, A* before) {
     const A* const z = gradients_.before.norm_at(slot, lane, head);
     m_ = gradients_.before.matrix_at(slot, lane, head);
     delta_ = in_.rule.delta && segment.keeps_memory;
@@ -129,8 +159,9 @@ class SegmentBackward {
     const bool excess = divisor_ != z;
     std::fill_n(excess_gradient_, d_, A(0));
     d_divisor_ = excess ? excess_gradient_ : before + d_ * d_;
-    for (std::int64_t begin = segment.kept; begin < segment.length; begin += tile_) {
-      tile(segment.begin + begin, std::min(tile_, segment.length - begin), head, after, before);
+    const Range tokens = run_of_tokens(segment.length - segment.kept, tile_, run, runs);
+    for (Range t = first_tile(tokens, tile_); t.count() > 0; t = next_tile(tokens, tile_, t)) {
+      tile(segment.begin + segment.kept + t.begin, t.count(), head, after, before);
     }
     const Gradient<HeadRows<T>>&d_key = gradients_.d_key, &d_value = gradients_.d_value;
     if (excess) add_scaled(before + d_ * d_, A(1), d_divisor_, d_);
@@ -140,7 +171,7 @@ class SegmentBackward {
           d_key.view);
     }
     for (const Gradient<HeadRows<T>>* gradient : {&d_key, &d_value}) {
-      if (!gradient->wanted() || gradient->accumulate) continue;
+      if (!gradient->wanted() || gradient->accumulate || run > 0) continue;
       zero_rows(gradient->view.at(segment.begin, head), gradient->view.stride(), segment.kept, d_);
     }
   }
@@ -152,7 +183,8 @@ class SegmentBackward {
     load_sigma(in_.key.at(row, head), in_.key.stride(), rows, d, sk_);
     load(in_.value.at(row, head), in_.value.stride(), rows, d, update_);
     if (delta_)
-      subtract_prediction(pool_, sk_, m_, divisor_, in_.rule.epsilon, rows, d, update_, prediction_, denominator);
+      subtract_prediction(pool_, sk_, m_, divisor_, in_.rule.epsilon, rows, d, {0, d}, update_, prediction_,
+                          denominator);
     weigh(in_.layout, row, rows, d, update_);
     if (delta_ || gradients_.d_value.wanted()) {
       matmul(pool_, matrix(sk_, n, d, d), matrix(after, d, d, d), matrix(d_update_, n, d, d));
@@ -229,7 +261,11 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
   Scratch<A> tiles(pool, 5, tile, d), norms(pool, 2, 1, d);
   SumOverLanes<A> d_decay(pool, gradients.d_decay, layout.lanes, heads);
   Scratch<A> running(pool, 2, d + 1, d);  // a matrix with its norm below it: dM', dz' and dM, dz
-  for_each_head(layout, heads, [&](std::int64_t lane, std::int64_t head) {
+  // Of the linear rule, dM is no product, and each run of tokens may sum it up for itself.
+  const int threads = in.rule.delta ? 1 : threads_for_parts(data_type_of<A>, d);
+  const std::int64_t runs = runs_for(layout.lanes * heads, longest_segment(layout), threads);
+  for_each_task(layout.lanes * heads * runs, [&](std::int64_t task) {
+    const std::int64_t lane = task / runs / heads, head = task / runs % heads, run = task % runs;
     SegmentBackward<T> segments(pool, in, gradients, tile, tiles, norms);
     A *after = running.get(0), *before = running.get(1);
     std::fill(after, after + (d + 1) * d, A(0));
@@ -239,16 +275,17 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
       const Segment& segment = layout.segment(lane, slot);
       const A share = share_going_on(in.decay, segment, head);
       start_from(segment.keeps_memory, share, after, before, (d + 1) * d);
-      if (d_decay.wanted() && segment.keeps_memory && segment.kept < segment.length) {
+      if (run == 0 && d_decay.wanted() && segment.keeps_memory && segment.kept < segment.length) {
         d_decay.add(lane, head,
                     dot(after, gradients.before.matrix_at(slot, lane, head), d * d) +
                         dot(after + d * d, gradients.before.norm_at(slot, lane, head), d));
       }
-      segments.run(segment, slot, lane, head, after, before);
+      segments.run(segment, slot, lane, head, run, runs, after, before);
       if (gradients.d_read.matrix) add_scaled(before, A(1), gradients.d_read.matrix_at(slot, lane, head), d * d);
       if (gradients.d_read.norm) add_scaled(before + d * d, A(1), gradients.d_read.norm_at(slot, lane, head), d);
       std::swap(after, before);
     }
+    if (run > 0) return;
     const MemoryStates<A>& initial = gradients.d_initial.view;
     const auto store = [&](const A* from, A* to, std::int64_t size) {
       if (gradients.d_initial.accumulate) {

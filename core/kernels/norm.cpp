@@ -12,7 +12,9 @@ using namespace vector_loops;
 
 namespace {
 
-constexpr std::int64_t rows_per_block = 32;
+/// Rows whose contributions to a weight's gradient are summed by one thread: fewer where there are few in all, so that
+/// dozens of threads have some.
+std::int64_t rows_per_block(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 128, 8, 32); }
 
 /// Adds dy x r to `dweight` unless it is null; -> the sum of dy w x.
 template <class T, class A = accumulate_t<T>>
@@ -60,12 +62,13 @@ void rms_norm_forward(const RmsNormInputs<T>& in, double epsilon, const RmsNormR
   }
 }
 
-std::int64_t rms_norm_blocks(std::int64_t rows) { return (rows + rows_per_block - 1) / rows_per_block; }
+std::int64_t rms_norm_blocks(std::int64_t rows) { return (rows + rows_per_block(rows) - 1) / rows_per_block(rows); }
 
 template <class T>
 void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gradients) {
   using A = accumulate_t<T>;
   const std::int64_t rows = in.rows, columns = in.columns, blocks = rms_norm_blocks(rows);
+  const std::int64_t block_rows = rows_per_block(rows);
   const Gradient<T*> dx = gradients.dx;
   const Gradient<A*> dweight = gradients.dweight;
   if (!dx.wanted() && !dweight.wanted()) return;
@@ -74,8 +77,8 @@ void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gr
   for (std::int64_t block = 0; block < blocks; ++block) {
     A* const partial = gradients.scratch + block * columns;
     if (dweight.wanted()) std::fill(partial, partial + columns, A{0});
-    const std::int64_t end = std::min(rows, (block + 1) * rows_per_block);
-    for (std::int64_t i = block * rows_per_block; i < end; ++i) {
+    const std::int64_t end = std::min(rows, (block + 1) * block_rows);
+    for (std::int64_t i = block * block_rows; i < end; ++i) {
       const T* const x_row = in.x + i * columns;
       const T* const dy_row = gradients.dy + i * columns;
       const A r = gradients.inverse_rms[i];

@@ -1,12 +1,15 @@
 // The loop nest of our own matrix products, around the micro-kernel of a policy. From outside in:
 //   columns of c, as many as keep the packed right operand small: all of it is packed, by all threads
-//     rows of c, a thread's share of them in blocks
+//     rows of c, or rows and panels of columns where there are more threads than rows for them: a thread's share in
+//     blocks of rows
 //       chunks of the inner dimension: the kernel multiplies the block's rows with the chunk's panels
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <vector>
 
 #include <omp.h>
 
@@ -29,6 +32,45 @@ struct PackedChunk {
   bool first, last;
   const Packed* panels;
   std::int64_t panel_size;  // elements from panel to panel
+};
+
+/// How threads share the rows and panels of what is multiplied between two packings: in a grid of equal cells, one a
+/// thread, of which the last may be smaller or empty. No bit of the result depends on it.
+class ThreadGrid {
+ public:
+  /// `units`: of rows, which a cell has whole numbers of.
+  ThreadGrid(std::int64_t units, std::int64_t panels, int threads) : units_(units), panels_(panels) {
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (std::int64_t across = 1; across <= std::min<std::int64_t>(threads, panels); ++across) {
+      const std::int64_t down = threads / across;
+      const std::int64_t cell = ceil(units, down) * ceil(panels, across);
+      if (cell + cell / 16 >= least) continue;  // panels shared out cost a copy of the rows each
+      least = cell;
+      across_ = across;
+      down_ = down;
+    }
+  }
+
+  struct Cell {
+    std::int64_t unit, units, panel, panels;
+    std::int64_t size() const { return units * panels; }
+  };
+  Cell cell(int thread) const {
+    const Run rows = run(units_, down_, thread / across_), columns = run(panels_, across_, thread % across_);
+    return {rows.begin, rows.count, columns.begin, columns.count};
+  }
+
+ private:
+  struct Run {
+    std::int64_t begin, count;
+  };
+  static std::int64_t ceil(std::int64_t count, std::int64_t parts) { return (count + parts - 1) / parts; }
+  static Run run(std::int64_t count, std::int64_t parts, std::int64_t part) {
+    const std::int64_t each = ceil(count, parts), begin = std::min(part * each, count);
+    return {begin, std::min(each, count - begin)};
+  }
+
+  std::int64_t units_, panels_, across_ = 1, down_ = 1;
 };
 
 /// How a product is cut and what memory that takes.
@@ -63,9 +105,67 @@ struct Blocking {
     sums_bytes = round_up(kernel.sums_size(chunks, panels_at_once) * static_cast<std::int64_t>(sizeof(float)), line);
   }
 
+  /// A thread's part of `rows` rows and of the panels from `column` on, `columns` columns in all; `panel`: the first of
+  /// its panels. May be empty.
+  struct Share {
+    Block block;
+    std::int64_t panel;
+  };
+  static Share share(std::int64_t rows, std::int64_t column, std::int64_t columns, int threads, int thread) {
+    const std::int64_t units = (rows + Kernel::share_rows - 1) / Kernel::share_rows;
+    const ThreadGrid::Cell cell = ThreadGrid(units, panels_of(columns), threads).cell(thread);
+    const std::int64_t row = cell.unit * Kernel::share_rows, first = cell.panel * Kernel::panel_columns;
+    return {{row, std::max<std::int64_t>(0, std::min(cell.units * Kernel::share_rows, rows - row)), column + first,
+             std::max<std::int64_t>(0, std::min(cell.panels * Kernel::panel_columns, columns - first)), cell.panels},
+            cell.panel};
+  }
+
+  /// In how many pieces a chunk of a panel is packed, so that there are some for every thread.
+  std::int64_t cuts(std::int64_t panels, int threads) const {
+    const std::int64_t most = std::max<std::int64_t>(chunks.length / (4 * Kernel::inner_step), 1);
+    return threads == 1 ? 1 : std::clamp<std::int64_t>(4 * threads / (panels * chunks.count), 1, most);
+  }
+
+  static std::int64_t panels_of(std::int64_t columns) {
+    return (columns + Kernel::panel_columns - 1) / Kernel::panel_columns;
+  }
+  /// Calls function(column, columns, panels) for the columns of b that are packed at a time.
+  template <class Function>
+  void for_columns(const ConstMatrix& a, const ConstMatrix& b, int threads, Function function) const {
+    const std::int64_t most = even_panels(a.rows, threads) * Kernel::panel_columns;
+    for (std::int64_t column = 0; column < b.columns; column += most) {
+      const std::int64_t columns = std::min(most, b.columns - column);
+      function(column, columns, panels_of(columns));
+    }
+  }
+
   std::int64_t bytes(int threads) const { return right_bytes + threads * (left_bytes + sums_bytes); }
 
   static constexpr std::int64_t line = 64;  // of a cache
+
+ private:
+  /// As many panels at once as there may be, or some fewer that keep the threads noticeably more evenly busy.
+  std::int64_t even_panels(std::int64_t rows, int threads) const {
+    if (threads == 1) return panels_at_once;
+    const std::int64_t units = (rows + Kernel::share_rows - 1) / Kernel::share_rows;
+    const auto busiest = [&](std::int64_t at_once) {
+      const auto cell = [&](std::int64_t count) {
+        return count == 0 ? 0 : ThreadGrid(units, count, threads).cell(0).size();
+      };
+      return panels / at_once * cell(at_once) + cell(panels % at_once);
+    };
+    std::int64_t best = panels_at_once, least = busiest(best);
+    const std::int64_t fewest = std::max<std::int64_t>({panels_at_once / 2, panels_at_once - 16, 1});
+    for (std::int64_t at_once = panels_at_once - 1; at_once >= fewest; --at_once) {
+      if (least * threads <= units * panels * 17 / 16) break;
+      const std::int64_t own = busiest(at_once);
+      if (own + own / 16 < least) {
+        best = at_once;
+        least = own;
+      }
+    }
+    return best;
+  }
 };
 
 /// c <- a b, or c <- c + a b, on `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
@@ -80,24 +180,31 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
   const bool in_place = kernel.takes_right_in_place();
   auto* const packed = reinterpret_cast<Packed*>(scratch.data());
   const Chunks& chunks = blocking.chunks;
-  const std::int64_t panel_size = blocking.panel_size, most_columns = blocking.panels_at_once * Kernel::panel_columns;
+  const std::int64_t panel_size = blocking.panel_size;
   const std::int64_t block_rows = kernel.rows_at_once(blocking.right_bytes, chunks);
-  const std::int64_t share = round_up((a.rows + threads - 1) / threads, Kernel::share_rows);
 
-  const auto pack = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, std::int64_t piece) {
-    const std::int64_t chunk = piece / panels, first = piece % panels * Kernel::panel_columns;
-    kernel.pack_panel(chunks.begin(chunk), chunks.extent(chunk), column + first,
-                      std::min(Kernel::panel_columns, columns - first), packed + piece * panel_size);
+  const auto pack = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, std::int64_t cuts,
+                        std::int64_t piece) {
+    const std::int64_t cut = piece % cuts, place = piece / cuts, chunk = place / panels;
+    const std::int64_t first = place % panels * Kernel::panel_columns;
+    const std::int64_t step = round_up((chunks.length + cuts - 1) / cuts, Kernel::inner_step);
+    const std::int64_t begin = cut * step, extent = std::min(step, chunks.extent(chunk) - begin);
+    if (extent <= 0) return;
+    kernel.pack_panel(chunks.begin(chunk) + begin, extent, column + first,
+                      std::min(Kernel::panel_columns, columns - first),
+                      packed + place * panel_size + (cut == 0 ? 0 : Kernel::panel_size(begin)));
   };
   const auto multiply_share = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, int thread) {
     std::byte* const own = scratch.data() + blocking.right_bytes + thread * (blocking.left_bytes + blocking.sums_bytes);
     auto* const left = reinterpret_cast<Packed*>(own);
     auto* const sums = reinterpret_cast<float*>(own + blocking.left_bytes);
-    const std::int64_t end = std::min((thread + 1) * share, a.rows);
-    for (std::int64_t row = thread * share; row < end; row += block_rows) {
-      const Block block{row, std::min(block_rows, end - row), column, columns, panels};
+    const auto [share, first_panel] = blocking.share(a.rows, column, columns, threads, thread);
+    if (share.columns == 0) return;
+    for (std::int64_t row = 0; row < share.rows; row += block_rows) {
+      const Block block{share.row + row, std::min(block_rows, share.rows - row), share.column, share.columns,
+                        share.panels};
       for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-        const Packed* const right = in_place ? nullptr : packed + chunk * panels * panel_size;
+        const Packed* const right = in_place ? nullptr : packed + (chunk * panels + first_panel) * panel_size;
         kernel.multiply(block,
                         PackedChunk<Packed>{chunks.begin(chunk), chunks.extent(chunk), chunk == 0,
                                             chunk + 1 == chunks.count, right, panel_size},
@@ -105,18 +212,12 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
       }
     }
   };
-  const auto for_columns = [&](auto function) {
-    for (std::int64_t column = 0; column < b.columns; column += most_columns) {
-      const std::int64_t columns = std::min(most_columns, b.columns - column);
-      function(column, columns, (columns + Kernel::panel_columns - 1) / Kernel::panel_columns);
-    }
-  };
 
   if (threads == 1) {  // a parallel region of one thread costs what a small product does
     [[maybe_unused]] const typename Kernel::Registers registers;
-    for_columns([&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
+    blocking.for_columns(a, b, threads, [&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
       for (std::int64_t piece = 0; !in_place && piece < panels * chunks.count; ++piece) {
-        pack(column, columns, panels, piece);
+        pack(column, columns, panels, 1, piece);
       }
       multiply_share(column, columns, panels, 0);
     });
@@ -125,10 +226,13 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
 #pragma omp parallel num_threads(threads)
   {
     [[maybe_unused]] const typename Kernel::Registers registers;
-    for_columns([&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
+    blocking.for_columns(a, b, threads, [&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
       if (!in_place) {
+        const std::int64_t cuts = blocking.cuts(panels, threads);
 #pragma omp for schedule(static)
-        for (std::int64_t piece = 0; piece < panels * chunks.count; ++piece) pack(column, columns, panels, piece);
+        for (std::int64_t piece = 0; piece < panels * chunks.count * cuts; ++piece) {
+          pack(column, columns, panels, cuts, piece);
+        }
       }
 #pragma omp for schedule(static)
       for (int thread = 0; thread < threads; ++thread) multiply_share(column, columns, panels, thread);
@@ -140,6 +244,20 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
 template <class Kernel>
 std::int64_t blocked_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
   return Blocking<Kernel>(Kernel(a, b, c, Output::overwrite), b).bytes(threads);
+}
+
+/// Multiplications of each thread in such a product.
+template <class Kernel>
+std::vector<double> blocked_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  std::vector<double> shares(static_cast<std::size_t>(threads), 0.0);
+  const Blocking<Kernel> blocking(Kernel(a, b, c, Output::overwrite), b);
+  blocking.for_columns(a, b, threads, [&](std::int64_t column, std::int64_t columns, std::int64_t) {
+    for (int thread = 0; thread < threads; ++thread) {
+      const Block block = blocking.share(a.rows, column, columns, threads, thread).block;
+      shares[static_cast<std::size_t>(thread)] += static_cast<double>(block.rows * block.columns * a.columns);
+    }
+  });
+  return shares;
 }
 
 }  // namespace palimpsest::products

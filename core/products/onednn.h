@@ -23,6 +23,9 @@ bool onednn_has_bfloat16();
 /// Whether it uses matrix units (AMX): the machine has them, and DNNL_MAX_CPU_ISA does not keep them out.
 bool onednn_uses_matrix_units();
 
+/// How wide the vectors are that it uses.
+int onednn_vector_bytes();
+
 /// What oneDNN calls the instructions that it uses, like "avx512_core_amx".
 std::string_view onednn_instructions();
 

@@ -18,16 +18,17 @@ namespace palimpsest::products {
 
 #ifndef __AMX_BF16__
 
-bool units_suit(const ConstMatrix&, const ConstMatrix&, int) { return false; }
+bool units_suit(const ConstMatrix&, const ConstMatrix&) { return false; }
 void unit_product(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int) { std::abort(); }
 std::int64_t unit_product_bytes(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return 0; }
+std::vector<double> unit_product_shares(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return {}; }
 
 #else
 
 namespace {
 
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
-constexpr std::int64_t rows_per_thread = 24;    // fewer are left to oneDNN
+constexpr std::int64_t least_rows = 24;         // fewer are left to oneDNN
 constexpr std::int64_t least_inner = 16;
 constexpr std::int64_t unit_size = unit_rows * unit_columns;
 
@@ -187,8 +188,8 @@ class UnitKernel {
 
 }  // namespace
 
-bool units_suit(const ConstMatrix& a, const ConstMatrix& b, int threads) {
-  return has_matrix_units() && a.rows >= rows_per_thread * threads && a.columns >= least_inner && b.columns >= 16;
+bool units_suit(const ConstMatrix& a, const ConstMatrix& b) {
+  return has_matrix_units() && a.rows >= least_rows && a.columns >= least_inner && b.columns >= 16;
 }
 
 namespace {
@@ -249,6 +250,11 @@ void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, 
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
   return a.type == DataType::float32 ? product_bytes<float>(a, b, c, threads)
                                      : product_bytes<bfloat16>(a, b, c, threads);
+}
+
+std::vector<double> unit_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  return a.type == DataType::float32 ? blocked_product_shares<UnitKernel<float> >(a, b, c, threads)
+                                     : blocked_product_shares<UnitKernel<bfloat16> >(a, b, c, threads);
 }
 
 #endif

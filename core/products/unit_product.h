@@ -6,9 +6,9 @@
 
 namespace palimpsest::products {
 
-/// Whether unit_product takes such a product well: there are matrix units, enough rows for every thread, and enough
+/// Whether unit_product takes such a product well: there are matrix units, enough rows, and enough
 /// to compute for what packing costs.
-bool units_suit(const ConstMatrix& a, const ConstMatrix& b, int threads);
+bool units_suit(const ConstMatrix& a, const ConstMatrix& b);
 
 /// c <- a b, or c <- c + a b, as vector_product (core/products/vector_product.h) does it, where has_matrix_units().
 void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
@@ -16,5 +16,8 @@ void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, 
 
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
+
+/// Multiplications of each thread.
+std::vector<double> unit_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
 }  // namespace palimpsest::products

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::int64_t panels_in_group = 6;     // times a chunk: 384 KB
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
-constexpr std::int64_t rows_per_thread = 24;    // fewer are left to oneDNN
+constexpr std::int64_t least_rows = 24;         // fewer are left to oneDNN
 
 template <class T>
 struct Left {
@@ -253,7 +253,7 @@ class VectorKernel {
 bool vectors_have_instructions(DataType type) {
 #if defined(__AVX512BF16__)
   return type == DataType::float32 || type == DataType::bfloat16;
-#elif defined(__AVX512F__)
+#elif defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
   return type == DataType::float32;
 #else
   static_cast<void>(type);
@@ -261,9 +261,7 @@ bool vectors_have_instructions(DataType type) {
 #endif
 }
 
-bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b, int threads) {
-  return a.rows >= rows_per_thread * threads && b.columns >= 16;
-}
+bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b) { return a.rows >= least_rows && b.columns >= 16; }
 
 void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                     int threads) {
@@ -278,6 +276,11 @@ void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b
 std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
   return a.type == DataType::float32 ? blocked_product_bytes<VectorKernel<float>>(a, b, c, threads)
                                      : blocked_product_bytes<VectorKernel<bfloat16>>(a, b, c, threads);
+}
+
+std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  return a.type == DataType::float32 ? blocked_product_shares<VectorKernel<float>>(a, b, c, threads)
+                                     : blocked_product_shares<VectorKernel<bfloat16>>(a, b, c, threads);
 }
 
 }  // namespace palimpsest::products

@@ -6,12 +6,12 @@
 
 namespace palimpsest::products {
 
-/// Whether this build's target has the instructions that make vector_product fast for operands of `type`:
-/// AVX-512, and its bfloat16 products.
+/// Whether this build's target has the instructions that make vector_product fast for operands of `type`: AVX2 with
+/// fused multiplication and addition or AVX-512, and of bfloat16 its products.
 bool vectors_have_instructions(DataType type);
 
-/// Whether vector_product takes such a product well: enough rows for every thread.
-bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b, int threads);
+/// Whether vector_product takes such a product well: enough rows.
+bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b);
 
 /// c <- a b, or c <- c + a b, for what `matmul` has checked: float32 -> float32, bfloat16 -> bfloat16 or
 /// float32, no extent zero. On `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
@@ -21,5 +21,8 @@ void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b
 
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
+
+/// Multiplications of each thread.
+std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
 }  // namespace palimpsest::products

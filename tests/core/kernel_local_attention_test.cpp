@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "core/kernels/local_attention_reference.h"
+#include "core/parallel.h"
 #include "tests/tensors.h"
 
 namespace palimpsest {
@@ -246,6 +247,33 @@ TEST(LocalAttention, DoesNothingWhereNobodyWantsAGradient) {
   MemoryPool fresh;
   local_attention_backward<float>(fresh, run.inputs(), {});  // without what it would have to read
   EXPECT_EQ(fresh.statistics().peak_bytes_in_use, 0u);
+}
+
+/// Output and gradients with so many threads.
+template <class T>
+std::vector<std::vector<double>> with_threads(int threads, const SequenceLayout& layout, std::int64_t keys_in_front) {
+  const ThreadCount scope(threads);
+  AttentionPass<T> pass(layout, {4, 2, 40}, keys_in_front);
+  pass.own_keys_only = keys_in_front > 0;
+  pass.forward();
+  std::vector<std::vector<double>> results = pass.backward({true, true, true});
+  results.push_back(pass.output.to_doubles());
+  results.push_back(pass.statistics.to_doubles());
+  return results;
+}
+
+TEST(LocalAttention, HasTheSameBitsForEveryNumberOfThreads) {
+  // Threads share runs of queries and keys where there are more of them than spans and heads.
+  const auto check = [](const SequenceLayout& layout, std::int64_t keys_in_front) {
+    for (const int threads : {3, 64}) {
+      EXPECT_EQ(with_threads<float>(threads, layout, keys_in_front), with_threads<float>(1, layout, keys_in_front));
+      EXPECT_EQ(with_threads<bfloat16>(threads, layout, keys_in_front),
+                with_threads<bfloat16>(1, layout, keys_in_front));
+      EXPECT_EQ(with_threads<double>(threads, layout, keys_in_front), with_threads<double>(1, layout, keys_in_front));
+    }
+  };
+  check(documents_in_segments({310, 1, 45}, 310), 0);
+  check(overlapping_segments(1, 250, 130, 50, 50), 50);
 }
 
 }  // namespace

@@ -200,7 +200,7 @@ TEST(NativeBfloat16, WasCheckedWithEveryProductThatTrainingMayUse) {
                             size.columns,
                             transpose_b ? 1 : size.columns,
                             transpose_b ? size.inner : 1};
-        EXPECT_TRUE(std::ranges::count(checked, product_kind(a, b, threads))) << size.rows << " rows " << threads;
+        EXPECT_TRUE(std::ranges::count(checked, product_kind(a, b))) << size.rows << " rows " << threads;
       }
     }
     const ThreadCount scope(threads);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/products/matrix_units.h"
+#include "core/products/onednn.h"
 #include "core/products/unit_product.h"
 #include "core/products/vector_product.h"
 #include "tests/tensors.h"
@@ -135,11 +136,29 @@ TEST_P(OwnProduct, PacksARightOperandThatIsTooLargePieceByPiece) {
 }
 
 TEST_P(OwnProduct, HasTheSameBitsForEveryNumberOfThreads) {
-  for (const auto& [type, result_type] : types) {
-    const Case size{131, 1300, 72};
-    const auto one = product_of(product, type, result_type, size, true, false, 0, Output::accumulate, 1).actual;
-    for (const int threads : {2, 3, 5}) {
-      EXPECT_EQ(product_of(product, type, result_type, size, true, false, 0, Output::accumulate, threads).actual, one);
+  // The second in several groups of panels, whose extent follows from the number of threads.
+  for (const Case& size : {Case{131, 1300, 72}, Case{131, 300, 1100}}) {
+    for (const auto& [type, result_type] : types) {
+      const auto with = [&](int threads) {
+        return product_of(product, type, result_type, size, true, false, 0, Output::accumulate, threads);
+      };
+      const Outcome one = with(1);
+      testing::expect_close(one.actual, one.expected, testing::tolerance_of(result_type));
+      for (const int threads : {2, 3, 5, 64}) EXPECT_EQ(with(threads).actual, one.actual) << threads;
+    }
+  }
+}
+
+TEST(OneDnnProduct, HasTheSameBitsForEveryNumberOfThreads) {
+  for (const Case& size : {Case{260, 900, 310}, Case{30, 5000, 70}, Case{5, 1300, 3000}}) {
+    for (const auto& [type, result_type] : types) {
+      if (type == DataType::bfloat16 && !onednn_has_bfloat16()) continue;
+      const auto with = [&](int threads) {
+        return product_of(onednn_product, type, result_type, size, true, false, 0, Output::accumulate, threads);
+      };
+      const Outcome one = with(1);
+      testing::expect_close(one.actual, one.expected, testing::tolerance_of(result_type));
+      for (const int threads : {2, 3, 5, 64}) EXPECT_EQ(with(threads).actual, one.actual) << threads;
     }
   }
 }

@@ -1,0 +1,126 @@
+// Reads and writes of the memory leave the same bits however the threads share them.
+#include "core/kernels/memory_parts.h"
+
+#include <numeric>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "core/kernels/memory.h"
+#include "core/parallel.h"
+#include "tests/tensors.h"
+
+namespace palimpsest {
+namespace {
+
+constexpr std::int64_t heads = 4, kv_heads = 2, tokens = 700, segment_length = 340;
+
+SequenceLayout layout_of(std::int64_t lanes) {
+  std::vector<std::int64_t> documents(static_cast<std::size_t>(lanes * tokens), 0);
+  std::fill(documents.end() - 300, documents.end(), 1);  // one begins within the last lane's second segment
+  return make_layout(documents, std::vector<std::int64_t>(static_cast<std::size_t>(lanes), 0), segment_length);
+}
+
+/// Everything that reading and writing forward and backward compute, with so many threads.
+template <class T>
+std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, std::int64_t d, bool delta) {
+  using A = accumulate_t<T>;
+  const ThreadCount scope(threads);
+  MemoryPool pool;
+  const SequenceLayout layout = layout_of(lanes);
+  const std::int64_t rows = layout.rows(), slots = layout.segments_per_lane;
+  std::uint64_t seed = 0;
+  const auto normal = [&](const Shape& shape, DataType type) {
+    return testing::normal_tensor(pool, shape, type, ++seed);
+  };
+  const auto head_rows = [&](Tensor& tensor, std::int64_t count) { return HeadRows<T>{tensor.data<T>(), count, d}; };
+  const auto inputs = [&](const Tensor& tensor, std::int64_t count) {
+    return HeadRows<const T>{tensor.data<T>(), count, d};
+  };
+  const auto states = [&](Tensor& matrix, Tensor& norm) {
+    return MemoryStates<A>{matrix.data<A>(), norm.data<A>(), lanes, kv_heads, d};
+  };
+  const auto constant = [&](const Tensor& matrix, const Tensor& norm) {
+    return MemoryStates<const A>{matrix.data<A>(), norm.data<A>(), lanes, kv_heads, d};
+  };
+  const Shape wide{rows, heads * d}, narrow{rows, kv_heads * d};
+  const Tensor query = normal(wide, data_type_of<T>), d_output = normal(wide, data_type_of<T>);
+  const Tensor key = normal(narrow, data_type_of<T>), value = normal(narrow, data_type_of<T>);
+  Tensor matrices = normal({slots, lanes, kv_heads, d, d}, data_type_of<A>);
+  Tensor norms(pool, {slots, lanes, kv_heads, d}, data_type_of<A>);
+  fill(norms, 40.0);
+  Tensor matrix(pool, {lanes, kv_heads, d, d}, data_type_of<A>), norm(pool, {lanes, kv_heads, d}, data_type_of<A>);
+  const MemoryWriteInputs<T> write{
+      .layout = layout, .key = inputs(key, kv_heads), .value = inputs(value, kv_heads), .rule = {.delta = delta}};
+  memory_write_forward<T>(pool, write, {states(matrices, norms), states(matrix, norm)});
+
+  const MemoryReadInputs<T> read{.layout = layout, .query = inputs(query, heads), .states = constant(matrices, norms)};
+  Tensor output(pool, wide, data_type_of<T>), d_query(pool, wide, data_type_of<T>);
+  memory_read_forward<T>(pool, read, head_rows(output, heads));
+  Tensor d_matrices(pool, matrices.shape(), data_type_of<A>), d_norms(pool, norms.shape(), data_type_of<A>);
+  memory_read_backward<T>(pool, read,
+                          {.output = inputs(output, heads),
+                           .d_output = inputs(d_output, heads),
+                           .d_query = {head_rows(d_query, heads), false},
+                           .d_states = {states(d_matrices, d_norms), false}});
+
+  Tensor d_key(pool, narrow, data_type_of<T>), d_value(pool, narrow, data_type_of<T>);
+  Tensor d_matrix(pool, matrix.shape(), data_type_of<A>), d_norm(pool, norm.shape(), data_type_of<A>);
+  memory_write_backward<T>(pool, write,
+                           {.before = constant(matrices, norms),
+                            .d_read = constant(d_matrices, d_norms),
+                            .d_after = constant(matrix, norm),
+                            .d_key = {head_rows(d_key, kv_heads), false},
+                            .d_value = {head_rows(d_value, kv_heads), false},
+                            .d_initial = {states(d_matrix, d_norm), false}});
+  std::vector<std::vector<double>> results;
+  for (const Tensor* tensor : {&matrices, &norms, &matrix, &norm, &output, &d_query, &d_matrices, &d_norms, &d_key,
+                               &d_value, &d_matrix, &d_norm}) {
+    results.push_back(tensor->to_doubles());
+  }
+  return results;
+}
+
+template <class T>
+void compare(std::int64_t lanes, std::int64_t d, bool delta) {
+  const auto one = results_with<T>(1, lanes, d, delta);
+  for (const int threads : {3, 64}) {
+    const auto several = results_with<T>(threads, lanes, d, delta);
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      EXPECT_TRUE(several[i] == one[i]) << "result " << i << ", " << threads << " threads, d " << d << " delta "
+                                        << delta;
+    }
+  }
+}
+
+TEST(MemoryParts, LeaveTheSameBits) {
+  for (const bool delta : {false, true}) {
+    compare<float>(1, 64, delta);
+    compare<float>(2, 128, delta);
+    compare<float>(1, 24, delta);
+    compare<bfloat16>(1, 64, delta);
+    compare<double>(1, 32, delta);
+  }
+}
+
+TEST(MemoryParts, RunsOfTokensAreWholeTilesOrLeaveEnoughOfThem) {
+  using memory_tiles::run_of_tokens;
+  constexpr std::int64_t tile = 256;
+  for (const std::int64_t count : {0, 1, 16, 40, 256, 260, 300, 511, 2048}) {
+    for (const std::int64_t parts : {1, 2, 8, 16}) {
+      std::int64_t end = 0;
+      for (std::int64_t part = 0; part < parts; ++part) {
+        const memory_tiles::Range run = run_of_tokens(count, tile, part, parts);
+        EXPECT_EQ(run.begin, end);
+        end = run.end;
+        if (run.count() == 0 || run.begin % tile == 0) continue;
+        EXPECT_GE(std::min(count, (run.begin / tile + 1) * tile) - run.begin, 32)
+            << count << " " << part << "/" << parts;
+      }
+      EXPECT_EQ(end, count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace palimpsest
