@@ -1,5 +1,6 @@
 // palimpsest index: what a model remembers of every document of a corpus, kept to be searched.
 #include <memory>
+#include <span>
 #include <string>
 
 #include <unistd.h>
@@ -9,7 +10,6 @@
 #include "core/elapsed.h"
 #include "core/error.h"
 #include "launch/commands/command.h"
-#include "launch/commands/measuring.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
@@ -32,7 +32,7 @@ struct Options {
 constexpr double seconds_between_lines = 30;
 
 int index_corpus(Options options, Communicator& communicator) {
-  RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
+  RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   for (const std::string& warning : configure_threads(options.threads, communicator).warnings) log.warn(warning);
   options.indexing.index.type = options.type == "float32" ? DataType::float32 : DataType::bfloat16;
   MemoryPool pool;
@@ -42,26 +42,33 @@ int index_corpus(Options options, Communicator& communicator) {
   const auto start = Pace::Clock::now();
   double next_line = seconds_between_lines;
   const IndexingResult result = read_into_index(
-      corpus, without_trailing_slash(options.index), *saved.model, *saved.tokenizer, pool, options.indexing,
-      [&](const IndexingProgress& now) {
-        const double seconds = seconds_since(start), rate = static_cast<double>(now.documents) / seconds;
+      corpus, without_trailing_slash(options.index), *saved.model, *saved.tokenizer, pool, communicator,
+      options.indexing, [&](const IndexingProgress& now) {
+        const double seconds = seconds_since(start);
+        const auto left = static_cast<double>(now.all_bytes - now.bytes);
+        const auto eta = now.bytes > 0 ? format_duration(seconds * left / static_cast<double>(now.bytes)) : "-";
         log.progress(fmt::format("{} of {} documents  {:.1f} documents/s  {} tokens/s  ETA {}", now.documents, now.all,
-                                 rate, format_count(static_cast<double>(now.tokens) / seconds),
-                                 format_duration(static_cast<double>(now.all - now.documents) / rate)),
+                                 static_cast<double>(now.documents) / seconds,
+                                 format_count(static_cast<double>(now.tokens) / seconds), eta),
                      /*lasting=*/seconds >= next_line);
         if (seconds >= next_line) next_line = seconds + seconds_between_lines;
         return stop_request.signal() == 0;
       });
   log.end_progress();
+  std::int64_t signal = stop_request.signal();
+  communicator.all_reduce_max(std::span(&signal, 1));
+  const int exit_code = result.complete ? ExitCode::ok : ExitCode::signal_base + static_cast<int>(signal);
+  if (!communicator.is_root()) return exit_code;
   const double seconds = seconds_since(start);
   log.note(fmt::format("Read {}, {} tokens, {:.1f} documents/s; {} unchanged, {} replaced, {} removed, {} empty",
                        format_plural(result.read.documents, "document"), result.read.tokens,
                        static_cast<double>(result.read.documents) / seconds, result.unchanged, result.replaced,
                        result.removed, result.empty));
   log.note(fmt::format("{}: {}", options.index, format_plural(result.documents, "document")));
-  if (result.complete) return ExitCode::ok;
-  log.note(fmt::format("Stopped by {}: the same command goes on", signal_name(stop_request.signal())));
-  return ExitCode::signal_base + stop_request.signal();
+  if (!result.complete) {
+    log.note(fmt::format("Stopped by {}: the same command goes on", signal_name(static_cast<int>(signal))));
+  }
+  return exit_code;
 }
 
 }  // namespace
@@ -85,18 +92,16 @@ Command add_index_command(CLI::App& program) {
   command->add_flag("--prune", options->indexing.prune, "Remove documents that CORPUS does not have");
   command->add_flag("--skip-empty", options->indexing.skip_empty,
                     "Leave documents without a text out, instead of stopping at them");
-  command->add_option("--threads", options->threads, "Threads (default: the cores there are)")
+  command->add_option("--threads", options->threads, "Threads per rank (default: the cores there are)")
       ->check(whole_number_from(1));
   command->footer(
       "What the index has already is not read again. Ctrl-C and kills lose the last documents at most: the same "
       "command "
-      "goes on.\n\n" +
+      "goes on. Ranks share the documents.\n\n" +
       help_footer("palimpsest index runs/books corpus.jsonl books.index\n"
-                  "palimpsest index runs/books library/ library.index --type bfloat16 --prune"));
-  return {command, [options](Communicator& communicator) {
-            require_one_process("index", communicator);
-            return index_corpus(*options, communicator);
-          }};
+                  "palimpsest index runs/books library/ library.index --type bfloat16 --prune\n"
+                  "mpirun -n 4 palimpsest index runs/books library/ library.index"));
+  return {command, [options](Communicator& communicator) { return index_corpus(*options, communicator); }};
 }
 
 }  // namespace palimpsest

@@ -6,9 +6,9 @@
 // then a document that is replaced is there as it was.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -65,6 +65,12 @@ IndexManifest read_index(const std::filesystem::path& folder);
 SequenceState read_shard(const std::filesystem::path& folder, const IndexShard& shard, const LanguageModel& model,
                          MemoryPool& pool);
 
+/// Writes the memories of documents, one lane after the other, as shard `number` of a folder. Throws WriteError.
+IndexShard write_shard(const std::filesystem::path& folder, std::int64_t number, std::vector<IndexedDocument> documents,
+                       const std::vector<SequenceState>& memories, DataType type, MemoryPool& pool);
+/// The shard of that name with the list of documents that it has. Throws FileError.
+IndexShard open_shard(const std::filesystem::path& folder, std::string file, std::string hash);
+
 struct IndexOptions {
   DataType type = DataType::float32;
   std::string stemmer = "none";
@@ -83,16 +89,16 @@ class IndexWriter {
 
   /// By id the hash of every document that it has.
   const std::map<std::string, std::string>& documents() const { return known_; }
-  /// Adds a document with its memory, one lane, of so many tokens. It takes the place of one with the same id, which
-  /// goes when this one's shard is written. Throws DataError on an id that was put since the last shard already.
-  void put(const SearchDocument& document, std::int64_t tokens, const SequenceState& memory);
-  /// Writes what has been put since the last shard.
-  void flush();
+  /// So many numbers for shards, which are nobody else's, and of which any may stay without one: the first of them.
+  std::int64_t reserve_shards(std::int64_t count);
+  /// Adds shards that lie in the folder, and the texts of their documents, which `document_of` has for shard and place.
+  /// What they have takes the place of what has the same id.
+  void add(const std::vector<IndexShard>& shards,
+           const std::function<SearchDocument(std::size_t shard, std::size_t place)>& document_of);
   /// Removes documents; shards that hold some of them are written anew.
   void remove(const std::set<std::string>& ids);
 
  private:
-  IndexShard write_shard(std::vector<IndexedDocument> documents, const std::vector<SequenceState>& memories);
   void write_manifest();
   /// Of the manifest, which is still to be written; returns the files that it does not name any more then.
   std::vector<std::filesystem::path> take_out(const std::set<std::string>& ids);
@@ -101,15 +107,9 @@ class IndexWriter {
   std::filesystem::path folder_;
   const LanguageModel& model_;
   MemoryPool& pool_;
-  IndexOptions options_;
   IndexManifest manifest_;
   std::optional<Bm25Index> bm25_;
-  std::map<std::string, std::string> known_;  // with those of pending_
-  std::vector<IndexedDocument> pending_;
-  std::vector<SequenceState> memories_;  // of pending_
-  std::set<std::string> replaced_;       // of pending_ those that a shard has, too
-  std::uint64_t pending_bytes_ = 0;
-  std::chrono::steady_clock::time_point last_flush_ = std::chrono::steady_clock::now();
+  std::map<std::string, std::string> known_;
 };
 
 }  // namespace palimpsest

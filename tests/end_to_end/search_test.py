@@ -49,6 +49,19 @@ class Search(EndToEndTest):
                       self.run_program("search", self.folder / "none", index, "--queries", spaced, "--run", run,
                                        expect=3).stderr)
 
+        # More than a rank reads in one go: the same by one rank and by two.
+        many, found = self.folder / "many.jsonl", []
+        many.write_text("".join(json.dumps({"_id": f"{i}", "text": text(20 + i, i)}) + "\n" for i in range(90)),
+                        encoding="utf-8")
+        for ranks in (1, 2):
+            folder, output = self.folder / f"{ranks}.index", self.folder / f"{ranks}.jsonl"
+            self.assertIn("Read 90 documents",
+                          self.run_program("index", model, many, folder, "--threads", 1, ranks=ranks).stderr)
+            self.assertEqual(len(list(folder.glob("states-*"))), ranks)
+            self.run_program("search", model, folder, "--query", "memory", "--json", output)
+            found.append(output.read_text(encoding="utf-8"))
+        self.assertEqual(*found)
+
         other = self.config("other", train={"steps": 2, "seed": 5})
         self.run_program("train", other)
         self.assertIn("is the state of another model",
