@@ -2,6 +2,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
+#include "launch/search/index_report.h"
 #include "launch/search/indexing.h"
 #include "launch/training/run_log.h"
 #include "launch/training/saved_model.h"
@@ -34,7 +36,7 @@ constexpr double seconds_between_lines = 30;
 int index_corpus(Options options, Communicator& communicator) {
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   for (const std::string& warning : configure_threads(options.threads, communicator).warnings) log.warn(warning);
-  options.indexing.index.type = options.type == "float32" ? DataType::float32 : DataType::bfloat16;
+  options.indexing.index.type = memory_type_of(options.type).value();
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
   const SearchCorpus corpus(options.corpus);
@@ -64,7 +66,8 @@ int index_corpus(Options options, Communicator& communicator) {
                        format_plural(result.read.documents, "document"), result.read.tokens,
                        static_cast<double>(result.read.documents) / seconds, result.unchanged, result.replaced,
                        result.removed, result.empty));
-  log.note(fmt::format("{}: {}", options.index, format_plural(result.documents, "document")));
+  log.note(fmt::format("{}: {}, {}", options.index, format_plural(result.documents, "document"),
+                       describe_memory_size(result.bytes, result.documents, options.indexing.index.type)));
   if (!result.complete) {
     log.note(fmt::format("Stopped by {}: the same command goes on", signal_name(static_cast<int>(signal))));
   }
@@ -83,8 +86,10 @@ Command add_index_command(CLI::App& program) {
                    "Documents: a .jsonl file with {\"_id\", \"title\", \"text\"} a line (BEIR), or a folder of *.txt")
       ->required();
   command->add_option("INDEX", options->index, "A folder: an index to add to, or a new one")->required();
-  command->add_option("--type", options->type, "In which memories are kept: float32 or bfloat16 (default: float32)")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+  command
+      ->add_option("--type", options->type,
+                   "In which memories are kept: float32, bfloat16, or int8 with a scale a row (default: float32)")
+      ->check(CLI::IsMember(std::vector<std::string>(memory_type_names.begin(), memory_type_names.end())));
   command
       ->add_option("--stem", options->indexing.index.stemmer,
                    "For full-text search take the endings off words of this language, such as english (default: none)")
@@ -99,7 +104,7 @@ Command add_index_command(CLI::App& program) {
       "command "
       "goes on. Ranks share the documents.\n\n" +
       help_footer("palimpsest index runs/books corpus.jsonl books.index\n"
-                  "palimpsest index runs/books library/ library.index --type bfloat16 --prune\n"
+                  "palimpsest index runs/books library/ library.index --type int8 --prune\n"
                   "mpirun -n 4 palimpsest index runs/books library/ library.index"));
   return {command, [options](Communicator& communicator) { return index_corpus(*options, communicator); }};
 }

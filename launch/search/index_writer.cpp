@@ -171,7 +171,7 @@ std::vector<fs::path> IndexWriter::take_out(const std::set<std::string>& ids) {
     }
     replaced.push_back(folder_ / shard.file);
     if (rows.empty()) continue;
-    const SequenceState memories = select_lanes(pool_, read_shard(folder_, shard, model_, pool_), rows);
+    const SequenceState memories = select_lanes(pool_, read_shard(folder_, shard, manifest_.type, model_, pool_), rows);
     shards.push_back(write_shard(folder_, reserve_shards(1), std::move(documents), {memories}, manifest_.type, pool_));
   }
   manifest_.shards = std::move(shards);

@@ -204,7 +204,9 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
     more = more && !stopped;
   }
   result.complete = result.read.documents == result.read.all;
-  if (writer) result.documents = static_cast<std::int64_t>(writer->documents().size());
+  if (!writer) return result;
+  result.documents = static_cast<std::int64_t>(writer->documents().size());
+  for (const IndexShard& shard : writer->manifest().shards) result.bytes += shard.bytes;
   return result;
 }
 

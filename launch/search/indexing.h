@@ -31,6 +31,7 @@ struct IndexingResult {
   // On the first rank alone:
   std::int64_t unchanged = 0, replaced = 0, removed = 0, empty = 0;
   std::int64_t documents = 0;  // that the index has now
+  std::uint64_t bytes = 0;     // of their memories
 };
 
 /// Documents that the index has with the same title and text are not read again; one whose title or text is another is

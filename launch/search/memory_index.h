@@ -16,9 +16,9 @@
 #include <string_view>
 #include <vector>
 
-#include "core/storage.h"
 #include "launch/inference/generator_file.h"
 #include "launch/search/bm25.h"
+#include "launch/search/memory_type.h"
 #include "launch/search/search_corpus.h"
 #include "layers/language_model.h"
 
@@ -40,14 +40,15 @@ struct IndexShard {
   std::string file;  // its name in the folder
   std::string hash;  // of the file
   std::vector<IndexedDocument> documents;
+  std::uint64_t bytes = 0;  // of their memories
 };
 
 /// What index.json says, and the lists of documents that the shards have.
 struct IndexManifest {
   GeneratorIdentity model;
-  DataType type = DataType::float32;  // of the stored memories
-  std::string stemmer = "none";       // of full-text search
-  std::int64_t next = 1;              // number of the next shard
+  MemoryType type = MemoryType::float32;
+  std::string stemmer = "none";  // of full-text search
+  std::int64_t next = 1;         // number of the next shard
   std::vector<IndexShard> shards;
 };
 
@@ -60,19 +61,20 @@ std::vector<IndexedDocument> parse_indexed_documents(std::string_view json_text,
 /// can be told without reading all memories.
 IndexManifest read_index(const std::filesystem::path& folder);
 
-/// The memories of all documents of a shard, in their order. Throws FileError when the file is damaged or lacks a
-/// tensor of the model.
-SequenceState read_shard(const std::filesystem::path& folder, const IndexShard& shard, const LanguageModel& model,
-                         MemoryPool& pool);
+/// The memories of all documents of a shard, in their order, which are stored in this type. Throws FileError when the
+/// file is damaged or lacks a tensor of the model.
+SequenceState read_shard(const std::filesystem::path& folder, const IndexShard& shard, MemoryType type,
+                         const LanguageModel& model, MemoryPool& pool);
 
-/// Writes the memories of documents, one lane after the other, as shard `number` of a folder. Throws WriteError.
+/// Writes the memories of documents, one lane after the other, as shard `number` of a folder. Throws WriteError, and
+/// NumericalError on a memory that is not finite and shall be int8.
 IndexShard write_shard(const std::filesystem::path& folder, std::int64_t number, std::vector<IndexedDocument> documents,
-                       const std::vector<SequenceState>& memories, DataType type, MemoryPool& pool);
+                       const std::vector<SequenceState>& memories, MemoryType type, MemoryPool& pool);
 /// The shard of that name with the list of documents that it has. Throws FileError.
 IndexShard open_shard(const std::filesystem::path& folder, std::string file, std::string hash);
 
 struct IndexOptions {
-  DataType type = DataType::float32;
+  MemoryType type = MemoryType::float32;
   std::string stemmer = "none";
   std::int64_t shard_documents = 512;  // a shard is written after so many documents,
   double shard_seconds = 30;           // or so many seconds
@@ -87,6 +89,7 @@ class IndexWriter {
   IndexWriter(std::filesystem::path folder, const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
               const IndexOptions& options);
 
+  const IndexManifest& manifest() const { return manifest_; }
   /// By id the hash of every document that it has.
   const std::map<std::string, std::string>& documents() const { return known_; }
   /// So many numbers for shards, which are nobody else's, and of which any may stay without one: the first of them.

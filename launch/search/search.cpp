@@ -122,7 +122,7 @@ std::vector<SearchResult> IndexSearch::by_memory(const std::vector<SearchQuery>&
   const double steps = static_cast<double>(manifest_.shards.size() * queries.size());
   double step = 0;
   for (const IndexShard& shard : manifest_.shards) {
-    const SequenceState memories = read_shard(folder_, shard, model, pool);
+    const SequenceState memories = read_shard(folder_, shard, manifest_.type, model, pool);
     for (Asked& asked : all) {
       std::vector<std::int64_t> rows;
       std::vector<std::size_t> places;

@@ -30,6 +30,7 @@ class Search(EndToEndTest):
         self.assertRegex(noted, r"Read 12 documents, \d+ tokens, [\d.]+ documents/s; 0 unchanged")
         self.assertIn("Read 0 documents, 0 tokens, 0.0 documents/s; 12 unchanged",
                       self.run_program("index", model, self.corpus, index).stderr)
+        self.assertRegex(self.run_program("inspect", index).stdout, r"documents +12, \d+ tokens\nmemories +[\d.]+ kB a document")
         for stage in ([], ["--first-stage", "bm25:5", "--interpolate", "0.5"], ["--first-stage", "only"]):
             self.run_program("search", model, index, "--queries", self.queries, "--run", run, *stage)
             self.assertIn("3 queries", self.run_program("measure", run, self.judgements).stdout)

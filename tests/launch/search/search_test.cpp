@@ -8,10 +8,12 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <span>
 
 #include "core/error.h"
 #include "launch/search/document_memory.h"
 #include "launch/search/index_files.h"
+#include "launch/search/index_report.h"
 #include "launch/search/indexing.h"
 #include "launch/search/search_report.h"
 #include "tests/launch/tiny_model.h"
@@ -45,7 +47,7 @@ class Search : public testing::Test {
   std::map<std::string, std::vector<double>> memories() {
     std::map<std::string, std::vector<double>> found;
     for (const IndexShard& shard : read_index(index_).shards) {
-      const SequenceState state = read_shard(index_, shard, *model_, pool_);
+      const SequenceState state = read_shard(index_, shard, read_index(index_).type, *model_, pool_);
       for (std::size_t i = 0; i < shard.documents.size(); ++i) {
         const auto row = static_cast<std::int64_t>(i);
         found[shard.documents[i].id] = state.layers[1][0].tensor.rows(row, row + 1).to_doubles();
@@ -102,10 +104,40 @@ TEST_F(Search, AnIndexHasWhatReadingADocumentGives) {
 
 TEST_F(Search, MemoriesInBfloat16AreRounded) {
   const SearchCorpus documents(corpus());
-  index(folder_ / "corpus.jsonl", {.index = {.type = DataType::bfloat16}});
+  index(folder_ / "corpus.jsonl", {.index = {.type = MemoryType::bfloat16}});
   const std::vector<double> found = memories().at("d3"), exact = read_alone(documents.document(3));
   for (std::size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(found[i], exact[i], std::abs(exact[i]) / 256);
   EXPECT_NE(found, exact);
+}
+
+TEST_F(Search, MemoriesInEightBitsHaveAScaleARow) {
+  const SearchCorpus documents(corpus());
+  const IndexingResult result = index(folder_ / "corpus.jsonl", {.index = {.type = MemoryType::int8}});
+  // Of each of 2 x 2 heads: 4 x 4 and 4 numbers, and 5 scales.
+  EXPECT_EQ(result.bytes, 5u * 4 * (16 + 4 + 4 * 5));
+  for (int i = 0; i < 5; ++i) {
+    const std::vector<double> found = memories().at("d" + std::to_string(i)), exact = read_alone(documents.document(i));
+    for (std::size_t row = 0; row < exact.size(); row += 4) {
+      double largest = 0;
+      for (std::size_t at = row; at < row + 4; ++at) largest = std::max(largest, std::abs(exact[at]));
+      EXPECT_NEAR(*std::ranges::max_element(std::span(found).subspan(row, 4), {}, [](double x) { return std::abs(x); }),
+                  *std::ranges::max_element(std::span(exact).subspan(row, 4), {}, [](double x) { return std::abs(x); }),
+                  1e-4 * largest);
+      for (std::size_t at = row; at < row + 4; ++at) EXPECT_NEAR(found[at], exact[at], 0.501 * largest / 127) << at;
+    }
+  }
+  // Removing rewrites shards, without a change of what stays.
+  const auto before = memories();
+  index(write("less.jsonl", line("d3", tiny_text(41, 3), "title")),
+        {.index = {.type = MemoryType::int8}, .prune = true});
+  EXPECT_EQ(memories().size(), 1u);
+  EXPECT_EQ(memories().at("d3"), before.at("d3"));
+  EXPECT_NE(describe_index(index_).find("B a document in int8"), std::string::npos);
+  fill(model_->parameters().find("norm.weight").master, 1);
+  fill(model_->parameters().find("layers.0.input_layernorm.weight").master, std::numeric_limits<double>::infinity());
+  fs::remove_all(index_);
+  expect_error<NumericalError>("document d4: layers.0.matrix is not finite in its memory",
+                               [&] { index(folder_ / "corpus.jsonl", {.index = {.type = MemoryType::int8}}); });
 }
 
 TEST_F(Search, WhatIsThereIsNotReadAgain) {
@@ -229,7 +261,7 @@ TEST_F(Search, AnotherModelsIndexIsRefused) {
   const auto refuse = [&](const std::string& expected, const std::function<void()>& work) {
     expect_error<DataError>(expected, work);
   };
-  refuse("bfloat16", [&] { index(folder_ / "corpus.jsonl", {.index = {.type = DataType::bfloat16}}); });
+  refuse("bfloat16", [&] { index(folder_ / "corpus.jsonl", {.index = {.type = MemoryType::bfloat16}}); });
   model_->initialize(8);
   refuse("another model: the hash of its parameters", [&] { index(folder_ / "corpus.jsonl"); });
   refuse("another model", [&] { IndexSearch(index_).by_memory({{"q", "text"}}, {}, *model_, tokenizer_, pool_); });
