@@ -1,7 +1,10 @@
 // palimpsest index: what a model remembers of every document of a corpus, kept to be searched.
+#include <algorithm>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <unistd.h>
@@ -10,7 +13,9 @@
 
 #include "core/elapsed.h"
 #include "core/error.h"
+#include "core/printable.h"
 #include "launch/commands/command.h"
+#include "launch/commands/measuring.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/ranks/threads.h"
@@ -29,9 +34,48 @@ struct Options {
   std::int64_t step = 0, threads = 0;
   std::string type = "float32";
   IndexingOptions indexing;
+  std::vector<std::string> remove;
+  std::string remove_file;
+
+  bool removes() const { return !remove.empty() || !remove_file.empty(); }
 };
 
 constexpr double seconds_between_lines = 30;
+
+/// What --remove and --remove-file name.
+std::set<std::string> ids_to_remove(const Options& options) {
+  std::set<std::string> ids(options.remove.begin(), options.remove.end());
+  if (options.remove_file.empty()) return ids;
+  const std::string text = read_text_input(options.remove_file);
+  std::string_view left = text;
+  while (!left.empty()) {
+    std::string_view line = left.substr(0, left.find('\n'));
+    left.remove_prefix(std::min(line.size() + 1, left.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty()) ids.emplace(line);
+  }
+  if (ids.empty()) throw DataError(fmt::format("{}: names no documents", options.remove_file));
+  return ids;
+}
+
+int remove_documents(const Options& options, const std::string& folder, Communicator& communicator) {
+  RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
+  const std::set<std::string> ids = ids_to_remove(options);
+  MemoryPool pool;
+  const SavedModel saved = open_model(options.model, options.step, communicator, pool);
+  const StopRequest stop_request;  // Ctrl-C waits for the end, which is near
+  const auto path = without_trailing_slash(folder);
+  const RemovalResult result = remove_from_index(ids, path, *saved.model, *saved.tokenizer, pool);
+  if (!result.unknown.empty()) {
+    const std::string unknown = fmt::format("{}: does not have {} of the ids that were to be removed, the first {}",
+                                            path.string(), result.unknown.size(), printable(result.unknown.front()));
+    if (result.removed == 0) throw DataError(unknown);
+    log.warn(unknown);
+  }
+  log.note(fmt::format("Removed {}", format_plural(result.removed, "document")));
+  log.note(fmt::format("{}: {}", path.string(), format_plural(result.documents, "document")));
+  return ExitCode::ok;
+}
 
 int index_corpus(Options options, Communicator& communicator) {
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
@@ -74,6 +118,18 @@ int index_corpus(Options options, Communicator& communicator) {
   return exit_code;
 }
 
+int run(const Options& options, Communicator& communicator) {
+  if (!options.removes()) {
+    if (options.index.empty()) throw ConfigError("index needs MODEL, CORPUS and INDEX");
+    return index_corpus(options, communicator);
+  }
+  if (options.corpus.empty() || !options.index.empty() || options.indexing.prune) {
+    throw ConfigError("index --remove needs MODEL and INDEX, and takes no corpus and no --prune");
+  }
+  require_one_process("index --remove", communicator);
+  return remove_documents(options, options.corpus, communicator);
+}
+
 }  // namespace
 
 Command add_index_command(CLI::App& program) {
@@ -81,11 +137,17 @@ Command add_index_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "index", "Read every document of a corpus once and keep what the model remembers of it, to be searched");
   add_model_options(*command, options->model, options->step);
+  command->add_option(
+      "CORPUS", options->corpus,
+      "Documents: a .jsonl file with {\"_id\", \"title\", \"text\"} a line (BEIR), or a folder of *.txt; "
+      "not with --remove");
+  command->add_option("INDEX", options->index, "A folder: an index to add to, or a new one");
   command
-      ->add_option("CORPUS", options->corpus,
-                   "Documents: a .jsonl file with {\"_id\", \"title\", \"text\"} a line (BEIR), or a folder of *.txt")
-      ->required();
-  command->add_option("INDEX", options->index, "A folder: an index to add to, or a new one")->required();
+      ->add_option("--remove", options->remove,
+                   "Remove documents with these ids, without reading any; after MODEL and INDEX")
+      ->type_name("ID");
+  command->add_option("--remove-file", options->remove_file, "The same with a file of ids, one a line")
+      ->type_name("FILE");
   command
       ->add_option("--type", options->type,
                    "In which memories are kept: float32, bfloat16, or int8 with a scale a row (default: float32)")
@@ -105,8 +167,9 @@ Command add_index_command(CLI::App& program) {
       "goes on. Ranks share the documents.\n\n" +
       help_footer("palimpsest index runs/books corpus.jsonl books.index\n"
                   "palimpsest index runs/books library/ library.index --type int8 --prune\n"
+                  "palimpsest index runs/books books.index --remove 1342 98\n"
                   "mpirun -n 4 palimpsest index runs/books library/ library.index"));
-  return {command, [options](Communicator& communicator) { return index_corpus(*options, communicator); }};
+  return {command, [options](Communicator& communicator) { return run(*options, communicator); }};
 }
 
 }  // namespace palimpsest

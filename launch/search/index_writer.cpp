@@ -21,8 +21,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view remake_hint = "indexing the corpus into a new folder makes it anew";
-
 /// Makes the folder, or makes sure that one that is there has nothing but an index, or what a writer that was killed
 /// before its index.json has left, which is never a shard. Returns whether there is an index.
 bool prepare_folder(const fs::path& folder) {
@@ -46,12 +44,8 @@ bool prepare_folder(const fs::path& folder) {
 
 /// Of an index that is there; a lost database must not become an empty one.
 Bm25Index open_full_text(const fs::path& folder, const std::string& stemmer, bool create) {
+  if (!create) require_full_text(folder);
   const fs::path database = folder / index_bm25_folder;
-  std::error_code error;
-  if (!create && !fs::exists(database, error)) {
-    throw FileError(
-        fmt::format("{}: is missing: expected the full-text part of the index; {}", database.string(), remake_hint));
-  }
   return create ? Bm25Index::to_create(database, stemmer) : Bm25Index::to_write(database, stemmer);
 }
 
@@ -95,7 +89,7 @@ IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Toke
     for (const IndexedDocument& document : shard.documents) known_.emplace(document.id, document.hash);
   }
   const std::vector<std::string> full_text = bm25_->ids();
-  require_full_text(std::set<std::string>(full_text.begin(), full_text.end()));
+  require_full_text(folder_, full_text, known_);
   remove_abandoned_files(folder_);
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
@@ -107,18 +101,6 @@ IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Toke
   }
   bm25_->commit();
   write_manifest();
-}
-
-void IndexWriter::require_full_text(const std::set<std::string>& ids) const {
-  std::int64_t missing = 0;
-  std::string first;
-  for (const auto& [id, hash] : known_) {
-    if (!ids.contains(id) && ++missing == 1) first = id;
-  }
-  if (missing == 0) return;
-  throw FileError(fmt::format("{}: does not belong to the index: it lacks {} of {} documents, the first {}; {}",
-                              (folder_ / index_bm25_folder).string(), missing, known_.size(), printable(first),
-                              remake_hint));
 }
 
 std::int64_t IndexWriter::reserve_shards(std::int64_t count) {

@@ -210,4 +210,23 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
   return result;
 }
 
+RemovalResult remove_from_index(const std::set<std::string>& ids, const std::filesystem::path& folder,
+                                const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool) {
+  const IndexManifest found = read_index(folder);
+  IndexWriter writer(folder, model, tokenizer, pool, {.type = found.type, .stemmer = found.stemmer});
+  RemovalResult result;
+  std::set<std::string> there;
+  for (const std::string& id : ids) {
+    if (writer.documents().contains(id)) {
+      there.insert(id);
+    } else {
+      result.unknown.push_back(id);
+    }
+  }
+  if (!there.empty()) writer.remove(there);
+  result.removed = static_cast<std::int64_t>(there.size());
+  result.documents = static_cast<std::int64_t>(writer.documents().size());
+  return result;
+}
+
 }  // namespace palimpsest

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "core/comm/communicator.h"
 #include "launch/search/memory_index.h"
@@ -49,5 +51,15 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
                                const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                                Communicator& communicator, const IndexingOptions& options,
                                const std::function<bool(const IndexingProgress&)>& goes_on = {});
+
+struct RemovalResult {
+  std::int64_t removed = 0, documents = 0;  // that the index has now
+  std::vector<std::string> unknown;         // ids that it did not have
+};
+
+/// Removes documents, and reads none. What a kill leaves is the index as it was or as it will be; another call removes
+/// the rest. By one process. Throws what IndexWriter does, and FileError on a folder without an index.
+RemovalResult remove_from_index(const std::set<std::string>& ids, const std::filesystem::path& folder,
+                                const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool);
 
 }  // namespace palimpsest

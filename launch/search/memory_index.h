@@ -73,6 +73,12 @@ IndexShard write_shard(const std::filesystem::path& folder, std::int64_t number,
 /// The shard of that name with the list of documents that it has. Throws FileError.
 IndexShard open_shard(const std::filesystem::path& folder, std::string file, std::string hash);
 
+/// Throws FileError, naming what is missing, unless the folder has a full-text part; unless that holds these documents,
+/// given by id, and perhaps others, as a writer that was killed may leave them.
+void require_full_text(const std::filesystem::path& folder);
+void require_full_text(const std::filesystem::path& folder, const std::vector<std::string>& ids,
+                       const std::map<std::string, std::string>& documents);
+
 struct IndexOptions {
   MemoryType type = MemoryType::float32;
   std::string stemmer = "none";
@@ -105,7 +111,6 @@ class IndexWriter {
   void write_manifest();
   /// Of the manifest, which is still to be written; returns the files that it does not name any more then.
   std::vector<std::filesystem::path> take_out(const std::set<std::string>& ids);
-  void require_full_text(const std::set<std::string>& ids) const;
 
   std::filesystem::path folder_;
   const LanguageModel& model_;

@@ -46,7 +46,7 @@ struct SearchResult {
 
 class IndexSearch {
  public:
-  /// Throws what read_index does.
+  /// Throws what read_index and require_full_text do.
   explicit IndexSearch(const std::filesystem::path& folder);
 
   const IndexManifest& manifest() const { return manifest_; }

@@ -63,6 +63,15 @@ class Search(EndToEndTest):
             found.append(output.read_text(encoding="utf-8"))
         self.assertEqual(*found)
 
+        gone = self.folder / "gone.txt"
+        gone.write_text("5\nnone\n", encoding="utf-8")
+        noted = self.run_program("index", model, folder, "--remove", "3", "4", "--remove-file", gone).stderr
+        self.assertIn("does not have 1 of the ids that were to be removed, the first none", noted)
+        self.assertRegex(noted, "Removed 3 documents\n.*: 87 documents")
+        self.assertIn("does not have 1 of the ids", self.run_program("index", model, folder, "--remove", "3", expect=3).stderr)
+        self.assertIn("--remove needs MODEL and INDEX",
+                      self.run_program("index", model, many, folder, "--remove", "3", expect=2).stderr)
+
         other = self.config("other", train={"steps": 2, "seed": 5})
         self.run_program("train", other)
         self.assertIn("is the state of another model",

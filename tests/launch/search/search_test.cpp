@@ -8,6 +8,7 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <set>
 #include <span>
 
 #include "core/error.h"
@@ -177,6 +178,31 @@ TEST_F(Search, DocumentsAreAddedReplacedAndRemoved) {
   EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
 }
 
+TEST_F(Search, DocumentsAreRemovedById) {
+  index(corpus(), {.index = {.type = MemoryType::bfloat16, .stemmer = "english", .shard_documents = 2}});
+  auto expected = memories();
+  const auto remove = [&](const std::set<std::string>& ids) {
+    return remove_from_index(ids, index_, *model_, tokenizer_, pool_);
+  };
+  const RemovalResult result = remove({"d1", "none", "d3"});
+  EXPECT_EQ(result.removed, 2);
+  EXPECT_EQ(result.documents, 3);
+  EXPECT_EQ(result.unknown, (std::vector<std::string>{"none"}));
+  expected.erase("d1");
+  expected.erase("d3");
+  EXPECT_EQ(memories(), expected);
+  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "title"}}, {}).front().hits.size(), 3u);
+  EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
+  EXPECT_EQ(remove({"d1"}).removed, 0);
+  EXPECT_EQ(memories(), expected);
+  // What was removed is read again where a corpus has it.
+  EXPECT_EQ(
+      index(folder_ / "corpus.jsonl", {.index = {.type = MemoryType::bfloat16, .stemmer = "english"}}).read.documents,
+      2);
+  EXPECT_THROW(remove_from_index({"d1"}, folder_ / "none", *model_, tokenizer_, pool_), FileError);
+  EXPECT_FALSE(fs::exists(folder_ / "none"));
+}
+
 TEST_F(Search, WhatIsReplacedIsThereUntilTheNewIs) {
   index(corpus());
   auto expected = memories();
@@ -217,6 +243,7 @@ TEST_F(Search, APartThatIsLostIsNamed) {
   const auto expected = memories();
   const auto refused = [&](const std::string& message) {
     expect_error<FileError>(message, [&] { index(folder_ / "corpus.jsonl"); });
+    expect_error<FileError>(message, [&] { IndexSearch search(index_); });
   };
   fs::rename(index_ / index_bm25_folder, folder_ / "kept");
   refused("bm25: is missing: expected the full-text part of the index");
@@ -229,7 +256,8 @@ TEST_F(Search, APartThatIsLostIsNamed) {
   fs::rename(folder_ / "kept", index_ / index_bm25_folder);
   EXPECT_EQ(index(folder_ / "corpus.jsonl").unchanged, 5);
   fs::rename(index_ / index_manifest_name, folder_ / "kept");
-  refused("holds memories (states-000001.safetensors), but index.json is missing");
+  expect_error<FileError>("holds memories (states-000001.safetensors), but index.json is missing",
+                          [&] { index(folder_ / "corpus.jsonl"); });
   fs::rename(folder_ / "kept", index_ / index_manifest_name);
   EXPECT_EQ(memories(), expected);
 }
