@@ -1,6 +1,7 @@
 #include "launch/search/document_memory.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -128,25 +129,42 @@ std::vector<std::vector<std::size_t>> side_by_side(const LanguageModel& model, s
 
 std::vector<double> query_log_likelihoods(const LanguageModel& model, MemoryPool& pool, const SequenceState& documents,
                                           std::span<const std::int32_t> before, std::span<const std::int32_t> query) {
-  if (before.empty() || query.empty()) {
-    throw ShapeError(
-        fmt::format("a query of {} tokens after {}: expected at least one of each", query.size(), before.size()));
+  const std::vector<std::vector<std::int32_t>> all(documents.tokens.size(), {before.begin(), before.end()});
+  return query_log_likelihoods_each(model, pool, documents, all, query);
+}
+
+std::vector<double> query_log_likelihoods_each(const LanguageModel& model, MemoryPool& pool,
+                                               const SequenceState& documents,
+                                               std::span<const std::vector<std::int32_t>> before,
+                                               std::span<const std::int32_t> query) {
+  const std::size_t lanes = documents.tokens.size();
+  if (before.size() != lanes)
+    throw ShapeError(fmt::format("texts before {} queries in {} lanes", before.size(), lanes));
+  std::size_t longest = 0;
+  for (const std::vector<std::int32_t>& tokens : before) {
+    if (tokens.empty() || query.empty()) {
+      throw ShapeError(
+          fmt::format("a query of {} tokens after {}: expected at least one of each", query.size(), tokens.size()));
+    }
+    longest = std::max(longest, tokens.size());
   }
-  std::vector<std::int32_t> inputs(before.begin(), before.end());
-  inputs.insert(inputs.end(), query.begin(), query.end() - 1);
-  const std::size_t width = inputs.size(), first = before.size() - 1, lanes = documents.tokens.size();
-  std::vector<std::int32_t> tokens, targets;
+  // What fills up a lane stands behind the query, which does not see it.
+  const std::size_t width = longest + query.size() - 1;
+  std::vector<std::int32_t> tokens(lanes * width, 0), targets(lanes * width, 0);
   for (std::size_t lane = 0; lane < lanes; ++lane) {
-    tokens.insert(tokens.end(), inputs.begin(), inputs.end());
-    targets.insert(targets.end(), inputs.begin() + 1, inputs.end());
-    targets.push_back(query.back());
+    const auto row = tokens.begin() + static_cast<std::ptrdiff_t>(lane * width);
+    const auto first = std::ranges::copy(before[lane], row).out;
+    std::ranges::copy(query.first(query.size() - 1), first);
+    std::ranges::copy(query, targets.begin() + (first - tokens.begin()) - 1);
   }
   const LanguageModel::Result result = pass(model, pool, documents, tokens);
   const std::vector<double> losses = model.token_losses(pool, result.hidden.value(), targets);
   std::vector<double> likelihoods;
+  likelihoods.reserve(lanes);
   for (std::size_t lane = 0; lane < lanes; ++lane) {
+    const std::size_t first = lane * width + before[lane].size() - 1;
     double sum = 0;
-    for (std::size_t i = first; i < width; ++i) sum += losses[lane * width + i];
+    for (std::size_t i = first; i < first + query.size(); ++i) sum += losses[i];
     likelihoods.push_back(-sum / static_cast<double>(query.size()));
   }
   return likelihoods;

@@ -40,5 +40,10 @@ std::vector<std::vector<std::size_t>> side_by_side(const LanguageModel& model, s
 /// either is empty: the first token of the query is predicted from the last one before it.
 std::vector<double> query_log_likelihoods(const LanguageModel& model, MemoryPool& pool, const SequenceState& documents,
                                           std::span<const std::int32_t> before, std::span<const std::int32_t> query);
+/// The same with tokens of its own before the query in each lane. Throws ShapeError also on another number of them.
+std::vector<double> query_log_likelihoods_each(const LanguageModel& model, MemoryPool& pool,
+                                               const SequenceState& documents,
+                                               std::span<const std::vector<std::int32_t>> before,
+                                               std::span<const std::int32_t> query);
 
 }  // namespace palimpsest

@@ -113,7 +113,7 @@ void IndexWriter::add(const std::vector<IndexShard>& shards,
   for (std::size_t shard = 0; shard < shards.size(); ++shard) {
     for (std::size_t place = 0; place < shards[shard].documents.size(); ++place) {
       const SearchDocument document = document_of(shard, place);
-      bm25_->put(document.id, document.whole_text());
+      bm25_->put(document.id, document.whole_text(), document.text);
       if (known_.contains(document.id)) replaced.insert(document.id);
       known_[document.id] = shards[shard].documents[place].hash;
     }

@@ -84,7 +84,7 @@ std::vector<SearchHit> IndexSearch::first_stage(const std::string& query, std::i
   for (const RankedDocument& found : bm25_.search(query, count, options)) {
     // A writer that was killed may have left others.
     const auto title = titles_.find(found.document);
-    if (title != titles_.end()) hits.push_back({found.document, title->second, found.score, {}, found.score});
+    if (title != titles_.end()) hits.push_back({found.document, title->second, found.score, {}, found.score, {}});
   }
   return hits;
 }
@@ -119,7 +119,7 @@ std::vector<SearchResult> IndexSearch::by_memory(const std::vector<SearchQuery>&
     if (options.first_stage > 0) {
       asked.hits = first_stage(query.text, options.first_stage, options.bm25);
     } else {
-      for (const auto& [id, title] : titles_) asked.hits.push_back({id, title, 0, {}, {}});
+      for (const auto& [id, title] : titles_) asked.hits.push_back({id, title, 0, {}, {}, {}});
     }
     for (std::size_t i = 0; i < asked.hits.size(); ++i) asked.places.emplace(asked.hits[i].document, i);
   }

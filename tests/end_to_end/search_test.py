@@ -37,9 +37,11 @@ class Search(EndToEndTest):
         # The last of them is full-text search, which knows the words.
         self.assertRegex(self.run_program("measure", run, self.judgements).stdout, r"MRR +1\.0000 ")
         table = self.run_program("search", model, index, "--query", "word7", "--first-stage", "bm25:1").stdout
-        self.assertRegex(table, r"1 +-\d+\.\d+ +-\d+\.\d+ +\d+\.\d+ +title7 \(d7\)")
+        self.assertRegex(table, r"1 +-\d+\.\d+ +-\d+\.\d+ +\d+\.\d+ +title7 \(d7\)\n {6}\w+ .*\n")
         output = self.folder / "found.jsonl"
         self.run_program("search", model, index, "--query", "memory", "--json", output, "--depth", 4)
+        self.assertEqual(self.run_program("search", model, index, "--query", "memory", "--json", "-", "--depth", 4).stdout,
+                         output.read_text(encoding="utf-8"))
         found = json.loads(output.read_text(encoding="utf-8"))
         self.assertEqual(len(found["documents"]), 4)
         self.assertLess(found["documents"][0]["log_likelihood"], 0)
@@ -78,7 +80,7 @@ class Search(EndToEndTest):
                       self.run_program("search", other, index, "--query", "x", expect=3).stderr)
         self.assertIn("is the state of another model",
                       self.run_program("index", other, self.corpus, index, expect=3).stderr)
-        for arguments, expected in (([], "either --query TEXT or --queries FILE"),
+        for arguments, expected in ((["--query", " "], "--query is empty"), ([], "either --query TEXT or --queries FILE"),
                                     (["--query", "x", "--first-stage", "bm25:0"], "--first-stage is bm25:0"),
                                     (["--query", "x", "--interpolate", "0.5"], "--interpolate has nothing"),
                                     (["--query", "x", "--k1", "inf"], "--k1 is inf")):
