@@ -124,6 +124,7 @@ TEST_F(SearchIndex, DocumentsAreRemovedById) {
   EXPECT_EQ(memories(), expected);
   EXPECT_EQ(IndexSearch(index_).full_text({{"q", "title"}}, {}).front().hits.size(), 3u);
   EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
+  EXPECT_EQ(Bm25Index::to_read(index_ / index_bm25_folder, "english").ids().size(), 3u);
   EXPECT_EQ(remove({"d1"}).removed, 0);
   EXPECT_EQ(memories(), expected);
   // What was removed is read again where a corpus has it.
