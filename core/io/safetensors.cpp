@@ -119,6 +119,14 @@ void SafetensorsFile::read(const SafetensorsEntry& entry, std::int64_t first, st
   }
 }
 
+void SafetensorsFile::read_bytes(const SafetensorsEntry& entry, std::span<std::byte> target) const {
+  if (target.size() != entry.bytes) {
+    throw FileError(fmt::format("{}: the tensor '{}' has {} bytes, expected {}", path_.string(), printable(entry.name),
+                                entry.bytes, target.size()));
+  }
+  if (!target.empty()) file_.read(data_begin_ + entry.begin, target);
+}
+
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
   const fs::path whole = folder / file_name, index = folder / index_name;
   const bool has_whole = is_there(whole), has_index = is_there(index);

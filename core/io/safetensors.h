@@ -31,6 +31,8 @@ class SafetensorsFile {
   /// for F32, BF16 and F16, rounded to nearest for F64. Throws FileError on an entry of another type, or fewer
   /// elements.
   void read(const SafetensorsEntry& entry, std::int64_t first, std::span<float> target) const;
+  /// All elements of an entry as they lie in the file. Throws FileError unless `target` has as many bytes.
+  void read_bytes(const SafetensorsEntry& entry, std::span<std::byte> target) const;
 
  private:
   std::filesystem::path path_;
@@ -70,6 +72,17 @@ class SafetensorsFolder {
 /// Writes whole tensors of float32 in their order, as F32 or BF16 (`type`), whole or not at all: under a temporary
 /// name, forced to disk, then renamed. Throws WriteError.
 void write_safetensors(const std::filesystem::path& path, const StateDictionary& tensors, DataType type,
+                       const std::map<std::string, std::string>& metadata);
+
+/// Elements as they lie in a file, of a type that it spells like this: "I8".
+struct SafetensorsData {
+  std::string name, type;
+  Shape shape;
+  std::span<const std::byte> bytes;
+};
+
+/// The same of tensors as they lie. Throws WriteError also where bytes and shape do not go together.
+void write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsData> tensors,
                        const std::map<std::string, std::string>& metadata);
 
 /// The same as the tensors of a folder, which exists: one file, or with an index as many as it takes for none to have

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -52,12 +53,10 @@ void append(Descriptor& file, std::span<const float> values, DataType type) {
   }
 }
 
-}  // namespace
-
-void write_safetensors(const fs::path& path, const StateDictionary& tensors, DataType type,
-                       const std::map<std::string, std::string>& metadata) {
+void write_file(const fs::path& path, const SafetensorsHeader& header,
+                const std::function<void(Descriptor&)>& write_data) {
   static_assert(std::endian::native == std::endian::little, "elements are written as they lie in memory");
-  const std::string text = header_of(path, tensors, type, metadata).to_text();
+  const std::string text = header.to_text();
   if (text.size() > SafetensorsHeader::max_bytes) {
     throw WriteError(fmt::format("{}: a header of {} bytes, at most {} are allowed", path.string(), text.size(),
                                  SafetensorsHeader::max_bytes));
@@ -68,7 +67,7 @@ void write_safetensors(const fs::path& path, const StateDictionary& tensors, Dat
     const std::uint64_t length = text.size();
     file.write(text_of(std::as_bytes(std::span(&length, 1))));
     file.write(text);
-    for (const StateDictionary::Entry& entry : tensors) append(file, entry.tensor.values<float>(), type);
+    write_data(file);
     file.synchronize();
     file.close();
     if (const auto error = rename_into_place(temporary, path)) {
@@ -80,6 +79,31 @@ void write_safetensors(const fs::path& path, const StateDictionary& tensors, Dat
     throw;
   }
   synchronize_to_disk(path.has_parent_path() ? path.parent_path() : fs::path("."));
+}
+
+}  // namespace
+
+void write_safetensors(const fs::path& path, const StateDictionary& tensors, DataType type,
+                       const std::map<std::string, std::string>& metadata) {
+  write_file(path, header_of(path, tensors, type, metadata), [&](Descriptor& file) {
+    for (const StateDictionary::Entry& entry : tensors) append(file, entry.tensor.values<float>(), type);
+  });
+}
+
+void write_safetensors(const fs::path& path, std::span<const SafetensorsData> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  SafetensorsHeader header{.entries = {}, .metadata = metadata};
+  for (const SafetensorsData& tensor : tensors) {
+    header.entries.push_back({tensor.name, tensor.type, tensor.shape, header.data_bytes(), tensor.bytes.size()});
+  }
+  try {
+    parse_safetensors_header(header.to_text(), header.data_bytes(), path.string());
+  } catch (const FileError& error) {
+    throw WriteError(error.what());
+  }
+  write_file(path, header, [&](Descriptor& file) {
+    for (const SafetensorsData& tensor : tensors) file.write(text_of(tensor.bytes));
+  });
 }
 
 void write_safetensors_folder(const fs::path& folder, const StateDictionary& tensors, DataType type,

@@ -1,4 +1,4 @@
-// palimpsest inspect: what a checkpoint holds, after verifying its files, or a token file.
+// palimpsest inspect: what a checkpoint holds, after verifying its files, or a token file or an index.
 #include <memory>
 #include <string>
 
@@ -12,6 +12,7 @@
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
 #include "launch/output/table.h"
+#include "launch/search/index_report.h"
 #include "launch/training/metrics.h"
 #include "launch/training/saved_model.h"
 #include "launch/training/state_fields.h"
@@ -154,6 +155,12 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
 }
 
 int inspect(const Options& options, Communicator& communicator) {
+  if (is_index(options.model) && options.document < 0) {
+    if (!communicator.is_root()) return ExitCode::ok;
+    const auto folder = without_trailing_slash(options.model);
+    fmt::print("{}", options.json ? describe_index_as_json(folder).dump(2) + '\n' : describe_index(folder));
+    return ExitCode::ok;
+  }
   if (is_token_file(options.model)) {
     if (!communicator.is_root()) return ExitCode::ok;
     const TokenFile file(options.model);
@@ -181,8 +188,8 @@ int inspect(const Options& options, Communicator& communicator) {
 
 Command add_inspect_command(CLI::App& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      program.add_subcommand("inspect", "Verify a checkpoint and show what it holds. MODEL may be a token file, too");
+  CLI::App* command = program.add_subcommand(
+      "inspect", "Verify a checkpoint and show what it holds. MODEL may be a token file or an index, too");
   add_model_options(*command, options->model, options->step);
   command->add_flag("--json", options->json, "Print JSON");
   command
@@ -194,7 +201,8 @@ Command add_inspect_command(CLI::App& program) {
       help_footer("palimpsest inspect runs/quickstart\n"
                   "palimpsest inspect runs/quickstart --step 400 --json\n"
                   "palimpsest inspect packed/test.h5\n"
-                  "palimpsest inspect packed/test.h5 --document 0"));
+                  "palimpsest inspect packed/test.h5 --document 0\n"
+                  "palimpsest inspect books.index"));
   return {command, [options](Communicator& communicator) { return inspect(*options, communicator); }};
 }
 

@@ -1,7 +1,9 @@
 // palimpsest search: the documents of an index that a query fits best.
 #include <charconv>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <unistd.h>
@@ -28,9 +30,14 @@ namespace {
 struct Options {
   std::string model, index;
   std::int64_t step = 0, threads = 0, top = 10;
-  std::string queries, query, first_stage;
+  std::string queries, first_stage;
+  std::optional<std::string> query;
   SearchOptions search;
   std::string run, json;
+  std::optional<std::int64_t> sentences;
+
+  /// How many documents of a query shall have one: those of the table, unless it is said otherwise.
+  std::int64_t with_sentence() const { return sentences.value_or(run.empty() && json.empty() ? top : 0); }
 };
 
 /// Of "bm25:K" K, 0 of nothing.
@@ -46,20 +53,27 @@ std::int64_t first_stage_of(const std::string& text) {
 }
 
 std::vector<SearchQuery> queries_of(const Options& options) {
-  if (options.queries.empty() == options.query.empty()) {
+  if (options.queries.empty() != options.query.has_value()) {
     throw ConfigError("search needs either --query TEXT or --queries FILE");
   }
-  if (!options.queries.empty()) return read_queries(options.queries);
-  if (find_invalid_utf8(options.query)) throw ConfigError("--query is not UTF-8");
-  return {{"query", options.query}};
+  if (!options.query) return read_queries(options.queries);
+  if (find_invalid_utf8(*options.query)) throw ConfigError("--query is not UTF-8");
+  if (options.query->find_first_not_of(" \t\n\v\f\r") == std::string::npos) {
+    throw ConfigError("--query is empty: expected a text");
+  }
+  return {{"query", *options.query}};
 }
 
 int search_index(Options options, Communicator& communicator) {
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   const bool full_text = options.first_stage == "only";
+  if (full_text && options.sentences.value_or(0) > 0) {
+    throw ConfigError("--sentences asks the model, which --first-stage only leaves aside");
+  }
   if (!full_text) options.search.first_stage = first_stage_of(options.first_stage);
   check(options.search);
   const std::vector<SearchQuery> queries = queries_of(options);
+  if (options.run == "-" && options.json == "-") throw ConfigError("--run and --json are both -: expected one of them");
   const IndexSearch index(without_trailing_slash(options.index));
   if (!options.run.empty()) require_run_ids(queries, index.manifest());
   std::vector<SearchResult> results;
@@ -70,17 +84,27 @@ int search_index(Options options, Communicator& communicator) {
     MemoryPool pool;
     const SavedModel saved = open_model(options.model, options.step, communicator, pool);
     const StopRequest stop_request;
-    results = index.by_memory(queries, options.search, *saved.model, *saved.tokenizer, pool, [&](double done) {
-      log.progress(fmt::format("{:.0f} %", 100 * done), /*lasting=*/false);
-      return stop_request.signal() == 0;
-    });
+    const auto goes_on = [&](std::string_view what) {
+      return [&log, &stop_request, what](double done) {
+        log.progress(fmt::format("{}: {:.0f} %", what, 100 * done), /*lasting=*/false);
+        return stop_request.signal() == 0;
+      };
+    };
+    results = index.by_memory(queries, options.search, *saved.model, *saved.tokenizer, pool, goes_on("likelihoods"));
+    const bool complete =
+        !results.empty() && index.add_sentences(results, options.with_sentence(), options.search, *saved.model,
+                                                *saved.tokenizer, pool, goes_on("sentences"));
     log.end_progress();
-    if (results.empty() && stop_request.signal() != 0) {
+    if (!complete && stop_request.signal() != 0) {
       log.note(fmt::format("Stopped by {}", signal_name(stop_request.signal())));
       return ExitCode::signal_base + stop_request.signal();
     }
   }
   const auto write = [&](const std::string& path, const std::string& content) {
+    if (path == "-") {
+      fmt::print("{}", content);
+      return;
+    }
     write_result(path, content);
     log.note(fmt::format("Result: {}", path));
   };
@@ -123,9 +147,18 @@ Command add_search_command(CLI::App& program) {
       ->check(whole_number_from(1));
   command->add_option("--top", options->top, "Documents of a query in the table (default: 10)")
       ->check(whole_number_from(1));
-  command->add_option("--run", options->run, "Write a TREC run, for palimpsest measure, instead of the table")
+  command
+      ->add_option("--run", options->run,
+                   "Write a TREC run, for palimpsest measure, instead of the table; -: to standard output")
       ->type_name("FILE");
-  command->add_option("--json", options->json, "Write JSON, a line a query, instead of the table")->type_name("FILE");
+  command
+      ->add_option("--json", options->json, "Write JSON, a line a query, instead of the table; -: to standard output")
+      ->type_name("FILE");
+  command
+      ->add_option("--sentences", options->sentences,
+                   "Documents of a query, the first ones, that get the sentence of theirs after which the query is "
+                   "likeliest (default: those of the table; 0 with --run and --json)")
+      ->check(whole_number_from(0));
   command->add_option("--threads", options->threads, "Threads (default: the cores there are)")
       ->check(whole_number_from(1));
   command->footer(help_footer(

@@ -22,6 +22,15 @@ std::string term_of(const std::string& id) {
   return "Q" + hash.digest();
 }
 
+// Where a document keeps its id; its data are what is kept of it. Without this value the data are the id, as it was
+// first.
+constexpr Xapian::valueno id_slot = 0;
+
+std::string id_of(const Xapian::Document& document) {
+  std::string id = document.get_value(id_slot);
+  return id.empty() ? document.get_data() : id;
+}
+
 /// What it returns; Xapian's exceptions, which are no std::exception, become ours.
 template <class Work>
 auto told(const std::filesystem::path& folder, const Work& work) {
@@ -95,10 +104,11 @@ Bm25Index Bm25Index::to_read(const std::filesystem::path& folder, const std::str
   });
 }
 
-void Bm25Index::put(const std::string& id, const std::string& text) {
+void Bm25Index::put(const std::string& id, const std::string& text, const std::string& kept) {
   told(database_->folder, [&] {
     Xapian::Document document = database_->document_of(text);
-    document.set_data(id);
+    document.add_value(id_slot, id);
+    if (kept.size() <= longest_kept) document.set_data(kept);
     const std::string term = term_of(id);
     document.add_boolean_term(term);
     database_->writer.replace_document(term, document);
@@ -118,9 +128,26 @@ std::vector<std::string> Bm25Index::ids() const {
     std::vector<std::string> ids;
     const Xapian::Database& reader = database_->reader;
     for (auto document = reader.postlist_begin(""); document != reader.postlist_end(""); ++document) {
-      ids.push_back(reader.get_document(*document).get_data());
+      ids.push_back(id_of(reader.get_document(*document)));
     }
     return ids;
+  });
+}
+
+std::string Bm25Index::kept(const std::string& id) const {
+  return told(database_->folder, [&]() -> std::string {
+    const std::string term = term_of(id);
+    const auto found = database_->reader.postlist_begin(term);
+    if (found == database_->reader.postlist_end(term)) return {};
+    const Xapian::Document document = database_->reader.get_document(*found);
+    return document.get_value(id_slot).empty() ? std::string() : document.get_data();
+  });
+}
+
+std::set<std::string> Bm25Index::words_of(const std::string& text) const {
+  return told(database_->folder, [&] {
+    const Xapian::Document document = database_->document_of(text);
+    return std::set<std::string>(document.termlist_begin(), document.termlist_end());
   });
 }
 
@@ -143,7 +170,7 @@ std::vector<RankedDocument> Bm25Index::search(const std::string& query, std::int
     const auto most = std::min<std::int64_t>(count, database_->reader.get_doccount());
     const Xapian::MSet matches = enquire.get_mset(0, static_cast<Xapian::doccount>(most));
     for (auto match = matches.begin(); match != matches.end(); ++match) {
-      found.push_back({match.get_document().get_data(), match.get_weight()});
+      found.push_back({id_of(match.get_document()), match.get_weight()});
     }
     sort_ranking(found);
     return found;

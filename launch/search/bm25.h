@@ -2,9 +2,11 @@
 // database of Xapian. Words are Xapian's: letters and digits of any script, in lower case.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,8 @@ void check(const Bm25Options& options);
 
 class Bm25Index {
  public:
+  static constexpr std::size_t longest_kept = std::size_t{16} << 20;  // bytes
+
   /// Opens the database in a folder, which `to_create` makes if there is none. `stemmer`: the language whose endings
   /// Xapian takes off words, "none" for none. Throws ConfigError on a language that it does not know, FileError when
   /// the database cannot be read or is damaged, and WriteError when another process writes to it.
@@ -30,11 +34,16 @@ class Bm25Index {
   Bm25Index(Bm25Index&&) noexcept;
   ~Bm25Index();
 
-  /// Replaces or adds the document; nothing where `remove` knows none. Both are on disk after `commit`, and together.
-  void put(const std::string& id, const std::string& text);
+  /// Replaces or adds the document, which is found by the words of `text`, and keeps `kept` of it unless that is longer
+  /// than longest_kept; nothing where `remove` knows none. Both are on disk after `commit`, and together.
+  void put(const std::string& id, const std::string& text, const std::string& kept);
   void remove(const std::string& id);
   void commit();
   std::vector<std::string> ids() const;
+  /// What `put` was to keep of a document; empty also where there is none, and in an index of before that was kept.
+  std::string kept(const std::string& id) const;
+  /// The words of a text, each once, as the index has them: in lower case, and without their endings if it is so.
+  std::set<std::string> words_of(const std::string& text) const;
 
   /// At most `count` documents that have a word of the query, the best first; a word counts as often as the query has
   /// it.

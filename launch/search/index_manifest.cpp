@@ -59,11 +59,13 @@ IndexManifest parse_index_manifest(std::string_view json_text, const std::string
   IndexManifest manifest;
   manifest.model = {text(json, "config", name), text(json, "parameters", name), text(json, "compute_type", name),
                     text(json, "tokenizer", name)};
-  const std::string type = text(json, "type", name);
-  if (type != name_of(DataType::float32) && type != name_of(DataType::bfloat16)) {
-    throw FileError(fmt::format("{}: is damaged: \"type\" is {}: expected float32 or bfloat16", name, printable(type)));
+  const std::string named = text(json, "type", name);
+  const auto type = memory_type_of(named);
+  if (!type) {
+    throw FileError(
+        fmt::format("{}: is damaged: \"type\" is {}: expected float32, bfloat16 or int8", name, printable(named)));
   }
-  manifest.type = type == name_of(DataType::float32) ? DataType::float32 : DataType::bfloat16;
+  manifest.type = *type;
   manifest.stemmer = text(json, "stemmer", name);
   manifest.next = number(json, "next", name);
   for (const nlohmann::json& entry : member(json, "shards", nlohmann::json::value_t::array, name)) {

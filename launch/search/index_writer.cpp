@@ -1,5 +1,4 @@
 // Writing an index: launch/search/memory_index.h.
-#include <algorithm>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -11,7 +10,6 @@
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
 #include "core/io/file_hash.h"
-#include "core/io/safetensors.h"
 #include "core/io/temporary_file.h"
 #include "core/printable.h"
 #include "launch/search/index_files.h"
@@ -22,10 +20,6 @@ namespace palimpsest {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// So much is held in memory before a shard is written, at most.
-constexpr std::uint64_t shard_bytes = std::uint64_t{64} << 20;
-constexpr std::string_view remake_hint = "indexing the corpus into a new folder makes it anew";
 
 /// Makes the folder, or makes sure that one that is there has nothing but an index, or what a writer that was killed
 /// before its index.json has left, which is never a shard. Returns whether there is an index.
@@ -50,42 +44,14 @@ bool prepare_folder(const fs::path& folder) {
 
 /// Of an index that is there; a lost database must not become an empty one.
 Bm25Index open_full_text(const fs::path& folder, const std::string& stemmer, bool create) {
+  if (!create) require_full_text(folder);
   const fs::path database = folder / index_bm25_folder;
-  std::error_code error;
-  if (!create && !fs::exists(database, error)) {
-    throw FileError(
-        fmt::format("{}: is missing: expected the full-text part of the index; {}", database.string(), remake_hint));
-  }
   return create ? Bm25Index::to_create(database, stemmer) : Bm25Index::to_write(database, stemmer);
 }
 
 void remove_files(const std::vector<fs::path>& files) {
   std::error_code ignored;
   for (const fs::path& file : files) fs::remove(file, ignored);
-}
-
-/// The memories of several documents, one after the other, as tensors of float32.
-StateDictionary joined(const std::vector<SequenceState>& memories, MemoryPool& pool) {
-  StateDictionary tensors;
-  std::map<std::string, std::vector<Tensor>> parts;
-  for (const SequenceState& memory : memories) {
-    memory.for_each([&](const std::string& name, const Tensor& tensor) { parts[name].push_back(tensor); });
-  }
-  for (const auto& [name, of_name] : parts) {
-    std::vector<std::int64_t> extents(of_name.front().shape().extents().begin(),
-                                      of_name.front().shape().extents().end());
-    extents.front() = 0;
-    for (const Tensor& part : of_name) extents.front() += part.shape()[0];
-    Tensor all(pool, Shape(extents), DataType::float32);
-    std::int64_t row = 0;
-    for (const Tensor& part : of_name) {
-      Tensor target = all.rows(row, row + part.shape()[0]);
-      copy(part, target);
-      row += part.shape()[0];
-    }
-    tensors.add(name, all);
-  }
-  return tensors;
 }
 
 }  // namespace
@@ -101,7 +67,7 @@ std::string hash_of(const SearchDocument& document) {
 
 IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                          const IndexOptions& options)
-    : folder_(std::move(folder)), model_(model), pool_(pool), options_(options) {
+    : folder_(std::move(folder)), model_(model), pool_(pool) {
   manifest_ = {identity_of(model, tokenizer), options.type, options.stemmer, 1, {}};
   const bool there = prepare_folder(folder_);
   bm25_.emplace(open_full_text(folder_, options.stemmer, /*create=*/!there));  // it locks the index, too
@@ -123,7 +89,7 @@ IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Toke
     for (const IndexedDocument& document : shard.documents) known_.emplace(document.id, document.hash);
   }
   const std::vector<std::string> full_text = bm25_->ids();
-  require_full_text(std::set<std::string>(full_text.begin(), full_text.end()));
+  require_full_text(folder_, full_text, known_);
   remove_abandoned_files(folder_);
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
@@ -137,48 +103,29 @@ IndexWriter::IndexWriter(fs::path folder, const LanguageModel& model, const Toke
   write_manifest();
 }
 
-void IndexWriter::require_full_text(const std::set<std::string>& ids) const {
-  std::int64_t missing = 0;
-  std::string first;
-  for (const auto& [id, hash] : known_) {
-    if (!ids.contains(id) && ++missing == 1) first = id;
-  }
-  if (missing == 0) return;
-  throw FileError(fmt::format("{}: does not belong to the index: it lacks {} of {} documents, the first {}; {}",
-                              (folder_ / index_bm25_folder).string(), missing, known_.size(), printable(first),
-                              remake_hint));
+std::int64_t IndexWriter::reserve_shards(std::int64_t count) {
+  return std::exchange(manifest_.next, manifest_.next + count);
 }
 
-void IndexWriter::put(const SearchDocument& document, std::int64_t tokens, const SequenceState& memory) {
-  if (std::ranges::find(pending_, document.id, &IndexedDocument::id) != pending_.end()) {
-    throw DataError(fmt::format("{}: document {} was put twice", folder_.string(), printable(document.id)));
+void IndexWriter::add(const std::vector<IndexShard>& shards,
+                      const std::function<SearchDocument(std::size_t, std::size_t)>& document_of) {
+  std::set<std::string> replaced;
+  for (std::size_t shard = 0; shard < shards.size(); ++shard) {
+    for (std::size_t place = 0; place < shards[shard].documents.size(); ++place) {
+      const SearchDocument document = document_of(shard, place);
+      bm25_->put(document.id, document.whole_text(), document.text);
+      if (known_.contains(document.id)) replaced.insert(document.id);
+      known_[document.id] = shards[shard].documents[place].hash;
+    }
   }
-  bm25_->put(document.id, document.whole_text());
-  if (known_.contains(document.id)) replaced_.insert(document.id);
-  known_[document.id] = hash_of(document);
-  pending_.push_back({document.id, document.title, known_.at(document.id), tokens});
-  memories_.push_back(memory);
-  memory.for_each([&](const std::string&, const Tensor& tensor) { pending_bytes_ += tensor.bytes(); });
-  const std::chrono::duration<double> since = std::chrono::steady_clock::now() - last_flush_;
-  if (static_cast<std::int64_t>(pending_.size()) >= options_.shard_documents || pending_bytes_ >= shard_bytes ||
-      since.count() > options_.shard_seconds) {
-    flush();
-  }
-}
-
-void IndexWriter::flush() {
-  last_flush_ = std::chrono::steady_clock::now();
-  pending_bytes_ = 0;
-  if (pending_.empty()) return;
-  const std::vector<fs::path> files = take_out(std::exchange(replaced_, {}));
+  const std::vector<fs::path> files = take_out(replaced);
   bm25_->commit();  // before the manifest: what that names is there
-  manifest_.shards.push_back(write_shard(std::exchange(pending_, {}), std::exchange(memories_, {})));
+  manifest_.shards.insert(manifest_.shards.end(), shards.begin(), shards.end());
   write_manifest();
   remove_files(files);
 }
 
 void IndexWriter::remove(const std::set<std::string>& ids) {
-  flush();
   const std::vector<fs::path> files = take_out(ids);
   write_manifest();
   for (const std::string& id : ids) {
@@ -206,23 +153,11 @@ std::vector<fs::path> IndexWriter::take_out(const std::set<std::string>& ids) {
     }
     replaced.push_back(folder_ / shard.file);
     if (rows.empty()) continue;
-    const SequenceState memories = select_lanes(pool_, read_shard(folder_, shard, model_, pool_), rows);
-    shards.push_back(write_shard(std::move(documents), {memories}));
+    const SequenceState memories = select_lanes(pool_, read_shard(folder_, shard, manifest_.type, model_, pool_), rows);
+    shards.push_back(write_shard(folder_, reserve_shards(1), std::move(documents), {memories}, manifest_.type, pool_));
   }
   manifest_.shards = std::move(shards);
   return replaced;
-}
-
-IndexShard IndexWriter::write_shard(std::vector<IndexedDocument> documents,
-                                    const std::vector<SequenceState>& memories) {
-  nlohmann::json list = nlohmann::json::array();
-  for (const IndexedDocument& document : documents) {
-    list.push_back(
-        {{"id", document.id}, {"title", document.title}, {"hash", document.hash}, {"tokens", document.tokens}});
-  }
-  const std::string name = shard_name(manifest_.next++);
-  write_safetensors(folder_ / name, joined(memories, pool_), manifest_.type, {{index_documents_key, list.dump()}});
-  return {name, hash_file(folder_ / name), std::move(documents)};
 }
 
 void IndexWriter::write_manifest() {

@@ -6,9 +6,9 @@
 // then a document that is replaced is there as it was.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,9 +16,9 @@
 #include <string_view>
 #include <vector>
 
-#include "core/storage.h"
 #include "launch/inference/generator_file.h"
 #include "launch/search/bm25.h"
+#include "launch/search/memory_type.h"
 #include "launch/search/search_corpus.h"
 #include "layers/language_model.h"
 
@@ -40,14 +40,15 @@ struct IndexShard {
   std::string file;  // its name in the folder
   std::string hash;  // of the file
   std::vector<IndexedDocument> documents;
+  std::uint64_t bytes = 0;  // of their memories
 };
 
 /// What index.json says, and the lists of documents that the shards have.
 struct IndexManifest {
   GeneratorIdentity model;
-  DataType type = DataType::float32;  // of the stored memories
-  std::string stemmer = "none";       // of full-text search
-  std::int64_t next = 1;              // number of the next shard
+  MemoryType type = MemoryType::float32;
+  std::string stemmer = "none";  // of full-text search
+  std::int64_t next = 1;         // number of the next shard
   std::vector<IndexShard> shards;
 };
 
@@ -60,13 +61,26 @@ std::vector<IndexedDocument> parse_indexed_documents(std::string_view json_text,
 /// can be told without reading all memories.
 IndexManifest read_index(const std::filesystem::path& folder);
 
-/// The memories of all documents of a shard, in their order. Throws FileError when the file is damaged or lacks a
-/// tensor of the model.
-SequenceState read_shard(const std::filesystem::path& folder, const IndexShard& shard, const LanguageModel& model,
-                         MemoryPool& pool);
+/// The memories of all documents of a shard, in their order, which are stored in this type. Throws FileError when the
+/// file is damaged or lacks a tensor of the model.
+SequenceState read_shard(const std::filesystem::path& folder, const IndexShard& shard, MemoryType type,
+                         const LanguageModel& model, MemoryPool& pool);
+
+/// Writes the memories of documents, one lane after the other, as shard `number` of a folder. Throws WriteError, and
+/// NumericalError on a memory that is not finite and shall be int8.
+IndexShard write_shard(const std::filesystem::path& folder, std::int64_t number, std::vector<IndexedDocument> documents,
+                       const std::vector<SequenceState>& memories, MemoryType type, MemoryPool& pool);
+/// The shard of that name with the list of documents that it has. Throws FileError.
+IndexShard open_shard(const std::filesystem::path& folder, std::string file, std::string hash);
+
+/// Throws FileError, naming what is missing, unless the folder has a full-text part; unless that holds these documents,
+/// given by id, and perhaps others, as a writer that was killed may leave them.
+void require_full_text(const std::filesystem::path& folder);
+void require_full_text(const std::filesystem::path& folder, const std::vector<std::string>& ids,
+                       const std::map<std::string, std::string>& documents);
 
 struct IndexOptions {
-  DataType type = DataType::float32;
+  MemoryType type = MemoryType::float32;
   std::string stemmer = "none";
   std::int64_t shard_documents = 512;  // a shard is written after so many documents,
   double shard_seconds = 30;           // or so many seconds
@@ -81,35 +95,29 @@ class IndexWriter {
   IndexWriter(std::filesystem::path folder, const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
               const IndexOptions& options);
 
+  const IndexManifest& manifest() const { return manifest_; }
   /// By id the hash of every document that it has.
   const std::map<std::string, std::string>& documents() const { return known_; }
-  /// Adds a document with its memory, one lane, of so many tokens. It takes the place of one with the same id, which
-  /// goes when this one's shard is written. Throws DataError on an id that was put since the last shard already.
-  void put(const SearchDocument& document, std::int64_t tokens, const SequenceState& memory);
-  /// Writes what has been put since the last shard.
-  void flush();
+  /// So many numbers for shards, which are nobody else's, and of which any may stay without one: the first of them.
+  std::int64_t reserve_shards(std::int64_t count);
+  /// Adds shards that lie in the folder, and the texts of their documents, which `document_of` has for shard and place.
+  /// What they have takes the place of what has the same id.
+  void add(const std::vector<IndexShard>& shards,
+           const std::function<SearchDocument(std::size_t shard, std::size_t place)>& document_of);
   /// Removes documents; shards that hold some of them are written anew.
   void remove(const std::set<std::string>& ids);
 
  private:
-  IndexShard write_shard(std::vector<IndexedDocument> documents, const std::vector<SequenceState>& memories);
   void write_manifest();
   /// Of the manifest, which is still to be written; returns the files that it does not name any more then.
   std::vector<std::filesystem::path> take_out(const std::set<std::string>& ids);
-  void require_full_text(const std::set<std::string>& ids) const;
 
   std::filesystem::path folder_;
   const LanguageModel& model_;
   MemoryPool& pool_;
-  IndexOptions options_;
   IndexManifest manifest_;
   std::optional<Bm25Index> bm25_;
-  std::map<std::string, std::string> known_;  // with those of pending_
-  std::vector<IndexedDocument> pending_;
-  std::vector<SequenceState> memories_;  // of pending_
-  std::set<std::string> replaced_;       // of pending_ those that a shard has, too
-  std::uint64_t pending_bytes_ = 0;
-  std::chrono::steady_clock::time_point last_flush_ = std::chrono::steady_clock::now();
+  std::map<std::string, std::string> known_;
 };
 
 }  // namespace palimpsest

@@ -45,6 +45,11 @@ void set_scores(std::vector<SearchHit>& hits, double interpolate) {
   }
 }
 
+Bm25Index open_full_text(const std::filesystem::path& folder, const std::string& stemmer) {
+  require_full_text(folder);
+  return Bm25Index::to_read(folder / index_bm25_folder, stemmer);
+}
+
 void sort_hits(std::vector<SearchHit>& hits, std::int64_t depth) {
   std::ranges::sort(hits, [](const SearchHit& a, const SearchHit& b) {
     return a.score != b.score ? a.score > b.score : a.document > b.document;
@@ -65,13 +70,12 @@ void check(const SearchOptions& options) {
 }
 
 IndexSearch::IndexSearch(const std::filesystem::path& folder)
-    : folder_(folder),
-      manifest_(read_index(folder)),
-      bm25_(Bm25Index::to_read(folder / index_bm25_folder, manifest_.stemmer)) {
+    : folder_(folder), manifest_(read_index(folder)), bm25_(open_full_text(folder, manifest_.stemmer)) {
   for (const IndexShard& shard : manifest_.shards) {
     for (const IndexedDocument& document : shard.documents) titles_.emplace(document.id, document.title);
   }
   if (titles_.empty()) throw DataError(fmt::format("{}: holds no documents", folder.string()));
+  require_full_text(folder, bm25_.ids(), titles_);
 }
 
 std::vector<SearchHit> IndexSearch::first_stage(const std::string& query, std::int64_t count,
@@ -80,7 +84,7 @@ std::vector<SearchHit> IndexSearch::first_stage(const std::string& query, std::i
   for (const RankedDocument& found : bm25_.search(query, count, options)) {
     // A writer that was killed may have left others.
     const auto title = titles_.find(found.document);
-    if (title != titles_.end()) hits.push_back({found.document, title->second, found.score, {}, found.score});
+    if (title != titles_.end()) hits.push_back({found.document, title->second, found.score, {}, found.score, {}});
   }
   return hits;
 }
@@ -115,14 +119,14 @@ std::vector<SearchResult> IndexSearch::by_memory(const std::vector<SearchQuery>&
     if (options.first_stage > 0) {
       asked.hits = first_stage(query.text, options.first_stage, options.bm25);
     } else {
-      for (const auto& [id, title] : titles_) asked.hits.push_back({id, title, 0, {}, {}});
+      for (const auto& [id, title] : titles_) asked.hits.push_back({id, title, 0, {}, {}, {}});
     }
     for (std::size_t i = 0; i < asked.hits.size(); ++i) asked.places.emplace(asked.hits[i].document, i);
   }
   const double steps = static_cast<double>(manifest_.shards.size() * queries.size());
   double step = 0;
   for (const IndexShard& shard : manifest_.shards) {
-    const SequenceState memories = read_shard(folder_, shard, model, pool);
+    const SequenceState memories = read_shard(folder_, shard, manifest_.type, model, pool);
     for (Asked& asked : all) {
       std::vector<std::int64_t> rows;
       std::vector<std::size_t> places;

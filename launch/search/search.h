@@ -37,6 +37,7 @@ struct SearchHit {
   std::string document, title;
   double score = 0;  // what orders them
   std::optional<double> log_likelihood, bm25;
+  std::string sentence;  // empty: not looked for, or none
 };
 
 struct SearchResult {
@@ -46,7 +47,7 @@ struct SearchResult {
 
 class IndexSearch {
  public:
-  /// Throws what read_index does.
+  /// Throws what read_index and require_full_text do.
   explicit IndexSearch(const std::filesystem::path& folder);
 
   const IndexManifest& manifest() const { return manifest_; }
@@ -59,6 +60,14 @@ class IndexSearch {
   std::vector<SearchResult> by_memory(const std::vector<SearchQuery>& queries, const SearchOptions& options,
                                       const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                                       const std::function<bool(double done)>& goes_on = {}) const;
+
+  /// Gives the first `count` hits of each result the sentence of their text after which the query is likeliest: log
+  /// p(query | the document's memory, the sentence, before). Of a text with more than 32 those 32 are tried that have
+  /// most of the query's words; of a sentence its first 128 tokens count. By the model that made the index, as
+  /// by_memory; returns false where `goes_on` said no.
+  bool add_sentences(std::vector<SearchResult>& results, std::int64_t count, const SearchOptions& options,
+                     const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
+                     const std::function<bool(double done)>& goes_on = {}) const;
 
  private:
   std::vector<SearchHit> first_stage(const std::string& query, std::int64_t count, const Bm25Options& options) const;

@@ -27,7 +27,7 @@ void require_run_id(const std::string& id, const char* what) {
 }  // namespace
 
 std::string format_results(const std::vector<SearchResult>& results, std::int64_t top) {
-  constexpr std::size_t longest_title = 100;
+  constexpr std::size_t longest_title = 100, longest_sentence = 300;
   std::string text;
   for (const SearchResult& result : results) {
     if (!text.empty()) text += '\n';
@@ -46,6 +46,8 @@ std::string format_results(const std::vector<SearchResult>& results, std::int64_
                       hit.bm25 ? fmt::format("{:.4f}", *hit.bm25) : "-"});
       const std::string id = printable(hit.document, longest_title);
       titles.push_back(hit.title.empty() ? id : fmt::format("{} ({})", printable(hit.title, longest_title), id));
+      if (hit.sentence.empty()) continue;
+      titles.back() += fmt::format("\n      {}", printable(hit.sentence, longest_sentence));
     }
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i].push_back("");
     const std::string table = format_table(rows);
@@ -88,6 +90,7 @@ std::string json_lines_of(const std::vector<SearchResult>& results) {
       nlohmann::ordered_json document = {{"id", hit.document}, {"title", hit.title}, {"score", hit.score}};
       if (hit.log_likelihood) document["log_likelihood"] = *hit.log_likelihood;
       if (hit.bm25) document["bm25"] = *hit.bm25;
+      if (!hit.sentence.empty()) document["sentence"] = hit.sentence;
       json["documents"].push_back(std::move(document));
     }
     lines += json.dump() + '\n';

@@ -9,7 +9,7 @@
 
 namespace palimpsest {
 
-/// Of each query the first `top` documents: rank, scores, title or else id.
+/// Of each query the first `top` documents: rank, scores, title or else id, and below it the sentence, if there is one.
 std::string format_results(const std::vector<SearchResult>& results, std::int64_t top);
 
 /// Throws DataError on an id of a query or of any document with white space, which a run cannot hold: before a search,

@@ -30,15 +30,18 @@ class Search(EndToEndTest):
         self.assertRegex(noted, r"Read 12 documents, \d+ tokens, [\d.]+ documents/s; 0 unchanged")
         self.assertIn("Read 0 documents, 0 tokens, 0.0 documents/s; 12 unchanged",
                       self.run_program("index", model, self.corpus, index).stderr)
+        self.assertRegex(self.run_program("inspect", index).stdout, r"documents +12, \d+ tokens\nmemories +[\d.]+ kB a document")
         for stage in ([], ["--first-stage", "bm25:5", "--interpolate", "0.5"], ["--first-stage", "only"]):
             self.run_program("search", model, index, "--queries", self.queries, "--run", run, *stage)
             self.assertIn("3 queries", self.run_program("measure", run, self.judgements).stdout)
         # The last of them is full-text search, which knows the words.
         self.assertRegex(self.run_program("measure", run, self.judgements).stdout, r"MRR +1\.0000 ")
         table = self.run_program("search", model, index, "--query", "word7", "--first-stage", "bm25:1").stdout
-        self.assertRegex(table, r"1 +-\d+\.\d+ +-\d+\.\d+ +\d+\.\d+ +title7 \(d7\)")
+        self.assertRegex(table, r"1 +-\d+\.\d+ +-\d+\.\d+ +\d+\.\d+ +title7 \(d7\)\n {6}\w+ .*\n")
         output = self.folder / "found.jsonl"
         self.run_program("search", model, index, "--query", "memory", "--json", output, "--depth", 4)
+        self.assertEqual(self.run_program("search", model, index, "--query", "memory", "--json", "-", "--depth", 4).stdout,
+                         output.read_text(encoding="utf-8"))
         found = json.loads(output.read_text(encoding="utf-8"))
         self.assertEqual(len(found["documents"]), 4)
         self.assertLess(found["documents"][0]["log_likelihood"], 0)
@@ -49,13 +52,35 @@ class Search(EndToEndTest):
                       self.run_program("search", self.folder / "none", index, "--queries", spaced, "--run", run,
                                        expect=3).stderr)
 
+        # More than a rank reads in one go: the same by one rank and by two.
+        many, found = self.folder / "many.jsonl", []
+        many.write_text("".join(json.dumps({"_id": f"{i}", "text": text(20 + i, i)}) + "\n" for i in range(90)),
+                        encoding="utf-8")
+        for ranks in (1, 2):
+            folder, output = self.folder / f"{ranks}.index", self.folder / f"{ranks}.jsonl"
+            self.assertIn("Read 90 documents",
+                          self.run_program("index", model, many, folder, "--threads", 1, ranks=ranks).stderr)
+            self.assertEqual(len(list(folder.glob("states-*"))), ranks)
+            self.run_program("search", model, folder, "--query", "memory", "--json", output)
+            found.append(output.read_text(encoding="utf-8"))
+        self.assertEqual(*found)
+
+        gone = self.folder / "gone.txt"
+        gone.write_text("5\nnone\n", encoding="utf-8")
+        noted = self.run_program("index", model, folder, "--remove", "3", "4", "--remove-file", gone).stderr
+        self.assertIn("does not have 1 of the ids that were to be removed, the first none", noted)
+        self.assertRegex(noted, "Removed 3 documents\n.*: 87 documents")
+        self.assertIn("does not have 1 of the ids", self.run_program("index", model, folder, "--remove", "3", expect=3).stderr)
+        self.assertIn("--remove needs MODEL and INDEX",
+                      self.run_program("index", model, many, folder, "--remove", "3", expect=2).stderr)
+
         other = self.config("other", train={"steps": 2, "seed": 5})
         self.run_program("train", other)
         self.assertIn("is the state of another model",
                       self.run_program("search", other, index, "--query", "x", expect=3).stderr)
         self.assertIn("is the state of another model",
                       self.run_program("index", other, self.corpus, index, expect=3).stderr)
-        for arguments, expected in (([], "either --query TEXT or --queries FILE"),
+        for arguments, expected in ((["--query", " "], "--query is empty"), ([], "either --query TEXT or --queries FILE"),
                                     (["--query", "x", "--first-stage", "bm25:0"], "--first-stage is bm25:0"),
                                     (["--query", "x", "--interpolate", "0.5"], "--interpolate has nothing"),
                                     (["--query", "x", "--k1", "inf"], "--k1 is inf")):

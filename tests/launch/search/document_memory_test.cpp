@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -116,6 +117,58 @@ TEST_F(DocumentMemory, LanesAreAskedAlikeAndApart) {
   EXPECT_LT(alone[0], 0);
   EXPECT_THROW(query_log_likelihoods(*model_, pool_, together, {}, query_), ShapeError);
   EXPECT_THROW(query_log_likelihoods(*model_, pool_, together, before_, {}), ShapeError);
+}
+
+TEST_F(DocumentMemory, SideBySideIsAsAlone) {
+  const std::vector<AttentionConfig> kinds = {
+      {},
+      {.memory_update = MemoryUpdate::delta},
+      {.memory_update = MemoryUpdate::delta, .memory_decay = true},
+      {.memory_readout = MemoryReadout::rms, .overlap = 3},
+      {.kind = AttentionKind::transformer_xl},
+      {.kind = AttentionKind::recurrent_memory, .memory_tokens = 2},
+      {.kind = AttentionKind::memorizing, .top_k = 2, .store_size = 32},
+  };
+  const std::vector<std::size_t> sizes = {17, 3, 24, 19, 8, 1, 17, 23, 5, 24, 3};  // of segments of 8
+  std::vector<Tokens> documents;
+  std::vector<std::int64_t> lengths;
+  for (const std::size_t size : sizes) {
+    documents.push_back(some_tokens(size, static_cast<unsigned>(documents.size())));
+    lengths.push_back(static_cast<std::int64_t>(size));
+  }
+  for (const AttentionConfig& kind : kinds) {
+    ModelConfig config = tiny_config();
+    config.attention = kind;
+    LanguageModel model(pool_, config.resolved(), DataType::float32);
+    model.initialize(3);
+    std::size_t read = 0, most = 0;
+    for (const std::vector<std::size_t>& group : side_by_side(model, lengths, 4)) {
+      std::vector<Tokens> together;
+      for (const std::size_t place : group) together.push_back(documents[place]);
+      const SequenceState state = read_documents(model, pool_, together);
+      for (std::size_t lane = 0; lane < group.size(); ++lane) {
+        EXPECT_EQ(state.tokens[lane], lengths[group[lane]]);
+        EXPECT_EQ(state.documents[lane], 0);
+        expect_near(values_of(select_lanes(pool_, state, std::vector{static_cast<std::int64_t>(lane)})),
+                    values_of(read_document(model, pool_, together[lane])));
+      }
+      read += group.size();
+      most = std::max(most, group.size());
+    }
+    EXPECT_EQ(read, documents.size());
+    // Where what fills up a lane would be kept, only documents of one length go together.
+    const bool ragged = kind.kind == AttentionKind::infini && kind.overlap == 0;
+    EXPECT_EQ(most, ragged ? 4u : 2u);
+    EXPECT_THROW(read_documents(model, pool_, std::vector<Tokens>{some_tokens(8, 1), some_tokens(9, 2)}), ShapeError);
+    if (!ragged) {
+      EXPECT_THROW(read_documents(model, pool_, std::vector<Tokens>{some_tokens(9, 1), some_tokens(10, 2)}),
+                   ShapeError);
+    }
+  }
+  EXPECT_THROW(read_documents(*model_, pool_, {}), ShapeError);
+  // A document that fills a pass stands alone.
+  EXPECT_EQ(side_by_side(*model_, std::vector<std::int64_t>{4000, 6, 3999}, 9),
+            (std::vector<std::vector<std::size_t>>{{0}, {2}, {1}}));
 }
 
 TEST_F(DocumentMemory, StopsWhereItIsTold) {

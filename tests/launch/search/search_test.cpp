@@ -1,250 +1,22 @@
-// Indexes: what is kept, added, removed, resumed and refused; and searching them.
+// Searching an index: by memory, by full text, by both, and what is said of the results.
 #include "launch/search/search.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <memory>
+#include <set>
 
 #include "core/error.h"
-#include "launch/search/document_memory.h"
-#include "launch/search/index_files.h"
-#include "launch/search/indexing.h"
 #include "launch/search/search_report.h"
-#include "tests/launch/tiny_model.h"
-#include "tests/temporary_directory.h"
+#include "tests/launch/search/search_fixture.h"
 
 namespace palimpsest {
 
 namespace {
 
-namespace fs = std::filesystem;
-
-class Search : public testing::Test {
- protected:
-  static std::string line(const std::string& id, const std::string& text, const std::string& title = "") {
-    return "{\"_id\": \"" + id + "\", \"title\": \"" + title + "\", \"text\": \"" + text + "\"}\n";
-  }
-  fs::path write(const std::string& name, const std::string& content) {
-    std::ofstream(folder_ / name, std::ios::binary) << content;
-    return folder_ / name;
-  }
-  fs::path corpus() {
-    std::string lines;
-    for (unsigned i = 0; i < 5; ++i) lines += line("d" + std::to_string(i), tiny_text(20 + 7 * i, i), "title");
-    return write("corpus.jsonl", lines);
-  }
-  IndexingResult index(const fs::path& corpus, const IndexingOptions& options = {},
-                       const std::function<bool(const IndexingProgress&)>& goes_on = {}) {
-    return read_into_index(SearchCorpus(corpus), index_, *model_, tokenizer_, pool_, options, goes_on);
-  }
-  /// The first tensor of each document's memory, by id.
-  std::map<std::string, std::vector<double>> memories() {
-    std::map<std::string, std::vector<double>> found;
-    for (const IndexShard& shard : read_index(index_).shards) {
-      const SequenceState state = read_shard(index_, shard, *model_, pool_);
-      for (std::size_t i = 0; i < shard.documents.size(); ++i) {
-        const auto row = static_cast<std::int64_t>(i);
-        found[shard.documents[i].id] = state.layers[1][0].tensor.rows(row, row + 1).to_doubles();
-      }
-    }
-    return found;
-  }
-  std::vector<double> read_alone(const SearchDocument& document) {
-    std::vector<std::int32_t> tokens = tokenizer_.encode(document.whole_text());
-    tokens.insert(tokens.begin(), tokenizer_.begin_id());
-    return read_document(*model_, pool_, tokens).layers[1][0].tensor.to_doubles();
-  }
-  std::int64_t files(const std::string& beginning) {
-    std::int64_t count = 0;
-    for (const auto& entry : fs::directory_iterator(index_)) {
-      count += entry.path().filename().string().starts_with(beginning);
-    }
-    return count;
-  }
-  template <class Exception>
-  static void expect_error(const std::string& expected, const std::function<void()>& work) {
-    try {
-      work();
-      ADD_FAILURE() << "nothing was wrong; expected: " << expected;
-    } catch (const Exception& error) {
-      EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
-    }
-  }
-
-  TemporaryDirectory folder_;
-  const fs::path index_ = folder_ / "index";
-  MemoryPool pool_;
-  std::unique_ptr<LanguageModel> model_ = tiny_model(pool_);
-  const ByteTokenizer tokenizer_ = {};
-};
-
-TEST_F(Search, AnIndexHasWhatReadingADocumentGives) {
-  const SearchCorpus documents(corpus());
-  const IndexingResult result = index(folder_ / "corpus.jsonl", {.index = {.shard_documents = 2}});
-  EXPECT_EQ(result.read.documents, 5);
-  EXPECT_EQ(read_index(index_).shards.size(), 3u);
-  const auto found = memories();
-  for (std::int64_t i = 0; i < documents.size(); ++i) {
-    EXPECT_EQ(found.at(documents.id(i)), read_alone(documents.document(i)));
-  }
-}
-
-TEST_F(Search, MemoriesInBfloat16AreRounded) {
-  const SearchCorpus documents(corpus());
-  index(folder_ / "corpus.jsonl", {.index = {.type = DataType::bfloat16}});
-  const std::vector<double> found = memories().at("d3"), exact = read_alone(documents.document(3));
-  for (std::size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(found[i], exact[i], std::abs(exact[i]) / 256);
-  EXPECT_NE(found, exact);
-}
-
-TEST_F(Search, WhatIsThereIsNotReadAgain) {
-  const IndexingOptions options{.index = {.shard_documents = 2}};
-  // Stopped after the third document: the third was read when it was asked.
-  const IndexingResult stopped =
-      index(corpus(), options, [](const IndexingProgress& now) { return now.documents < 2; });
-  EXPECT_FALSE(stopped.complete);
-  EXPECT_EQ(stopped.documents, 3);
-  // What a killed writer leaves: a shard that index.json does not name.
-  std::ofstream(index_ / shard_name(99)) << "half a shard";
-  const IndexingResult resumed = index(folder_ / "corpus.jsonl", options);
-  EXPECT_TRUE(resumed.complete);
-  EXPECT_EQ(resumed.read.documents, 2);
-  EXPECT_EQ(resumed.unchanged, 3);
-  EXPECT_FALSE(fs::exists(index_ / shard_name(99)));
-  EXPECT_EQ(memories().size(), 5u);
-}
-
-TEST_F(Search, DocumentsAreAddedReplacedAndRemoved) {
-  index(corpus());
-  const auto before = memories();
-  const fs::path more = write("more.jsonl", line("d1", "another text than before") + line("d9", "an ostrich"));
-  const IndexingResult added = index(more);
-  EXPECT_EQ(added.read.documents, 2);
-  EXPECT_EQ(added.replaced, 1);
-  EXPECT_EQ(added.documents, 6);
-  auto after = memories();
-  EXPECT_NE(after.at("d1"), before.at("d1"));
-  EXPECT_EQ(after.at("d4"), before.at("d4"));
-  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "ostrich"}}, {}).front().hits.front().document, "d9");
-  const IndexingResult pruned = index(more, {.prune = true});
-  EXPECT_EQ(pruned.read.documents, 0);
-  EXPECT_EQ(pruned.removed, 4);
-  EXPECT_EQ(memories().size(), 2u);
-  EXPECT_EQ(memories().at("d1"), after.at("d1"));
-  EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
-}
-
-TEST_F(Search, WhatIsReplacedIsThereUntilTheNewIs) {
-  index(corpus());
-  auto expected = memories();
-  std::string lines;
-  for (int i = 0; i < 5; ++i) lines += line("d" + std::to_string(i), "whale number " + std::to_string(i), "title");
-  const SearchCorpus changed(write("changed.jsonl", lines));
-  const auto fail_after = [&](std::int64_t documents, std::int64_t shard_documents) {
-    EXPECT_THROW(index(folder_ / "changed.jsonl", {.index = {.shard_documents = shard_documents}},
-                       [&](const IndexingProgress& now) {
-                         if (now.documents == documents) throw WriteError("killed");
-                         return true;
-                       }),
-                 WriteError);
-  };
-  fail_after(0, 1);
-  EXPECT_EQ(memories(), expected);
-  fail_after(3, 512);  // none of the three was written
-  EXPECT_EQ(memories(), expected);
-  fail_after(2, 1);
-  for (const char* id : {"d0", "d1"}) expected[id] = read_alone(changed.document(id[1] - '0'));
-  EXPECT_EQ(memories(), expected);
-  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "title"}}, {}).front().hits.size(), 5u);
-  const IndexingResult rest = index(folder_ / "changed.jsonl");
-  EXPECT_EQ(rest.unchanged, 2);
-  EXPECT_EQ(rest.replaced, 3);
-  EXPECT_EQ(rest.documents, 5);
-  expected["d4"] = read_alone(changed.document(4));
-  EXPECT_EQ(memories().at("d4"), expected.at("d4"));
-  EXPECT_EQ(memories().size(), 5u);
-  EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
-}
-
-TEST_F(Search, APartThatIsLostIsNamed) {
-  index(corpus());
-  const auto expected = memories();
-  const auto refused = [&](const std::string& message) {
-    expect_error<FileError>(message, [&] { index(folder_ / "corpus.jsonl"); });
-  };
-  fs::rename(index_ / index_bm25_folder, folder_ / "kept");
-  refused("bm25: is missing: expected the full-text part of the index");
-  const fs::path other = folder_ / "other";
-  read_into_index(SearchCorpus(write("other.jsonl", line("d3", "text"))), other, *model_, tokenizer_, pool_, {});
-  fs::rename(other / index_bm25_folder, index_ / index_bm25_folder);
-  refused("bm25: does not belong to the index: it lacks 4 of 5 documents, the first d0");
-  EXPECT_EQ(memories(), expected);
-  fs::remove_all(index_ / index_bm25_folder);
-  fs::rename(folder_ / "kept", index_ / index_bm25_folder);
-  EXPECT_EQ(index(folder_ / "corpus.jsonl").unchanged, 5);
-  fs::rename(index_ / index_manifest_name, folder_ / "kept");
-  refused("holds memories (states-000001.safetensors), but index.json is missing");
-  fs::rename(folder_ / "kept", index_ / index_manifest_name);
-  EXPECT_EQ(memories(), expected);
-}
-
-TEST_F(Search, ADocumentThatIsEmptiedGoes) {
-  index(write("some.jsonl", line("a", "whale") + line("b", "whale and sea")));
-  write("some.jsonl", line("a", "whale") + line("b", " "));
-  expect_error<DataError>("document b is empty", [&] { index(folder_ / "some.jsonl"); });
-  const IndexingResult result = index(folder_ / "some.jsonl", {.skip_empty = true});
-  EXPECT_EQ(result.removed, 1);
-  EXPECT_EQ(result.documents, 1);
-  EXPECT_EQ(memories().size(), 1u);
-  EXPECT_EQ(IndexSearch(index_).full_text({{"q", "whale"}}, {}).front().hits.size(), 1u);
-}
-
-TEST_F(Search, EmptyDocumentsAreNamedOrLeftOut) {
-  const fs::path some = write("some.jsonl", line("a", "text") + line("b", " ") + line("c", "", "only a title"));
-  expect_error<DataError>("some.jsonl:2: document b is empty", [&] { index(some); });
-  EXPECT_EQ(index(some, {.skip_empty = true}).documents, 2);
-  expect_error<DataError>("all documents are empty",
-                          [&] { index(write("e.jsonl", line("a", "")), {.skip_empty = true}); });
-  expect_error<DataError>("e.jsonl:2: there is another document a",
-                          [&] { SearchCorpus(write("e.jsonl", line("a", "") + line("a", "x"))); });
-  expect_error<FileError>("\"text\" is missing", [&] { SearchCorpus(write("e.jsonl", "{\"_id\": \"a\"}")); });
-}
-
-TEST_F(Search, AnotherModelsIndexIsRefused) {
-  index(corpus());
-  const auto refuse = [&](const std::string& expected, const std::function<void()>& work) {
-    expect_error<DataError>(expected, work);
-  };
-  refuse("bfloat16", [&] { index(folder_ / "corpus.jsonl", {.index = {.type = DataType::bfloat16}}); });
-  model_->initialize(8);
-  refuse("another model: the hash of its parameters", [&] { index(folder_ / "corpus.jsonl"); });
-  refuse("another model", [&] { IndexSearch(index_).by_memory({{"q", "text"}}, {}, *model_, tokenizer_, pool_); });
-}
-
-TEST_F(Search, DamageIsNoticed) {
-  index(corpus());
-  const fs::path shard = index_ / shard_name(1);
-  const auto size = static_cast<std::streamoff>(fs::file_size(shard));
-  std::fstream(shard, std::ios::in | std::ios::out | std::ios::binary).seekp(size - 3).put('!');
-  expect_error<FileError>("is damaged: the hash", [&] { memories(); });
-  fs::resize_file(shard, static_cast<std::uintmax_t>(size - 5));
-  expect_error<FileError>(shard.string(), [&] { read_index(index_); });
-  std::ofstream(index_ / index_manifest_name) << "{\"format\": \"other\"}";
-  expect_error<FileError>("is not an index", [&] { read_index(index_); });
-  expect_error<FileError>("index.json", [&] { read_index(folder_ / "none"); });
-  fs::create_directories(folder_ / "full");
-  write("full/notes.txt", "mine");
-  expect_error<FileError>("holds notes.txt, but no index",
-                          [&] { IndexWriter(folder_ / "full", *model_, tokenizer_, pool_, {}); });
-}
-
-TEST_F(Search, OneWriterAtATime) {
-  const IndexWriter writer(index_, *model_, tokenizer_, pool_, {});
-  expect_error<WriteError>("another process writes", [&] { index(corpus()); });
-}
+class Search : public testing::SearchTest {};
 
 TEST_F(Search, FullTextScoresAreThoseOfBm25) {
   std::string lines = line("long", "whale whale sea ship crew sea") + line("short", "whale calf");
@@ -261,6 +33,20 @@ TEST_F(Search, FullTextScoresAreThoseOfBm25) {
   EXPECT_NEAR(result[0].hits[0].score, score(2, 6), 1e-9);
   EXPECT_NEAR(result[0].hits[1].score, score(1, 2), 1e-9);
   EXPECT_TRUE(result[1].hits.empty());
+  const std::string long_id(5000, 'i');
+  {
+    Bm25Index full_text = Bm25Index::to_create(folder_ / "bm25", "english");
+    full_text.put(long_id, "whales", "kept of it");
+    full_text.put("b", "ships", std::string(Bm25Index::longest_kept + 1, 'x'));
+    full_text.commit();
+  }
+  const Bm25Index full_text = Bm25Index::to_read(folder_ / "bm25", "english");
+  EXPECT_EQ(full_text.ids(), (std::vector<std::string>{long_id, "b"}));
+  EXPECT_EQ(full_text.search("whale", 5, {}).front().document, long_id);
+  EXPECT_EQ(full_text.kept(long_id), "kept of it");
+  EXPECT_EQ(full_text.kept("b"), "");
+  EXPECT_EQ(full_text.kept("none"), "");
+  EXPECT_EQ(full_text.words_of("Whales, a whale!"), (std::set<std::string>{"a", "whale"}));
 }
 
 TEST_F(Search, ByMemoryInOneStageAndInTwo) {
@@ -315,18 +101,63 @@ TEST_F(Search, ByMemoryInOneStageAndInTwo) {
                             [&] { by_memory({.bm25 = {.k1 = std::numeric_limits<double>::infinity()}}); });
 }
 
+TEST_F(Search, TheSentenceIsTheOneAfterWhichTheQueryIsLikeliest) {
+  std::string lines, many;
+  for (int i = 0; i < 40; ++i)
+    many += tiny_text(9 + static_cast<std::size_t>(i) % 5, 50U + static_cast<unsigned>(i)) + ". ";
+  index(write("c.jsonl", line("a", "The sea was calm. Was it? " + tiny_text(30, 4) + ".", "title") +
+                             line("b", many + "Then a whale was seen.") + line("c", "", "only a title")));
+  const IndexSearch search(index_);
+  const std::string query = "a whale was seen";
+  std::vector<SearchResult> results = search.by_memory({{"q", query}}, {}, *model_, tokenizer_, pool_);
+  ASSERT_EQ(results.front().hits.size(), 3u);
+  EXPECT_TRUE(search.add_sentences(results, 3, {}, *model_, tokenizer_, pool_));
+  const SearchCorpus documents(folder_ / "c.jsonl");
+  for (const SearchHit& hit : results.front().hits) {
+    if (hit.document == "c") {
+      EXPECT_EQ(hit.sentence, "");
+    }
+    if (hit.document != "a") continue;
+    std::vector<std::int32_t> tokens = tokenizer_.encode(documents.document(0).whole_text());
+    tokens.insert(tokens.begin(), tokenizer_.begin_id());
+    const SequenceState memory = read_document(*model_, pool_, tokens);
+    std::string best;
+    double most = -1e9;
+    for (const std::string& sentence :
+         {std::string("The sea was calm."), std::string("Was it?"), tiny_text(30, 4) + "."}) {
+      const double found =
+          query_log_likelihoods(*model_, pool_, memory, tokenizer_.encode(sentence + "\n"), tokenizer_.encode(query))
+              .front();
+      if (found > most) best = sentence;
+      most = std::max(most, found);
+    }
+    EXPECT_EQ(hit.sentence, best);
+  }
+  // One has 41 sentences, of which some are left aside.
+  const auto at = [&](const std::string& id) -> const std::string& {
+    return std::ranges::find(results.front().hits, id, &SearchHit::document)->sentence;
+  };
+  EXPECT_FALSE(at("b").empty());
+  EXPECT_NE(format_results(results, 3).find("title (a)\n      " + at("a") + "\n"), std::string::npos);
+  EXPECT_NE(json_lines_of(results).find("\"sentence\":\"" + at("a")), std::string::npos);
+  results.front().hits.front().sentence = "";
+  EXPECT_TRUE(search.add_sentences(results, 0, {}, *model_, tokenizer_, pool_));
+  EXPECT_EQ(results.front().hits.front().sentence, "");
+  EXPECT_FALSE(search.add_sentences(results, 3, {}, *model_, tokenizer_, pool_, [](double) { return false; }));
+}
+
 TEST_F(Search, ALikelihoodThatIsNotFiniteIsNoScore) {
   // Its output is not finite; what it remembers is.
   fill(model_->parameters().find("norm.weight").master, std::numeric_limits<double>::quiet_NaN());
   index(corpus());
-  expect_error<NumericalError>("query q: its log-likelihood after document d0 is not finite", [&] {
+  expect_error<NumericalError>("query q: its log-likelihood after document d4 is not finite", [&] {
     IndexSearch(index_).by_memory({{"q", "text"}}, {}, *model_, tokenizer_, pool_);
   });
 }
 
 TEST_F(Search, ResultsForPeopleAndPrograms) {
   const std::vector<SearchResult> results = {
-      {{"1", "whale"}, {{"d1", "Moby", -1.5, -1.5, 2.0}, {"d2", "", -2, -2, {}}}}, {{"2", "x"}, {}}};
+      {{"1", "whale"}, {{"d1", "Moby", -1.5, -1.5, 2.0, ""}, {"d2", "", -2, -2, {}, ""}}}, {{"2", "x"}, {}}};
   const std::string table = format_results(results, 1);
   EXPECT_NE(table.find("Moby (d1)\n"), std::string::npos) << table;
   EXPECT_EQ(table.find("d2"), std::string::npos) << table;
@@ -341,7 +172,7 @@ TEST_F(Search, ResultsForPeopleAndPrograms) {
   expect_error<DataError>("query \"a query\" cannot stand", [&] { require_run_ids({{"a query", "x"}}, manifest); });
   manifest.shards.front().documents.push_back({"a document", "", "", 1});
   expect_error<DataError>("document \"a document\" cannot", [&] { require_run_ids({{"1", "x"}}, manifest); });
-  EXPECT_THROW(run_of({{{"a query", "x"}, {{"d", "", 1, 1, {}}}}}), DataError);
+  EXPECT_THROW(run_of({{{"a query", "x"}, {{"d", "", 1, 1, {}, ""}}}}), DataError);
   const auto queries = read_queries(write("q.jsonl", "{\"_id\": \"7\", \"text\": \"a whale\"}\n"));
   EXPECT_EQ(queries.front().id, "7");
   EXPECT_EQ(read_queries(write("q.txt", "one\ntwo\n")).back().id, "2");

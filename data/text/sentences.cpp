@@ -1,0 +1,80 @@
+#include "data/text/sentences.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+
+#include <fmt/format.h>
+#include <unicode/brkiter.h>
+#include <unicode/utext.h>
+
+#include "core/error.h"
+
+namespace palimpsest {
+
+namespace {
+
+constexpr std::string_view white_space = " \t\n\v\f\r";
+
+/// Line ends within a paragraph are spaces, byte for byte: what is wrapped is not over.
+std::string unwrapped(std::string_view text) {
+  std::string flat(text);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\n' && text[i] != '\r') continue;
+    const std::size_t next = text.find_first_not_of(" \t\r", i + 1);
+    const bool empty_line = text[i] == '\n' && next != std::string_view::npos && text[next] == '\n';
+    if (!empty_line) flat[i] = ' ';
+  }
+  return flat;
+}
+
+/// Of a text that begins and ends with something else.
+std::string with_single_spaces(std::string_view text) {
+  std::string single;
+  for (const char character : text) {
+    if (white_space.find(character) == std::string_view::npos) {
+      single += character;
+    } else if (single.back() != ' ') {
+      single += ' ';
+    }
+  }
+  return single;
+}
+
+}  // namespace
+
+std::vector<SentencePlace> sentence_places(std::string_view text) {
+  const std::string flat = unwrapped(text);
+  if (flat.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+    throw DataError(fmt::format("a text of {} bytes is too long to be cut into sentences", flat.size()));
+  }
+  UErrorCode status = U_ZERO_ERROR;
+  const std::unique_ptr<icu::BreakIterator> breaks(
+      icu::BreakIterator::createSentenceInstance(icu::Locale::getRoot(), status));
+  const std::unique_ptr<UText, decltype(&utext_close)> opened(
+      utext_openUTF8(nullptr, flat.data(), static_cast<std::int64_t>(flat.size()), &status), &utext_close);
+  if (U_SUCCESS(status)) breaks->setText(opened.get(), status);
+  if (U_FAILURE(status)) throw DataError(fmt::format("cutting a text into sentences failed: {}", u_errorName(status)));
+  std::vector<SentencePlace> places;
+  std::int32_t from = 0;
+  for (std::int32_t to = breaks->next(); to != icu::BreakIterator::DONE; from = to, to = breaks->next()) {
+    const std::string_view part =
+        std::string_view(flat).substr(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from));
+    const std::size_t first = part.find_first_not_of(white_space);
+    if (first == std::string_view::npos) continue;
+    const auto begin = static_cast<std::size_t>(from);
+    places.push_back({begin + first, begin + part.find_last_not_of(white_space) + 1});
+  }
+  return places;
+}
+
+std::vector<std::string> sentences_of(std::string_view text) {
+  std::vector<std::string> sentences;
+  for (const SentencePlace& place : sentence_places(text)) {
+    sentences.push_back(with_single_spaces(text.substr(place.begin, place.end - place.begin)));
+  }
+  return sentences;
+}
+
+}  // namespace palimpsest
