@@ -236,7 +236,8 @@ void softmax_panel(A* scores, std::int64_t stride, std::int64_t keys, std::int64
       const Lanes<T> row = load_sums(scores + key * stride + l);
       most = row > most ? row : most;
     }
-    const Lanes<T> shrinking = exponential<T>((before - most) * scale);
+    // Exactly 1 where nothing grows: how many blocks of masked keys there are depends on the number of threads.
+    const Lanes<T> shrinking = most > before ? exponential<T>((before - most) * scale) : Lanes<T>{} + 1;
     Lanes<T> total = load_sums(sum + l) * shrinking;
     const auto weight = [&](std::int64_t key) {
       const Lanes<T> exponentials = exponential<T>((load_sums(scores + key * stride + l) - most) * scale);

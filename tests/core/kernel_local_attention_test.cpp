@@ -265,7 +265,7 @@ std::vector<std::vector<double>> with_threads(int threads, const SequenceLayout&
 TEST(LocalAttention, HasTheSameBitsForEveryNumberOfThreads) {
   // Threads share runs of queries and keys where there are more of them than spans and heads.
   const auto check = [](const SequenceLayout& layout, std::int64_t keys_in_front) {
-    for (const int threads : {3, 64}) {
+    for (const int threads : {3, 5, 64}) {
       EXPECT_EQ(with_threads<float>(threads, layout, keys_in_front), with_threads<float>(1, layout, keys_in_front));
       EXPECT_EQ(with_threads<bfloat16>(threads, layout, keys_in_front),
                 with_threads<bfloat16>(1, layout, keys_in_front));
@@ -274,6 +274,8 @@ TEST(LocalAttention, HasTheSameBitsForEveryNumberOfThreads) {
   };
   check(documents_in_segments({310, 1, 45}, 310), 0);
   check(overlapping_segments(1, 250, 130, 50, 50), 50);
+  check(documents_in_segments({511}, 511), 0);
+  check(overlapping_segments(1, 768, 256, 64, 64), 64);
 }
 
 }  // namespace
