@@ -23,6 +23,9 @@ struct PasskeyTask {
   std::int64_t updates = 0;  // so often is each key replaced by another one later on; the last one counts
 };
 
+/// Changes when the same seed makes other prompts.
+inline int prompts_version(const PasskeyTask& task) { return task.keys > 1 ? 3 : 2; }
+
 /// The task's sentences in the tokens of one tokenizer, and its filler: the paper's sentences, or a token file.
 class PasskeyLanguage {
  public:

@@ -211,22 +211,25 @@ nlohmann::json PasskeySource::task() const {
     if (stage.questions > 1) stages.back().push_back(stage.questions);
   }
   const TokenFile* text = language_->text();
-  return {{"seed", shape_.seed},
-          {"batch_size", shape_.batch_size},
-          {"sequence_length", shape_.sequence_length},
-          {"segment_length", shape_.segment_length},
-          {"tokenizer", tokenizer_identity()},
-          {"filler", text == nullptr ? "" : text->checksum()},
-          {"digits", config_.digits},
-          {"keys", config_.keys},
-          {"updates", config_.updates},
-          {"across_borders", config_.across_borders},
-          {"question_anywhere", config_.question_anywhere},
-          {"text_loss", config_.text_loss},
-          {"advance_at", config_.advance_at},
-          {"advance_over", config_.advance_over},
-          {"earlier_lengths", config_.earlier_lengths},
-          {"stages", stages}};
+  nlohmann::json task = {{"seed", shape_.seed},
+                         {"batch_size", shape_.batch_size},
+                         {"sequence_length", shape_.sequence_length},
+                         {"segment_length", shape_.segment_length},
+                         {"tokenizer", tokenizer_identity()},
+                         {"filler", text == nullptr ? "" : text->checksum()},
+                         {"digits", config_.digits},
+                         {"keys", config_.keys},
+                         {"updates", config_.updates},
+                         {"across_borders", config_.across_borders},
+                         {"question_anywhere", config_.question_anywhere},
+                         {"text_loss", config_.text_loss},
+                         {"advance_at", config_.advance_at},
+                         {"advance_over", config_.advance_over},
+                         {"earlier_lengths", config_.earlier_lengths},
+                         {"stages", stages}};
+  // Earlier versions said none; of one key their prompts were the same.
+  if (config_.keys > 1) task["version of the prompts"] = prompts_version(language_->task());
+  return task;
 }
 
 nlohmann::json PasskeySource::state() const {

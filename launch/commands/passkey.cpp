@@ -100,9 +100,6 @@ std::shared_ptr<const PasskeyLanguage> language_of(const Options& options, const
   return std::make_shared<const PasskeyLanguage>(std::move(tokenizer), task, std::move(filler));
 }
 
-/// Changes when the same seed draws other prompts.
-int prompts_version(const PasskeyTask& task) { return task.keys > 1 ? 3 : 2; }
-
 /// What the samples depend on, beside length, depth and number.
 nlohmann::ordered_json task_of(const Options& options, const SavedModel& saved, const PasskeyLanguage& language) {
   std::vector<std::string> hashes;

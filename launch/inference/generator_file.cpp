@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "configs/schema_writer.h"
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
 #include "core/io/file_hash.h"
@@ -78,6 +79,29 @@ std::optional<DataType> type_named(std::string_view name) {
   return std::nullopt;
 }
 
+/// The lines of a model's configuration, "name: value", by name.
+using ConfigLines = std::map<std::string_view, std::string_view>;
+
+ConfigLines lines_of(std::string_view config) {
+  ConfigLines lines;
+  while (!config.empty()) {
+    const std::string_view line = config.substr(0, std::min(config.find('\n'), config.size()));
+    lines.emplace(line.substr(0, std::min(line.find(':'), line.size())), line);
+    config.remove_prefix(std::min(line.size() + 1, config.size()));
+  }
+  return lines;
+}
+
+/// What the options say that nobody sets.
+std::string default_config() {
+  std::string config;
+  ModelConfig nothing_set;
+  for (const auto& [name, text] : schema_values([&](SchemaVisitor& visitor) { describe(nothing_set, visitor); })) {
+    config += fmt::format("{}: {}\n", name, text);
+  }
+  return config;
+}
+
 }  // namespace
 
 void require_same(const GeneratorIdentity& found, const GeneratorIdentity& expected, const std::string& name) {
@@ -85,16 +109,19 @@ void require_same(const GeneratorIdentity& found, const GeneratorIdentity& expec
     throw DataError(fmt::format("{}: is the state of another model: {} is {} there, {} here", name, what,
                                 printable(theirs), printable(ours)));
   };
-  const auto line_of = [](std::string_view& text) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string line(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-    return line;
+  // An option that only one of them has came with a later version, and counts where it is set.
+  const std::string defaults = default_config();
+  const ConfigLines theirs = lines_of(found.config), ours = lines_of(expected.config), unset = lines_of(defaults);
+  const auto line_in = [](const ConfigLines& lines, std::string_view name) {
+    const auto line = lines.find(name);
+    return line == lines.end() ? std::string_view() : line->second;
   };
-  std::string_view theirs = found.config, ours = expected.config;
-  while (theirs != ours) {
-    const std::string a = line_of(theirs), b = line_of(ours);
-    if (a != b) refuse("its configuration", a.empty() ? "nothing" : a, b.empty() ? "nothing" : b);
+  for (const ConfigLines* lines : {&theirs, &ours}) {
+    for (const auto& [name, line] : *lines) {
+      const std::string_view a = line_in(theirs, name), b = line_in(ours, name);
+      if (a == b || ((a.empty() || b.empty()) && line == line_in(unset, name))) continue;
+      refuse("its configuration", std::string(a.empty() ? "nothing" : a), std::string(b.empty() ? "nothing" : b));
+    }
   }
   if (found.tokenizer != expected.tokenizer) refuse("the tokenizer", found.tokenizer, expected.tokenizer);
   if (found.compute_type != expected.compute_type) {
@@ -104,7 +131,6 @@ void require_same(const GeneratorIdentity& found, const GeneratorIdentity& expec
     refuse("the hash of its parameters (another step of the run, or another run)", found.parameters,
            expected.parameters);
   }
-  if (found != expected) refuse("its configuration", found.config, expected.config);  // in empty lines
 }
 
 void write_generator_file(const fs::path& path, const GeneratorFile& content) {

@@ -28,7 +28,8 @@ struct GeneratorIdentity {
 
 /// Reads all parameters.
 GeneratorIdentity identity_of(const LanguageModel& model, const Tokenizer& tokenizer);
-/// Throws DataError, starting with `name` and saying what differs, unless the two are equal.
+/// Throws DataError, starting with `name` and saying what differs, unless the two are equal, but for options of the
+/// model that only one of them has and that are as nobody sets them.
 void require_same(const GeneratorIdentity& found, const GeneratorIdentity& expected, const std::string& name);
 
 struct GeneratorFile {

@@ -225,6 +225,12 @@ TEST(PasskeySource, RefusesTheStateOfAnother) {
   longer.digits = 7;
   const std::string message = message_of<ConfigError>([&] { PasskeySource(longer, shape).restore(state); });
   EXPECT_TRUE(holds(message, "digits was 4 and is 7")) << message;
+  PasskeyConfig several = config();
+  several.keys = 2;
+  several.stages = {{16, 1, 0}};
+  nlohmann::json earlier = PasskeySource(several, shape).state();
+  earlier["task"].erase("version of the prompts");
+  EXPECT_THROW(PasskeySource(several, shape).restore(earlier), ConfigError) << "those prompts had other words";
   PasskeySource source(config(), shape);
   EXPECT_THROW(source.restore({{"steps", 3}}), ConfigError);
   for (const char* key : {"task", "steps", "stage_begins", "counted"}) {

@@ -55,7 +55,8 @@ void run(std::string_view input) {
   } catch (const DataError&) {  // as it has to be
     return;
   }
-  if (!(file.identity == GeneratorIdentity())) std::abort();
+  const GeneratorIdentity& identity = file.identity;
+  if (!identity.parameters.empty() || !identity.compute_type.empty() || !identity.tokenizer.empty()) std::abort();
 }
 
 }  // namespace palimpsest::fuzz

@@ -93,6 +93,21 @@ TEST_F(GeneratorFileTest, OfAnotherModelIsRefusedByWhatDiffers) {
   EXPECT_TRUE(holds(refusal(*model), "book.state: "));
 }
 
+TEST_F(GeneratorFileTest, OptionsThatCameLaterCountWhereTheyAreSet) {
+  const auto model = this->model();
+  GeneratorFile content{identity_of(*model, tokenizer_), reader(*model, 30).state()};
+  std::string& config = content.identity.config;
+  const std::string later = "qk_norm: false\n";
+  const std::size_t at = config.find(later);
+  ASSERT_NE(at, std::string::npos);
+  config.erase(at, later.size());
+  write_generator_file(file_, content);
+  EXPECT_NO_THROW(open_generator(file_, *model, tokenizer_, pool_));
+  config += "later_option: 7\n";
+  write_generator_file(file_, content);
+  EXPECT_TRUE(holds(refusal(*model), "later_option: 7 there, nothing here")) << refusal(*model);
+}
+
 TEST_F(GeneratorFileTest, DamagedIsRefused) {
   const auto model = this->model();
   save_generator(file_, reader(*model, 30));
