@@ -161,6 +161,9 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
   if (communicator.is_root()) {
     writer.emplace(folder, model, tokenizer, pool, options.index);
     const Work work = plan(corpus, writer->documents(), options.skip_empty);
+    std::set<std::string> changed;
+    for (const std::int64_t number : work.to_read) changed.insert(corpus.id(number));
+    writer->require_whole_shards(changed);  // before hours of reading
     result.empty = work.empty;
     result.unchanged = static_cast<std::int64_t>(work.kept.size() - work.to_read.size());
     std::set<std::string> removed = work.emptied;

@@ -15,12 +15,6 @@ namespace palimpsest {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-constexpr std::string_view remake_hint = "indexing the corpus into a new folder makes it anew";
-
-}  // namespace
-
 IndexManifest read_index(const fs::path& folder) {
   const fs::path path = folder / index_manifest_name;
   IndexManifest manifest = parse_index_manifest(read_text_file(path), path.string());

@@ -170,6 +170,56 @@ TEST_F(SearchIndex, WhatIsReplacedIsThereUntilTheNewIs) {
   EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
 }
 
+TEST_F(SearchIndex, AnErrorLeavesWhatIsReplacedAsItWas) {
+  index(corpus());
+  const auto expected = memories();
+  write("changed.jsonl", line("d1", "an ostrich"));
+  const auto require_same = [&] {
+    const IndexSearch search(index_);
+    EXPECT_TRUE(search.full_text({{"q", "ostrich"}}, {}).front().hits.empty());
+    EXPECT_EQ(search.full_text({{"q", "title"}}, {}).front().hits.size(), 5U);
+  };
+  const fs::path shard = index_ / shard_name(1), kept = folder_ / "kept";
+  fs::copy(shard, kept);
+  const auto damage = [&] {
+    fs::remove(shard);
+    fs::copy(kept, shard);
+    std::fstream(shard, std::ios::in | std::ios::out | std::ios::binary)
+        .seekp(static_cast<std::streamoff>(fs::file_size(shard)) - 3)
+        .put('!');
+  };
+  // While the document is read, which is the last time to notice it; and before, which is told at once.
+  const auto damage_late = [&](const IndexingProgress&) {
+    damage();
+    return true;
+  };
+  expect_error<FileError>("is damaged: the hash", [&] { index(folder_ / "changed.jsonl", {}, damage_late); });
+  require_same();
+  const auto never = [](const IndexingProgress&) {
+    ADD_FAILURE() << "reads";
+    return true;
+  };
+  expect_error<FileError>("indexing the corpus into a new folder makes it anew",
+                          [&] { index(folder_ / "changed.jsonl", {}, never); });
+  fs::remove(shard);
+  fs::rename(kept, shard);
+  {
+    IndexWriter writer(index_, *model_, tokenizer_, pool_, {});
+    IndexShard added = read_index(index_).shards.front();  // the same memories once more, under a name of their own
+    added.file = shard_name(writer.reserve_shards(1));
+    fs::copy(shard, index_ / added.file);
+    EXPECT_THROW(writer.add({added},
+                            [&](std::size_t, std::size_t place) -> SearchDocument {
+                              if (place == 2) throw DataError("another text");
+                              return {added.documents[place].id, "", "ostrich"};
+                            }),
+                 DataError);
+  }
+  require_same();
+  EXPECT_EQ(memories(), expected);
+  EXPECT_EQ(index(folder_ / "changed.jsonl").replaced, 1);
+}
+
 TEST_F(SearchIndex, APartThatIsLostIsNamed) {
   index(corpus());
   const auto expected = memories();
