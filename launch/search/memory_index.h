@@ -4,8 +4,8 @@
 //   bm25/                 the same documents for full-text search (launch/search/bm25.h)
 // Shards, index.json and what full-text search has are each replaced whole, full-text search first. An error, or a
 // kill, loses what was read since the last shard, and nothing else: until then a document that is replaced is there as
-// it was. Only a kill between full-text search and index.json leaves documents whose old memory stands beside their new
-// text, and then the next call, which still finds them changed, reads them again.
+// it was. Only where a kill comes between full-text search and index.json, or that cannot be written, an old memory
+// stands beside a new text, and then the next call, which still finds the document changed, reads it again.
 #pragma once
 
 #include <cstdint>
@@ -59,8 +59,8 @@ struct IndexManifest {
 IndexManifest parse_index_manifest(std::string_view json_text, const std::string& name);
 std::vector<IndexedDocument> parse_indexed_documents(std::string_view json_text, const std::string& name);
 
-/// Throws FileError, starting with a path, when the folder is no index, of another version, or damaged as far as that
-/// can be told without reading all memories.
+/// Throws FileError, starting with a path, when the folder is no index, of another version, lacks a part, or is damaged
+/// as far as that can be told without reading all memories.
 IndexManifest read_index(const std::filesystem::path& folder);
 
 /// Throws FileError when the file of a shard is not what was written.

@@ -64,7 +64,7 @@ TEST_F(SearchIndex, MemoriesInEightBitsHaveAScaleARow) {
         {.index = {.type = MemoryType::int8}, .prune = true});
   EXPECT_EQ(memories().size(), 1u);
   EXPECT_EQ(memories().at("d3"), before.at("d3"));
-  EXPECT_NE(describe_index(index_).find("B a document in int8"), std::string::npos);
+  EXPECT_NE(describe_index(index_).find("160 B a document in int8"), std::string::npos);
   fill(model_->parameters().find("norm.weight").master, 1);
   fill(model_->parameters().find("layers.0.input_layernorm.weight").master, std::numeric_limits<double>::infinity());
   fs::remove_all(index_);
@@ -229,6 +229,8 @@ TEST_F(SearchIndex, APartThatIsLostIsNamed) {
   };
   fs::rename(index_ / index_bm25_folder, folder_ / "kept");
   refused("bm25: is missing: expected the full-text part of the index");
+  EXPECT_TRUE(is_index(index_));
+  expect_error<FileError>("bm25: is missing", [&] { describe_index(index_); });
   const fs::path other = folder_ / "other";
   read_into_index(SearchCorpus(write("other.jsonl", line("d3", "text"))), other, *model_, tokenizer_, pool_, *one_, {});
   fs::rename(other / index_bm25_folder, index_ / index_bm25_folder);
@@ -263,6 +265,7 @@ TEST_F(SearchIndex, EmptyDocumentsAreNamedOrLeftOut) {
                           [&] { index(write("e.jsonl", line("a", "")), {.skip_empty = true}); });
   expect_error<DataError>("e.jsonl:2: there is another document a",
                           [&] { SearchCorpus(write("e.jsonl", line("a", "") + line("a", "x"))); });
+  expect_error<DataError>("there is no document 3 in a corpus of 3", [&] { SearchCorpus(some).document(3); });
   expect_error<FileError>("\"text\" is missing", [&] { SearchCorpus(write("e.jsonl", "{\"_id\": \"a\"}")); });
 }
 
