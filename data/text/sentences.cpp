@@ -22,8 +22,8 @@ std::string unwrapped(std::string_view text) {
   std::string flat(text);
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '\n' && text[i] != '\r') continue;
-    const std::size_t next = text.find_first_not_of(" \t\r", i + 1);
-    const bool empty_line = text[i] == '\n' && next != std::string_view::npos && text[next] == '\n';
+    const std::size_t next = text[i] == '\n' ? text.find_first_not_of(" \t\r", i + 1) : std::string_view::npos;
+    const bool empty_line = next != std::string_view::npos && text[next] == '\n';
     if (!empty_line) flat[i] = ' ';
   }
   return flat;
@@ -75,6 +75,22 @@ std::vector<std::string> sentences_of(std::string_view text) {
     sentences.push_back(with_single_spaces(text.substr(place.begin, place.end - place.begin)));
   }
   return sentences;
+}
+
+std::vector<std::string> parts_of(std::string_view sentence, std::size_t most_bytes) {
+  std::vector<std::string> parts;
+  while (sentence.size() > most_bytes) {
+    const std::size_t count = (sentence.size() + most_bytes - 1) / most_bytes;
+    const std::size_t most = std::max((sentence.size() + count - 1) / count, std::size_t{4});
+    const std::size_t space = sentence.substr(0, most + 1).rfind(' ');
+    const bool between_words = space != std::string_view::npos;
+    std::size_t end = between_words ? space : most;
+    while (!between_words && (static_cast<unsigned char>(sentence[end]) & 0xC0U) == 0x80U) --end;
+    parts.emplace_back(sentence.substr(0, end));
+    sentence.remove_prefix(between_words ? end + 1 : end);
+  }
+  parts.emplace_back(sentence);
+  return parts;
 }
 
 }  // namespace palimpsest

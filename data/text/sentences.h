@@ -20,4 +20,8 @@ std::vector<SentencePlace> sentence_places(std::string_view text);
 /// The same as texts, with a single space for white space of any kind.
 std::vector<std::string> sentences_of(std::string_view text);
 
+/// A sentence of sentences_of, cut between words into parts of about one length, each of at most `most_bytes` bytes, 4
+/// or more; within a word, between two characters, where one is longer than that. Itself, if it is not longer.
+std::vector<std::string> parts_of(std::string_view sentence, std::size_t most_bytes);
+
 }  // namespace palimpsest

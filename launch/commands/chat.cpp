@@ -18,6 +18,7 @@
 #include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/line_reader.h"
+#include "launch/output/standard_output.h"
 #include "launch/training/stop_request.h"
 
 namespace palimpsest {

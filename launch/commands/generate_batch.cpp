@@ -13,6 +13,7 @@
 #include "launch/commands/command.h"
 #include "launch/inference/batch_generator.h"
 #include "launch/output/exit_codes.h"
+#include "launch/output/standard_output.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/stop_request.h"
 

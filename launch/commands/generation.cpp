@@ -1,9 +1,6 @@
 #include "launch/commands/generation.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -103,12 +100,6 @@ void ReadingProgress::show() {
 
 std::string format_rate(std::int64_t tokens, double seconds) {
   return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9)) + " tokens/s";
-}
-
-void write_to_stdout(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw WriteError(fmt::format("standard output cannot be written: {}", std::strerror(errno)));
-  }
 }
 
 }  // namespace palimpsest

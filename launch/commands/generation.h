@@ -61,7 +61,4 @@ class ReadingProgress {
 /// "12.3 k tokens/s".
 std::string format_rate(std::int64_t tokens, double seconds);
 
-/// All of it, at once. Throws WriteError.
-void write_to_stdout(std::string_view text);
-
 }  // namespace palimpsest

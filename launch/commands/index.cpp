@@ -1,6 +1,7 @@
 // palimpsest index: what a model remembers of every document of a corpus, kept to be searched.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -32,7 +33,7 @@ namespace {
 struct Options {
   std::string model, corpus, index;
   std::int64_t step = 0, threads = 0;
-  std::string type = "float32";
+  std::optional<std::string> type, stemmer;
   IndexingOptions indexing;
   std::vector<std::string> remove;
   std::string remove_file;
@@ -61,6 +62,7 @@ std::set<std::string> ids_to_remove(const Options& options) {
 int remove_documents(const Options& options, const std::string& folder, Communicator& communicator) {
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   const std::set<std::string> ids = ids_to_remove(options);
+  for (const std::string& warning : configure_threads(options.threads, communicator).warnings) log.warn(warning);
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
   const StopRequest stop_request;  // Ctrl-C waits for the end, which is near
@@ -80,7 +82,8 @@ int remove_documents(const Options& options, const std::string& folder, Communic
 int index_corpus(Options options, Communicator& communicator) {
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
   for (const std::string& warning : configure_threads(options.threads, communicator).warnings) log.warn(warning);
-  options.indexing.index.type = memory_type_of(options.type).value();
+  if (options.type) options.indexing.index.type = memory_type_of(*options.type).value();
+  if (options.stemmer) options.indexing.index.stemmer = *options.stemmer;
   MemoryPool pool;
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
   const SearchCorpus corpus(options.corpus);
@@ -126,6 +129,9 @@ int run(const Options& options, Communicator& communicator) {
   if (options.corpus.empty() || !options.index.empty() || options.indexing.prune) {
     throw ConfigError("index --remove needs MODEL and INDEX, and takes no corpus and no --prune");
   }
+  if (options.type || options.stemmer || options.indexing.skip_empty) {
+    throw ConfigError("index --remove reads no documents, and takes no --type, --stem and --skip-empty");
+  }
   require_one_process("index --remove", communicator);
   return remove_documents(options, options.corpus, communicator);
 }
@@ -153,7 +159,7 @@ Command add_index_command(CLI::App& program) {
                    "In which memories are kept: float32, bfloat16, or int8 with a scale a row (default: float32)")
       ->check(CLI::IsMember(std::vector<std::string>(memory_type_names.begin(), memory_type_names.end())));
   command
-      ->add_option("--stem", options->indexing.index.stemmer,
+      ->add_option("--stem", options->stemmer,
                    "For full-text search take the endings off words of this language, such as english (default: none)")
       ->type_name("LANGUAGE");
   command->add_flag("--prune", options->indexing.prune, "Remove documents that CORPUS does not have");

@@ -11,6 +11,7 @@
 #include "launch/commands/inspect_tokens.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/progress.h"
+#include "launch/output/standard_output.h"
 #include "launch/output/table.h"
 #include "launch/search/index_report.h"
 #include "launch/training/metrics.h"
@@ -141,13 +142,13 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
       "attention   {}, keeps {}\n"
       "memory      {}\n"
       "written by  {} with {} each, {}\n"
-      "files       {} with {}B, sizes and hashes verified\n",
+      "files       {} with {}, sizes and hashes verified\n",
       saved.path().string(), progress.step, saved.config.train.steps, saved.updates, progress.skipped_steps,
       progress.tokens, describe_position(saved.cursor), saved.tokenizer->identity(),
       traits_of(saved.config.model.attention.kind).name, describe_kept_numbers(saved.model->config()),
       saved.carried_lanes == 0 ? "not carried" : fmt::format("of {} lanes", saved.carried_lanes),
       format_plural(saved.origin.ranks, "rank"), format_plural(saved.origin.threads, "thread"),
-      saved.origin.instruction_set, checkpoint.files().size(), format_count(static_cast<double>(bytes_of(checkpoint))));
+      saved.origin.instruction_set, checkpoint.files().size(), format_bytes(static_cast<double>(bytes_of(checkpoint))));
   text += "\n" + format_parameters(saved.model->parameters());
   text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";
   text += format_gates(saved.model->parameters());
@@ -155,20 +156,23 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
 }
 
 int inspect(const Options& options, Communicator& communicator) {
-  if (is_index(options.model) && options.document < 0) {
+  if (is_index(options.model)) {
+    if (options.document >= 0) {
+      throw ConfigError(fmt::format("--document: {} is an index: expected a token file", options.model));
+    }
     if (!communicator.is_root()) return ExitCode::ok;
     const auto folder = without_trailing_slash(options.model);
-    fmt::print("{}", options.json ? describe_index_as_json(folder).dump(2) + '\n' : describe_index(folder));
+    write_to_stdout(options.json ? describe_index_as_json(folder).dump(2) + '\n' : describe_index(folder));
     return ExitCode::ok;
   }
   if (is_token_file(options.model)) {
     if (!communicator.is_root()) return ExitCode::ok;
     const TokenFile file(options.model);
     if (options.document < 0) {
-      fmt::print("{}", options.json ? describe_as_json(file).dump(2) + '\n' : describe(file));
+      write_to_stdout(options.json ? describe_as_json(file).dump(2) + '\n' : describe(file));
     } else {
-      fmt::print("{}", options.json ? describe_document_as_json(file, options.document).dump(2) + '\n'
-                                    : describe_document(file, options.document));
+      write_to_stdout(options.json ? describe_document_as_json(file, options.document).dump(2) + '\n'
+                                   : describe_document(file, options.document));
     }
     return ExitCode::ok;
   }
@@ -179,7 +183,7 @@ int inspect(const Options& options, Communicator& communicator) {
   const SavedModel saved = open_model(options.model, options.step, communicator, pool);
   const Checkpoint& checkpoint = *saved.checkpoint;
   if (communicator.is_root()) {
-    fmt::print("{}", options.json ? describe_as_json(checkpoint, saved).dump(2) + '\n' : describe(checkpoint, saved));
+    write_to_stdout(options.json ? describe_as_json(checkpoint, saved).dump(2) + '\n' : describe(checkpoint, saved));
   }
   return ExitCode::ok;
 }

@@ -16,6 +16,7 @@
 #include "launch/commands/command.h"
 #include "launch/commands/measuring.h"
 #include "launch/output/exit_codes.h"
+#include "launch/output/standard_output.h"
 #include "launch/ranks/threads.h"
 #include "launch/search/search_report.h"
 #include "launch/training/run_directory.h"
@@ -77,6 +78,7 @@ int search_index(Options options, Communicator& communicator) {
   const IndexSearch index(without_trailing_slash(options.index));
   if (!options.run.empty()) require_run_ids(queries, index.manifest());
   std::vector<SearchResult> results;
+  int exit_code = ExitCode::ok;
   if (full_text) {
     results = index.full_text(queries, options.search);
   } else {
@@ -95,23 +97,23 @@ int search_index(Options options, Communicator& communicator) {
         !results.empty() && index.add_sentences(results, options.with_sentence(), options.search, *saved.model,
                                                 *saved.tokenizer, pool, goes_on("sentences"));
     log.end_progress();
-    if (!complete && stop_request.signal() != 0) {
-      log.note(fmt::format("Stopped by {}", signal_name(stop_request.signal())));
-      return ExitCode::signal_base + stop_request.signal();
+    if (!complete) {
+      const int signal = stop_request.signal();
+      log.note(
+          fmt::format("Stopped by {}{}", signal_name(signal), results.empty() ? "" : ": some sentences are missing"));
+      exit_code = ExitCode::signal_base + signal;
+      if (results.empty()) return exit_code;
     }
   }
   const auto write = [&](const std::string& path, const std::string& content) {
-    if (path == "-") {
-      fmt::print("{}", content);
-      return;
-    }
+    if (path == "-") return write_to_stdout(content);
     write_result(path, content);
     log.note(fmt::format("Result: {}", path));
   };
   if (!options.run.empty()) write(options.run, run_of(results));
   if (!options.json.empty()) write(options.json, json_lines_of(results));
-  if (options.run.empty() && options.json.empty()) fmt::print("{}", format_results(results, options.top));
-  return ExitCode::ok;
+  if (options.run.empty() && options.json.empty()) write_to_stdout(format_results(results, options.top));
+  return exit_code;
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "launch/inference/generator_file.h"
 #include "launch/inference/summarizer.h"
 #include "launch/output/exit_codes.h"
+#include "launch/output/standard_output.h"
 #include "launch/training/run_directory.h"
 #include "launch/training/stop_request.h"
 

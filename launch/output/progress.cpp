@@ -52,4 +52,6 @@ std::string format_count(double count) {
   return fmt::format("{:.0f}", count);
 }
 
+std::string format_bytes(double bytes) { return format_count(bytes) + (bytes < 1000 ? " B" : "B"); }
+
 }  // namespace palimpsest

@@ -36,5 +36,7 @@ std::string format_duration(double seconds);
 std::string format_plural(std::int64_t count, std::string_view noun);
 /// "950", "12.3 k", "4.56 M", "1.20 G".
 std::string format_count(double count);
+/// "950 B", "12.3 kB".
+std::string format_bytes(double bytes);
 
 }  // namespace palimpsest

@@ -61,10 +61,15 @@ struct Bm25Index::Database {
   Xapian::TermGenerator words;
   Xapian::Database reader;
   Xapian::WritableDatabase writer;  // where it was opened to write
+  bool changing = false;            // in a transaction of the writer
 
   Database(const std::filesystem::path& path, const std::string& stemmer) : folder(path) {
     words.set_stemmer(Xapian::Stem(stemmer));
     words.set_stemming_strategy(stemmer == "none" ? Xapian::TermGenerator::STEM_NONE : Xapian::TermGenerator::STEM_ALL);
+  }
+  void begin_change() {
+    if (!changing) writer.begin_transaction();
+    changing = true;
   }
   Xapian::Document document_of(const std::string& text) const {
     Xapian::TermGenerator generator = words;
@@ -111,16 +116,26 @@ void Bm25Index::put(const std::string& id, const std::string& text, const std::s
     if (kept.size() <= longest_kept) document.set_data(kept);
     const std::string term = term_of(id);
     document.add_boolean_term(term);
+    database_->begin_change();
     database_->writer.replace_document(term, document);
   });
 }
 
 void Bm25Index::remove(const std::string& id) {
-  told(database_->folder, [&] { database_->writer.delete_document(term_of(id)); });
+  told(database_->folder, [&] {
+    database_->begin_change();
+    database_->writer.delete_document(term_of(id));
+  });
 }
 
 void Bm25Index::commit() {
-  told(database_->folder, [&] { database_->writer.commit(); });
+  if (!std::exchange(database_->changing, false)) return;
+  told(database_->folder, [&] { database_->writer.commit_transaction(); });
+}
+
+void Bm25Index::cancel() {
+  if (!std::exchange(database_->changing, false)) return;
+  told(database_->folder, [&] { database_->writer.cancel_transaction(); });
 }
 
 std::vector<std::string> Bm25Index::ids() const {

@@ -35,10 +35,12 @@ class Bm25Index {
   ~Bm25Index();
 
   /// Replaces or adds the document, which is found by the words of `text`, and keeps `kept` of it unless that is longer
-  /// than longest_kept; nothing where `remove` knows none. Both are on disk after `commit`, and together.
+  /// than longest_kept; nothing where `remove` knows none. Both are on disk after `commit`, and together; what was not
+  /// committed is not there after `cancel`, or when this goes.
   void put(const std::string& id, const std::string& text, const std::string& kept);
   void remove(const std::string& id);
   void commit();
+  void cancel();
   std::vector<std::string> ids() const;
   /// What `put` was to keep of a document; empty also where there is none, and in an index of before that was kept.
   std::string kept(const std::string& id) const;

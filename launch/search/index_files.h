@@ -16,6 +16,9 @@ inline constexpr const char* index_bm25_folder = "bm25";
 /// Of a shard's metadata: the list of its documents, JSON.
 inline constexpr const char* index_documents_key = "documents";
 
+/// Of messages about an index that cannot be mended.
+inline constexpr const char* remake_hint = "indexing the corpus into a new folder makes it anew";
+
 inline std::string shard_name(std::int64_t number) { return fmt::format("states-{:06}.safetensors", number); }
 
 inline bool is_shard_name(std::string_view name) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/io/json_file.h"
 #include "core/printable.h"
 #include "launch/output/progress.h"
 #include "launch/search/index_files.h"
@@ -36,13 +37,16 @@ std::uint64_t bytes_a_document(const Sizes& sizes) {
 
 bool is_index(const std::filesystem::path& path) {
   std::error_code error;
-  return std::filesystem::exists(path / index_manifest_name, error) &&
-         std::filesystem::exists(path / index_bm25_folder, error);
+  const std::filesystem::path manifest = path / index_manifest_name;
+  if (!std::filesystem::exists(manifest, error)) return false;
+  // What cannot be read as JSON is another reader's to tell.
+  const nlohmann::json json = nlohmann::json::parse(read_text_file(manifest), nullptr, /*allow_exceptions=*/false);
+  return json.is_object() && json.contains("format") && json["format"] == index_format;
 }
 
 std::string describe_memory_size(std::uint64_t bytes, std::int64_t documents, MemoryType type) {
   const double each = documents == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(documents);
-  return fmt::format("{}B a document in {}", format_count(each), name_of(type));
+  return fmt::format("{} a document in {}", format_bytes(each), name_of(type));
 }
 
 std::string describe_index(const std::filesystem::path& folder) {
@@ -51,12 +55,12 @@ std::string describe_index(const std::filesystem::path& folder) {
   return fmt::format(
       "index       {}\n"
       "documents   {}, {} tokens\n"
-      "memories    {}, {}B in {}\n"
+      "memories    {}, {} in {}\n"
       "full text   BM25, stemmer {}\n"
       "model       parameters {}, {}\n"
       "tokenizer   {}\n",
       folder.string(), sizes.documents, sizes.tokens, describe_memory_size(sizes.bytes, sizes.documents, index.type),
-      format_count(static_cast<double>(sizes.bytes)),
+      format_bytes(static_cast<double>(sizes.bytes)),
       format_plural(static_cast<std::int64_t>(index.shards.size()), "file"), printable(index.stemmer),
       printable(index.model.parameters), printable(index.model.compute_type), printable(index.model.tokenizer));
 }

@@ -11,7 +11,8 @@
 
 namespace palimpsest {
 
-/// Whether a path is that of an index rather than of a checkpoint or a run.
+/// Whether a path is that of an index, perhaps a damaged one, rather than of a checkpoint, a run or a token file: by
+/// the format that its index.json says. Throws FileError when that cannot be read.
 bool is_index(const std::filesystem::path& path);
 
 /// "66.6 kB a document in int8", of documents whose memories take so many bytes together.

@@ -115,14 +115,18 @@ IndexShard open_shard(const fs::path& folder, std::string file, std::string hash
           bytes_in(tensors)};
 }
 
-SequenceState read_shard(const fs::path& folder, const IndexShard& shard, MemoryType type, const LanguageModel& model,
-                         MemoryPool& pool) {
+void require_whole(const fs::path& folder, const IndexShard& shard) {
   const fs::path path = folder / shard.file;
   const std::string hash = hash_file(path);
-  if (hash != shard.hash) {
-    throw FileError(fmt::format("{}: is damaged: the hash of its content is {}, expected {}", path.string(), hash,
-                                printable(shard.hash)));
-  }
+  if (hash == shard.hash) return;
+  throw FileError(fmt::format("{}: is damaged: the hash of its content is {}, expected {}; {}", path.string(), hash,
+                              printable(shard.hash), remake_hint));
+}
+
+SequenceState read_shard(const fs::path& folder, const IndexShard& shard, MemoryType type, const LanguageModel& model,
+                         MemoryPool& pool) {
+  require_whole(folder, shard);
+  const fs::path path = folder / shard.file;
   const SafetensorsFile file(path);
   SequenceState state = model.empty_state(pool, static_cast<std::int64_t>(shard.documents.size()));
   const auto entry_of = [&](const std::string& name, const Shape& shape, std::string_view type) {

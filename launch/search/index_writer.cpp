@@ -1,4 +1,6 @@
 // Writing an index: launch/search/memory_index.h.
+#include <algorithm>
+#include <map>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -110,35 +112,54 @@ std::int64_t IndexWriter::reserve_shards(std::int64_t count) {
 void IndexWriter::add(const std::vector<IndexShard>& shards,
                       const std::function<SearchDocument(std::size_t, std::size_t)>& document_of) {
   std::set<std::string> replaced;
-  for (std::size_t shard = 0; shard < shards.size(); ++shard) {
-    for (std::size_t place = 0; place < shards[shard].documents.size(); ++place) {
-      const SearchDocument document = document_of(shard, place);
-      bm25_->put(document.id, document.whole_text(), document.text);
+  std::map<std::string, std::string> added;
+  for (const IndexShard& shard : shards) {
+    for (const IndexedDocument& document : shard.documents) {
       if (known_.contains(document.id)) replaced.insert(document.id);
-      known_[document.id] = shards[shard].documents[place].hash;
+      added[document.id] = document.hash;
     }
   }
-  const std::vector<fs::path> files = take_out(replaced);
-  bm25_->commit();  // before the manifest: what that names is there
+  Remainder remainder = without(replaced);
+  try {
+    for (std::size_t shard = 0; shard < shards.size(); ++shard) {
+      for (std::size_t place = 0; place < shards[shard].documents.size(); ++place) {
+        const SearchDocument document = document_of(shard, place);
+        bm25_->put(document.id, document.whole_text(), document.text);
+      }
+    }
+    bm25_->commit();  // before the manifest: what that names is there
+  } catch (...) {
+    bm25_->cancel();
+    throw;
+  }
+  manifest_.shards = std::move(remainder.shards);
   manifest_.shards.insert(manifest_.shards.end(), shards.begin(), shards.end());
   write_manifest();
-  remove_files(files);
+  for (auto& [id, hash] : added) known_[id] = std::move(hash);
+  remove_files(remainder.files);
 }
 
 void IndexWriter::remove(const std::set<std::string>& ids) {
-  const std::vector<fs::path> files = take_out(ids);
+  Remainder remainder = without(ids);
+  manifest_.shards = std::move(remainder.shards);
   write_manifest();
   for (const std::string& id : ids) {
     if (known_.erase(id) > 0) bm25_->remove(id);
   }
   bm25_->commit();
-  remove_files(files);
+  remove_files(remainder.files);
 }
 
-std::vector<fs::path> IndexWriter::take_out(const std::set<std::string>& ids) {
-  std::vector<fs::path> replaced;
-  if (ids.empty()) return replaced;
-  std::vector<IndexShard> shards;
+void IndexWriter::require_whole_shards(const std::set<std::string>& ids) const {
+  for (const IndexShard& shard : manifest_.shards) {
+    const auto changes = [&](const IndexedDocument& document) { return ids.contains(document.id); };
+    if (std::ranges::any_of(shard.documents, changes)) require_whole(folder_, shard);
+  }
+}
+
+IndexWriter::Remainder IndexWriter::without(const std::set<std::string>& ids) {
+  if (ids.empty()) return {manifest_.shards, {}};
+  Remainder remainder;
   for (const IndexShard& shard : manifest_.shards) {
     std::vector<std::int64_t> rows;
     std::vector<IndexedDocument> documents;
@@ -148,16 +169,16 @@ std::vector<fs::path> IndexWriter::take_out(const std::set<std::string>& ids) {
       documents.push_back(shard.documents[i]);
     }
     if (rows.size() == shard.documents.size()) {
-      shards.push_back(shard);
+      remainder.shards.push_back(shard);
       continue;
     }
-    replaced.push_back(folder_ / shard.file);
+    remainder.files.push_back(folder_ / shard.file);
     if (rows.empty()) continue;
     const SequenceState memories = select_lanes(pool_, read_shard(folder_, shard, manifest_.type, model_, pool_), rows);
-    shards.push_back(write_shard(folder_, reserve_shards(1), std::move(documents), {memories}, manifest_.type, pool_));
+    remainder.shards.push_back(
+        write_shard(folder_, reserve_shards(1), std::move(documents), {memories}, manifest_.type, pool_));
   }
-  manifest_.shards = std::move(shards);
-  return replaced;
+  return remainder;
 }
 
 void IndexWriter::write_manifest() {

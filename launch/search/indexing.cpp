@@ -13,8 +13,10 @@
 
 #include "core/comm/agreement.h"
 #include "core/error.h"
+#include "core/io/file_hash.h"
 #include "core/printable.h"
 #include "launch/inference/generator.h"
+#include "launch/output/progress.h"
 #include "launch/search/document_memory.h"
 #include "launch/search/document_reader.h"
 
@@ -58,6 +60,24 @@ Work plan(const SearchCorpus& corpus, const std::map<std::string, std::string>& 
     work.bytes.push_back(bytes);
   }
   return work;
+}
+
+/// Collective. Documents are dealt out by their numbers, which have to mean the same on every rank.
+void require_same_corpus(const SearchCorpus& corpus, Communicator& communicator) {
+  FileHash hash;
+  for (std::int64_t i = 0; i < corpus.size(); ++i) {
+    hash.update(std::as_bytes(std::span(corpus.id(i))));
+    hash.update(std::as_bytes(std::span("")));  // a zero between two
+  }
+  const std::string first = broadcast_text(communicator, fmt::format("{} {}", corpus.size(), hash.digest()), 0);
+  const std::int64_t of_first = std::stoll(first);
+  agree<DataError>(communicator, [&] {
+    if (first == fmt::format("{} {}", corpus.size(), hash.digest())) return;
+    throw DataError(fmt::format("the corpus has {}, {}: expected the same on every rank",
+                                format_plural(corpus.size(), "document"),
+                                of_first == corpus.size() ? "and the first rank's has others"
+                                                          : fmt::format("that of the first rank {}", of_first)));
+  });
 }
 
 /// What a rank has read when the ranks meet, and whether it reads on.
@@ -155,12 +175,16 @@ IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem
                                const std::function<bool(const IndexingProgress&)>& goes_on) {
   require_document_memory(model);
   require_vocabulary(model, tokenizer);
+  require_same_corpus(corpus, communicator);
   IndexingResult result;
   std::optional<IndexWriter> writer;
   nlohmann::json to_read, bytes;
   if (communicator.is_root()) {
     writer.emplace(folder, model, tokenizer, pool, options.index);
     const Work work = plan(corpus, writer->documents(), options.skip_empty);
+    std::set<std::string> changed;
+    for (const std::int64_t number : work.to_read) changed.insert(corpus.id(number));
+    writer->require_whole_shards(changed);  // before hours of reading
     result.empty = work.empty;
     result.unchanged = static_cast<std::int64_t>(work.kept.size() - work.to_read.size());
     std::set<std::string> removed = work.emptied;

@@ -46,7 +46,8 @@ struct IndexingResult {
 /// not depend on the number of ranks.
 ///
 /// Throws what SearchCorpus and IndexWriter do, DataError on an empty document, naming the first, before any is read,
-/// and on one that changes meanwhile, and ConfigError on a model that require_document_memory refuses.
+/// on one that changes meanwhile, and, before the index is
+/// touched, on corpora with other ids on some rank, and ConfigError on a model that require_document_memory refuses.
 IndexingResult read_into_index(const SearchCorpus& corpus, const std::filesystem::path& folder,
                                const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                                Communicator& communicator, const IndexingOptions& options,

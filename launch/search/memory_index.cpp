@@ -15,15 +15,10 @@ namespace palimpsest {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-constexpr std::string_view remake_hint = "indexing the corpus into a new folder makes it anew";
-
-}  // namespace
-
 IndexManifest read_index(const fs::path& folder) {
   const fs::path path = folder / index_manifest_name;
   IndexManifest manifest = parse_index_manifest(read_text_file(path), path.string());
+  require_full_text(folder);
   for (IndexShard& shard : manifest.shards) shard = open_shard(folder, shard.file, shard.hash);
   return manifest;
 }

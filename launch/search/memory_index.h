@@ -2,8 +2,10 @@
 //   index.json            what the index is of, and its shards: what is not named there does not count
 //   states-N.safetensors  a shard: of some documents the tensors of their memories, documents first
 //   bm25/                 the same documents for full-text search (launch/search/bm25.h)
-// Shards and index.json are replaced whole. A kill loses what was read since the last shard, and nothing else: until
-// then a document that is replaced is there as it was.
+// Shards, index.json and what full-text search has are each replaced whole, full-text search first. An error, or a
+// kill, loses what was read since the last shard, and nothing else: until then a document that is replaced is there as
+// it was. Only where a kill comes between full-text search and index.json, or that cannot be written, an old memory
+// stands beside a new text, and then the next call, which still finds the document changed, reads it again.
 #pragma once
 
 #include <cstdint>
@@ -57,9 +59,12 @@ struct IndexManifest {
 IndexManifest parse_index_manifest(std::string_view json_text, const std::string& name);
 std::vector<IndexedDocument> parse_indexed_documents(std::string_view json_text, const std::string& name);
 
-/// Throws FileError, starting with a path, when the folder is no index, of another version, or damaged as far as that
-/// can be told without reading all memories.
+/// Throws FileError, starting with a path, when the folder is no index, of another version, lacks a part, or is damaged
+/// as far as that can be told without reading all memories.
 IndexManifest read_index(const std::filesystem::path& folder);
+
+/// Throws FileError when the file of a shard is not what was written.
+void require_whole(const std::filesystem::path& folder, const IndexShard& shard);
 
 /// The memories of all documents of a shard, in their order, which are stored in this type. Throws FileError when the
 /// file is damaged or lacks a tensor of the model.
@@ -101,16 +106,25 @@ class IndexWriter {
   /// So many numbers for shards, which are nobody else's, and of which any may stay without one: the first of them.
   std::int64_t reserve_shards(std::int64_t count);
   /// Adds shards that lie in the folder, and the texts of their documents, which `document_of` has for shard and place.
-  /// What they have takes the place of what has the same id.
+  /// What they have takes the place of what has the same id. Throws what read_shard and write_shard do, and
+  /// `document_of`: the index is as it was then.
   void add(const std::vector<IndexShard>& shards,
            const std::function<SearchDocument(std::size_t shard, std::size_t place)>& document_of);
-  /// Removes documents; shards that hold some of them are written anew.
+  /// Removes documents; shards that hold some of them are written anew. Throws as `add` does.
   void remove(const std::set<std::string>& ids);
+  /// Throws FileError when a shard that holds some of these documents is damaged, so that it could not be written anew
+  /// without them.
+  void require_whole_shards(const std::set<std::string>& ids) const;
 
  private:
+  struct Remainder {
+    std::vector<IndexShard> shards;
+    std::vector<std::filesystem::path> files;  // that are not among them any more
+  };
+
   void write_manifest();
-  /// Of the manifest, which is still to be written; returns the files that it does not name any more then.
-  std::vector<std::filesystem::path> take_out(const std::set<std::string>& ids);
+  /// What the index has without these documents, for the manifest; nothing in it changes until then.
+  Remainder without(const std::set<std::string>& ids);
 
   std::filesystem::path folder_;
   const LanguageModel& model_;

@@ -45,11 +45,6 @@ void set_scores(std::vector<SearchHit>& hits, double interpolate) {
   }
 }
 
-Bm25Index open_full_text(const std::filesystem::path& folder, const std::string& stemmer) {
-  require_full_text(folder);
-  return Bm25Index::to_read(folder / index_bm25_folder, stemmer);
-}
-
 void sort_hits(std::vector<SearchHit>& hits, std::int64_t depth) {
   std::ranges::sort(hits, [](const SearchHit& a, const SearchHit& b) {
     return a.score != b.score ? a.score > b.score : a.document > b.document;
@@ -70,7 +65,9 @@ void check(const SearchOptions& options) {
 }
 
 IndexSearch::IndexSearch(const std::filesystem::path& folder)
-    : folder_(folder), manifest_(read_index(folder)), bm25_(open_full_text(folder, manifest_.stemmer)) {
+    : folder_(folder),
+      manifest_(read_index(folder)),
+      bm25_(Bm25Index::to_read(folder / index_bm25_folder, manifest_.stemmer)) {
   for (const IndexShard& shard : manifest_.shards) {
     for (const IndexedDocument& document : shard.documents) titles_.emplace(document.id, document.title);
   }

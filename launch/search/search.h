@@ -62,9 +62,10 @@ class IndexSearch {
                                       const std::function<bool(double done)>& goes_on = {}) const;
 
   /// Gives the first `count` hits of each result the sentence of their text after which the query is likeliest: log
-  /// p(query | the document's memory, the sentence, before). Of a text with more than 32 those 32 are tried that have
-  /// most of the query's words; of a sentence its first 128 tokens count. By the model that made the index, as
-  /// by_memory; returns false where `goes_on` said no.
+  /// p(query | the document's memory, the sentence, before). A sentence of more than 512 bytes is cut between words
+  /// into parts, each a sentence here. Of a text with more than 32 those 32 are tried that have most of the query's
+  /// words. By the model that made the index, as by_memory; returns false where `goes_on` said no, with the sentences
+  /// that it had found until then.
   bool add_sentences(std::vector<SearchResult>& results, std::int64_t count, const SearchOptions& options,
                      const LanguageModel& model, const Tokenizer& tokenizer, MemoryPool& pool,
                      const std::function<bool(double done)>& goes_on = {}) const;

@@ -80,6 +80,9 @@ void SearchCorpus::list_folder(const fs::path& path) {
 }
 
 SearchDocument SearchCorpus::document(std::int64_t index) const {
+  if (index < 0 || index >= size()) {
+    throw DataError(fmt::format("there is no document {} in a corpus of {}", index, size()));
+  }
   SearchDocument document = documents_[static_cast<std::size_t>(index)];
   if (!folder_) return document;
   auto result = read_corpus_file(place(index));

@@ -24,7 +24,8 @@ class SearchCorpus {
   explicit SearchCorpus(const std::filesystem::path& path);
 
   std::int64_t size() const { return static_cast<std::int64_t>(documents_.size()); }
-  /// Its text may be empty. Throws FileError when the file cannot be read any more or is not UTF-8.
+  /// Its text may be empty. Throws FileError when the file cannot be read any more or is not UTF-8, and DataError on a
+  /// number that no document has.
   SearchDocument document(std::int64_t index) const;
   /// Where it stands: "corpus.jsonl:17", or a path.
   const std::string& place(std::int64_t index) const { return places_[static_cast<std::size_t>(index)]; }

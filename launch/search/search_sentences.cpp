@@ -1,8 +1,12 @@
 // Which sentence of a document speaks for it: IndexSearch::add_sentences.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "data/text/sentences.h"
@@ -13,7 +17,17 @@ namespace palimpsest {
 
 namespace {
 
-constexpr std::size_t most_sentences = 32, most_tokens = 128;
+constexpr std::size_t most_sentences = 32, most_bytes = 512;
+constexpr std::size_t rows_at_once = 4096;  // of activations
+
+/// The sentences of a text; of a very long one, its parts, each of which is tried as a whole.
+std::vector<std::string> short_sentences_of(const std::string& text) {
+  std::vector<std::string> sentences;
+  for (const std::string& sentence : sentences_of(text)) {
+    for (std::string& part : parts_of(sentence, most_bytes)) sentences.push_back(std::move(part));
+  }
+  return sentences;
+}
 
 /// Those with most of the query's words, in the text's order.
 std::vector<std::string> candidates(std::vector<std::string> sentences, const std::string& query,
@@ -35,6 +49,30 @@ std::vector<std::string> candidates(std::vector<std::string> sentences, const st
   return chosen;
 }
 
+/// log p(query | memory in a row of `memories`, text) ÷ tokens of the query, for each text; those of about one length
+/// are read side by side.
+std::vector<double> likelihoods_after(const LanguageModel& model, MemoryPool& pool, const SequenceState& memories,
+                                      std::int64_t row, const std::vector<std::vector<std::int32_t>>& texts,
+                                      const std::vector<std::int32_t>& query) {
+  std::vector<std::size_t> order(texts.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t place) { return texts[place].size(); });
+  std::vector<double> likelihoods(texts.size());
+  for (std::span<const std::size_t> left = order; !left.empty();) {
+    const std::size_t longest = texts[left.front()].size() + query.size();
+    const auto together = left.first(std::clamp(rows_at_once / longest, std::size_t{1}, left.size()));
+    left = left.subspan(together.size());
+    std::vector<std::vector<std::int32_t>> before;
+    before.reserve(together.size());
+    for (const std::size_t place : together) before.push_back(texts[place]);
+    const std::vector<std::int64_t> lanes(together.size(), row);
+    const std::vector<double> found =
+        query_log_likelihoods_each(model, pool, select_lanes(pool, memories, lanes), before, query);
+    for (std::size_t i = 0; i < together.size(); ++i) likelihoods[together[i]] = found[i];
+  }
+  return likelihoods;
+}
+
 }  // namespace
 
 bool IndexSearch::add_sentences(std::vector<SearchResult>& results, std::int64_t count, const SearchOptions& options,
@@ -54,7 +92,7 @@ bool IndexSearch::add_sentences(std::vector<SearchResult>& results, std::int64_t
       const auto places = wanted.find(shard.documents[row].id);
       if (places == wanted.end()) continue;
       if (memories.lanes() == 0) memories = read_shard(folder_, shard, manifest_.type, model, pool);
-      const std::vector<std::string> sentences = sentences_of(bm25_.kept(shard.documents[row].id));
+      const std::vector<std::string> sentences = short_sentences_of(bm25_.kept(shard.documents[row].id));
       for (const auto& [result, hit] : places->second) {
         if (goes_on && !goes_on(done++ / all)) return false;
         const std::string& query = results[result].query.text;
@@ -63,12 +101,10 @@ bool IndexSearch::add_sentences(std::vector<SearchResult>& results, std::int64_t
         std::vector<std::vector<std::int32_t>> texts;
         for (const std::string& sentence : tried) {
           std::vector<std::int32_t>& tokens = texts.emplace_back(tokenizer.encode(sentence));
-          if (tokens.size() > most_tokens) tokens.resize(most_tokens);
           tokens.insert(tokens.end(), before.begin(), before.end());
         }
-        const std::vector<std::int64_t> lanes(tried.size(), static_cast<std::int64_t>(row));
-        const std::vector<double> likelihoods = query_log_likelihoods_each(
-            model, pool, select_lanes(pool, memories, lanes), texts, tokenizer.encode(query));
+        const std::vector<double> likelihoods =
+            likelihoods_after(model, pool, memories, static_cast<std::int64_t>(row), texts, tokenizer.encode(query));
         const auto best = std::ranges::max_element(likelihoods);
         if (std::isfinite(*best)) {
           results[result].hits[hit].sentence = tried[static_cast<std::size_t>(best - likelihoods.begin())];

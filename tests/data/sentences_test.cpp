@@ -18,6 +18,14 @@ TEST(Sentences, EndAtPointsAndEmptyLines) {
             (Sentences{"\"Who?\"", "he asked.", "Été après été。", "海は静か。", "だった"}));
 }
 
+TEST(Sentences, LongOnesAreCutBetweenWords) {
+  EXPECT_EQ(parts_of("a short one", 11), (Sentences{"a short one"}));
+  EXPECT_EQ(parts_of("one two three four five", 11), (Sentences{"one two", "three", "four five"}));
+  EXPECT_EQ(parts_of("un ééééé", 5), (Sentences{"un", "éé", "éé", "é"}));
+  EXPECT_EQ(parts_of("海は静か", 4), (Sentences{"海", "は", "静", "か"}));
+  EXPECT_EQ(parts_of("", 4), (Sentences{""}));
+}
+
 TEST(Sentences, AreNoneInNothing) {
   EXPECT_TRUE(sentences_of("").empty());
   EXPECT_TRUE(sentences_of(" \n\n\t\r\n").empty());

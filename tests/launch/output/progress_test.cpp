@@ -19,6 +19,8 @@ TEST(Progress, Durations) {
 }
 
 TEST(Progress, Counts) {
+  EXPECT_EQ(format_bytes(432), "432 B");
+  EXPECT_EQ(format_bytes(1150), "1.15 kB");
   EXPECT_EQ(format_count(950), "950");
   EXPECT_EQ(format_count(1234), "1.23 k");
   EXPECT_EQ(format_count(12345), "12.3 k");

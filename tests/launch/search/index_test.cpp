@@ -64,7 +64,7 @@ TEST_F(SearchIndex, MemoriesInEightBitsHaveAScaleARow) {
         {.index = {.type = MemoryType::int8}, .prune = true});
   EXPECT_EQ(memories().size(), 1u);
   EXPECT_EQ(memories().at("d3"), before.at("d3"));
-  EXPECT_NE(describe_index(index_).find("B a document in int8"), std::string::npos);
+  EXPECT_NE(describe_index(index_).find("160 B a document in int8"), std::string::npos);
   fill(model_->parameters().find("norm.weight").master, 1);
   fill(model_->parameters().find("layers.0.input_layernorm.weight").master, std::numeric_limits<double>::infinity());
   fs::remove_all(index_);
@@ -170,6 +170,56 @@ TEST_F(SearchIndex, WhatIsReplacedIsThereUntilTheNewIs) {
   EXPECT_EQ(files("states-"), static_cast<std::int64_t>(read_index(index_).shards.size()));
 }
 
+TEST_F(SearchIndex, AnErrorLeavesWhatIsReplacedAsItWas) {
+  index(corpus());
+  const auto expected = memories();
+  write("changed.jsonl", line("d1", "an ostrich"));
+  const auto require_same = [&] {
+    const IndexSearch search(index_);
+    EXPECT_TRUE(search.full_text({{"q", "ostrich"}}, {}).front().hits.empty());
+    EXPECT_EQ(search.full_text({{"q", "title"}}, {}).front().hits.size(), 5U);
+  };
+  const fs::path shard = index_ / shard_name(1), kept = folder_ / "kept";
+  fs::copy(shard, kept);
+  const auto damage = [&] {
+    fs::remove(shard);
+    fs::copy(kept, shard);
+    std::fstream(shard, std::ios::in | std::ios::out | std::ios::binary)
+        .seekp(static_cast<std::streamoff>(fs::file_size(shard)) - 3)
+        .put('!');
+  };
+  // While the document is read, which is the last time to notice it; and before, which is told at once.
+  const auto damage_late = [&](const IndexingProgress&) {
+    damage();
+    return true;
+  };
+  expect_error<FileError>("is damaged: the hash", [&] { index(folder_ / "changed.jsonl", {}, damage_late); });
+  require_same();
+  const auto never = [](const IndexingProgress&) {
+    ADD_FAILURE() << "reads";
+    return true;
+  };
+  expect_error<FileError>("indexing the corpus into a new folder makes it anew",
+                          [&] { index(folder_ / "changed.jsonl", {}, never); });
+  fs::remove(shard);
+  fs::rename(kept, shard);
+  {
+    IndexWriter writer(index_, *model_, tokenizer_, pool_, {});
+    IndexShard added = read_index(index_).shards.front();  // the same memories once more, under a name of their own
+    added.file = shard_name(writer.reserve_shards(1));
+    fs::copy(shard, index_ / added.file);
+    EXPECT_THROW(writer.add({added},
+                            [&](std::size_t, std::size_t place) -> SearchDocument {
+                              if (place == 2) throw DataError("another text");
+                              return {added.documents[place].id, "", "ostrich"};
+                            }),
+                 DataError);
+  }
+  require_same();
+  EXPECT_EQ(memories(), expected);
+  EXPECT_EQ(index(folder_ / "changed.jsonl").replaced, 1);
+}
+
 TEST_F(SearchIndex, APartThatIsLostIsNamed) {
   index(corpus());
   const auto expected = memories();
@@ -179,6 +229,8 @@ TEST_F(SearchIndex, APartThatIsLostIsNamed) {
   };
   fs::rename(index_ / index_bm25_folder, folder_ / "kept");
   refused("bm25: is missing: expected the full-text part of the index");
+  EXPECT_TRUE(is_index(index_));
+  expect_error<FileError>("bm25: is missing", [&] { describe_index(index_); });
   const fs::path other = folder_ / "other";
   read_into_index(SearchCorpus(write("other.jsonl", line("d3", "text"))), other, *model_, tokenizer_, pool_, *one_, {});
   fs::rename(other / index_bm25_folder, index_ / index_bm25_folder);
@@ -213,6 +265,7 @@ TEST_F(SearchIndex, EmptyDocumentsAreNamedOrLeftOut) {
                           [&] { index(write("e.jsonl", line("a", "")), {.skip_empty = true}); });
   expect_error<DataError>("e.jsonl:2: there is another document a",
                           [&] { SearchCorpus(write("e.jsonl", line("a", "") + line("a", "x"))); });
+  expect_error<DataError>("there is no document 3 in a corpus of 3", [&] { SearchCorpus(some).document(3); });
   expect_error<FileError>("\"text\" is missing", [&] { SearchCorpus(write("e.jsonl", "{\"_id\": \"a\"}")); });
 }
 

@@ -146,6 +146,29 @@ TEST_F(Search, TheSentenceIsTheOneAfterWhichTheQueryIsLikeliest) {
   EXPECT_FALSE(search.add_sentences(results, 3, {}, *model_, tokenizer_, pool_, [](double) { return false; }));
 }
 
+TEST_F(Search, ASentenceCountsToItsEnd) {
+  // They begin alike, and differ where the query looks.
+  std::string same;
+  while (same.size() < 200) same += "the sea ";
+  const std::string query = "a whale was seen";
+  const auto found = [&](const std::string& end, const std::string& other_end) {
+    std::filesystem::remove_all(index_);
+    index(write("c.jsonl", line("a", "A" + same + end + ". A" + same + other_end + ".")));
+    const IndexSearch search(index_);
+    std::vector<SearchResult> results = search.by_memory({{"q", query}}, {}, *model_, tokenizer_, pool_);
+    search.add_sentences(results, 1, {}, *model_, tokenizer_, pool_);
+    return results.front().hits.front().sentence;
+  };
+  const std::string one = found("was calm", "had a whale"), other = found("had a whale", "was calm");
+  EXPECT_EQ(one.ends_with("had a whale."), other.ends_with("had a whale.")) << one << '\n' << other;
+  // One that goes on and on is shown in part.
+  std::string endless;
+  while (endless.size() < 3000) endless += same;
+  const std::string part = found(endless, "was calm");
+  EXPECT_FALSE(part.empty());
+  EXPECT_LE(part.size(), 512U);
+}
+
 TEST_F(Search, ALikelihoodThatIsNotFiniteIsNoScore) {
   // Its output is not finite; what it remembers is.
   fill(model_->parameters().find("norm.weight").master, std::numeric_limits<double>::quiet_NaN());
