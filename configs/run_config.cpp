@@ -113,6 +113,10 @@ void validate(const RunConfig& config) {
     throw ConfigError(fmt::format("distillation.share {} needs train.sequence_ranks 1, found {}", distillation.share,
                                   train.sequence_ranks));
   }
+  if (distillation.teaches() && distillation.window > 0 && distillation.attention != AttentionKind::local) {
+    throw ConfigError(
+        fmt::format("distillation.window {} needs distillation.attention local, found full", distillation.window));
+  }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
   for (std::size_t i = 0; i < config.data.mixture.size(); ++i) {
     const std::string& name = config.data.mixture[i].name;

@@ -21,6 +21,7 @@ struct ForwardContext {
   std::shared_ptr<const RotaryTable> rotary = nullptr;  // as many positions as the attention asks for
   /// Per lane: tokens that the state has of the document it is of.
   std::shared_ptr<const std::vector<std::int64_t>> tokens_before = nullptr;
+  bool keeps_state = true;  // whether anything goes on from here: else the result has no state of the layers
   bool keeps_open = false;  // whether decoding goes on from here: see Attention::Result::open
   /// What backward computes again: none, cheap or block.
   Recompute recompute = Recompute::none;

@@ -153,6 +153,7 @@ LanguageModel::Result LanguageModel::forward(const ForwardContext& context, std:
   std::vector<Variable> hidden;
   std::vector<RowPick> picks(static_cast<std::size_t>(layout.rows()));
   ForwardContext of_segment = context;
+  of_segment.keeps_state = true;  // for the next one
   for (std::int64_t index = 0; index < layout.segments_per_lane; ++index) {
     of_segment.layout = std::make_shared<const SequenceLayout>(segment_layout(layout, index));
     std::vector<std::int32_t> of_lanes;
@@ -191,7 +192,7 @@ LanguageModel::Result LanguageModel::forward_at_once(const ForwardContext& of_to
                                   ? recomputed(blocks_[i], of_block, x, state.layers[i])
                                   : blocks_[i].forward(of_block, x, state.layers[i]);
     x = std::move(block.output);
-    result.state.layers.push_back(std::move(block.state));
+    if (context.keeps_state) result.state.layers.push_back(std::move(block.state));
     if (context.keeps_open) result.open.push_back(std::move(block.open));
   }
   result.state.model = state.model;

@@ -70,6 +70,11 @@ std::int64_t lesson_bytes(const ModelConfig& teacher, std::int64_t lanes, std::i
          logits * static_cast<std::int64_t>(size_of(accumulate_type(type)));
 }
 
+std::int64_t teacher_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType type) {
+  const std::int64_t said = lanes * tokens * teacher.hidden_size * static_cast<std::int64_t>(size_of(type));
+  return said + forward_bytes(teacher, 1, tokens, 0, type, /*keeps_state=*/false);
+}
+
 PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType type, Schedule schedule,
                    Recompute recompute, std::int64_t budget) {
   constexpr std::array<std::pair<Schedule, Recompute>, 3> choices = {{{Schedule::parallel, Recompute::cheap},
@@ -92,7 +97,7 @@ PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t t
 
 // Nothing is kept but the states, so a pass holds most in a layer's attention, in its feed-forward, or in the head.
 std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t tokens, std::int64_t read,
-                           DataType type) {
+                           DataType type, bool keeps_state) {
   const std::int64_t element = static_cast<std::int64_t>(size_of(type));
   const std::int64_t hidden = c.hidden_size, ffn = c.ffn_size;
   const std::int64_t keys = c.num_kv_heads * c.head_size;
@@ -114,10 +119,10 @@ std::int64_t forward_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_
       std::max(rows * std::max(in_attention, in_feed_forward) + (at_once ? 0 : outputs), outputs + logits);
 
   // The states before and after the pass, and of the layer at work those before each segment, or a state that grows.
+  const std::int64_t ends = keeps_state ? 2 * c.num_layers : 0;
   const std::int64_t states =
-      2 * c.num_layers + (attention.constant_state && attention.state_before_segments && at_once ? segments : 1);
-  return moving + states * bytes.state + 2 * c.num_layers * bytes.carried +
-         product_scratch_bytes(c, rows, type, Products::forward);
+      ends + (attention.constant_state && attention.state_before_segments && at_once ? segments : 1);
+  return moving + states * bytes.state + ends * bytes.carried + product_scratch_bytes(c, rows, type, Products::forward);
 }
 
 ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std::int64_t most_tokens,

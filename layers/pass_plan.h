@@ -18,6 +18,10 @@ std::int64_t pass_bytes(const ModelConfig& config, std::int64_t lanes, std::int6
 /// above its parameters.
 std::int64_t lesson_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType compute_type);
 
+/// Estimated bytes of its own pass, which comes before: it reads one lane after the other, and nothing is kept but what
+/// it says.
+std::int64_t teacher_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType compute_type);
+
 struct PassPlan {
   Schedule schedule;    // never automatic
   Recompute recompute;  // never automatic
@@ -32,9 +36,10 @@ PassPlan plan_pass(const ModelConfig& config, std::int64_t lanes, std::int64_t t
                    Schedule schedule, Recompute recompute, std::int64_t budget);
 
 /// Estimated bytes of what a pass without gradients uses over and above the parameters: the model's losses of lanes x
-/// tokens, all segments at once, after `read` tokens of each lane's document. `config` must be resolved.
+/// tokens, all segments at once, after `read` tokens of each lane's document. `keeps_state`: whether anything goes on
+/// from there. `config` must be resolved.
 std::int64_t forward_bytes(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, std::int64_t read,
-                           DataType compute_type);
+                           DataType compute_type, bool keeps_state = true);
 
 struct ForwardPlan {
   std::int64_t lanes;

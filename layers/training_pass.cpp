@@ -104,27 +104,33 @@ std::vector<Variable> loss_pass(const LanguageModel& model, const ForwardContext
   return outputs;
 }
 
-/// A pass without gradients over a batch that this rank has alone: the last norm's output. Advances the state.
-Tensor inference_pass(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state) {
+/// A pass without gradients over a batch that this rank has alone.
+LanguageModel::Result read(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch,
+                           const SequenceState& state, bool keeps_state) {
   Tape tape(pool, Tape::Mode::inference);
-  const ForwardContext context =
+  ForwardContext context =
       model.context(tape, layout_of(batch, state.documents, model.config().segment_length), state.tokens);
-  const LanguageModel::Result result = model.forward(context, batch.inputs, constants_of(state));
+  context.keeps_state = keeps_state;
+  return model.forward(context, batch.inputs, constants_of(state));
+}
+
+/// The same: the last norm's output. Advances the state.
+Tensor inference_pass(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state) {
+  const LanguageModel::Result result = read(model, pool, batch, state, /*keeps_state=*/true);
   replace(pool, result.state, batch, state);
   return result.hidden.value();
 }
 
 /// What a teacher makes of a batch that it reads by itself, lane after lane: what its head is applied to, (lanes,
-/// tokens, width). Undefined without a teacher.
+/// tokens, width). Nothing goes on from there. Undefined without a teacher.
 Tensor taught(const Distillation& distillation, MemoryPool& pool, const TokenBatch& batch) {
   if (distillation.teacher == nullptr) return {};
   const LanguageModel& teacher = *distillation.teacher;
   Tensor hidden(pool, Shape{batch.lanes, batch.tokens, teacher.config().hidden_size}, teacher.compute_type());
   for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
     const TokenBatch alone = lanes_of(batch, lane, lane + 1);
-    SequenceState state = teacher.empty_state(pool, 1);
     Tensor rows = hidden.rows(lane, lane + 1);
-    copy(inference_pass(teacher, pool, alone, state), rows);
+    copy(read(teacher, pool, alone, teacher.empty_state(pool, 1), /*keeps_state=*/false).hidden.value(), rows);
   }
   return hidden;
 }

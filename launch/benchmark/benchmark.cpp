@@ -215,6 +215,10 @@ double BenchmarkResult::utilization() const { return model_gflops() / matmul_pea
 BenchmarkResult run_benchmark(const RunConfig& config, const BenchmarkOptions& options, Communicator& communicator) {
   RunConfig resolved = config;
   if (resolved.model.vocab_size == 0) throw ConfigError("bench uses no data: model.vocab_size must be set");
+  if (resolved.distillation.teaches() && options.subject == BenchmarkOptions::Subject::training) {
+    throw ConfigError(fmt::format("bench measures training without a teacher: distillation.share is {}, expected 0",
+                                  resolved.distillation.share));
+  }
   resolved.model = resolved.model.resolved();
   return Bench(resolved, options, communicator).run();
 }

@@ -194,11 +194,13 @@ std::int64_t sliding_layers(Fields& fields, std::int64_t layers, bool slides) {
 /// Tokens that a token of every layer attends to at most; 0: all.
 std::int64_t read_window(Fields& fields, const ModelType& type, std::int64_t layers) {
   if (type.name == "llama") return 0;
+  fields.find("sliding_window");  // known, and whatever it is of no consequence where nothing slides
   // Left out it is 4096, null means none.
   const bool given = fields.json().contains("sliding_window");
-  const std::int64_t window = fields.whole("sliding_window", schema::max_length, given ? 0 : 4096);
+  const bool counts = type.name == "mistral" || fields.flag("use_sliding_window");
+  const std::int64_t window = counts ? fields.whole("sliding_window", schema::max_length, given ? 0 : 4096) : 0;
   if (type.name == "mistral") return window;
-  const std::int64_t sliding = sliding_layers(fields, layers, fields.flag("use_sliding_window") && window > 0);
+  const std::int64_t sliding = sliding_layers(fields, layers, window > 0);
   if (sliding > 0 && sliding < layers) {
     fields.fail(fmt::format("\"layer_types\" has sliding_attention for {} of {} layers, supported is for all or none",
                             sliding, layers));

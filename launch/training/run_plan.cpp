@@ -125,10 +125,13 @@ std::int64_t pass_budget(const RunConfig& config, DataType type, std::int64_t ra
   const double host = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const double budget = config.train.memory_budget > 0 ? config.train.memory_budget * gibibyte
                                                        : 0.8 * host / static_cast<double>(ranks_on_host);
-  // Master and the working copy of bfloat16; of what is trained gradient and two moments, too.
+  // Master and the working copy of bfloat16; of what is trained gradient and two moments, too, and the initial value
+  // that it is pulled toward.
   const std::int64_t per_parameter = 4 + (type == DataType::bfloat16 ? 2 : 0);
+  const std::int64_t per_trained = config.optimizer.decay_toward_initial > 0 ? 16 : 12;
   const std::int64_t parameters = config.model.parameters() + (kept.teacher ? kept.teacher->parameters() : 0);
-  return static_cast<std::int64_t>(budget - static_cast<double>(per_parameter * parameters + 3 * 4 * kept.trained));
+  return static_cast<std::int64_t>(budget -
+                                   static_cast<double>(per_parameter * parameters + per_trained * kept.trained));
 }
 
 PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int64_t ranks_on_host, const Kept& kept) {
@@ -139,9 +142,15 @@ PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int
   const std::int64_t lanes = plan_lanes(train, ranks).per_micro_batch;
   // What the teacher says of a micro batch lasts as long as the pass.
   const std::int64_t lesson = kept.teacher ? lesson_bytes(*kept.teacher, lanes, train.sequence_length, type) : 0;
-  return plan_pass(config.model, lanes, longest_share(train.sequence_length, config.model.segment_length, together),
-                   type, together > 1 ? Schedule::parallel : train.schedule, train.recompute,
-                   pass_budget(config, type, ranks_on_host, kept) - lesson);
+  PassPlan plan =
+      plan_pass(config.model, lanes, longest_share(train.sequence_length, config.model.segment_length, together), type,
+                together > 1 ? Schedule::parallel : train.schedule, train.recompute,
+                pass_budget(config, type, ranks_on_host, kept) - lesson);
+  plan.bytes += lesson;
+  if (kept.teacher) {
+    plan.bytes = std::max(plan.bytes, teacher_bytes(*kept.teacher, lanes, train.sequence_length, type));
+  }
+  return plan;
 }
 
 }  // namespace palimpsest

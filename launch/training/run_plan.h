@@ -68,7 +68,8 @@ struct Kept {
 /// memory, without it. Negative when it alone is more.
 std::int64_t pass_budget(const RunConfig& resolved, DataType type, std::int64_t ranks_on_host, const Kept& kept);
 
-/// Schedule and recomputation of a rank's micro batches, the automatic ones chosen by train.memory_budget.
+/// Schedule and recomputation of a rank's micro batches, the automatic ones chosen by train.memory_budget, and their
+/// bytes: with a teacher the most of its pass, and of the model's with what the teacher has said.
 PassPlan plan_passes(const RunConfig& resolved, DataType type, int ranks, std::int64_t ranks_on_host, const Kept& kept);
 
 }  // namespace palimpsest

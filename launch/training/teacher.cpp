@@ -13,6 +13,16 @@ namespace palimpsest {
 
 namespace {
 
+StoredModel open_named(const OpenStoredModel& open_stored, const std::string& key, const std::string& path,
+                       Communicator& communicator, MemoryPool& pool) {
+  try {
+    return open_stored(path, communicator, pool);
+  } catch (Error& error) {
+    error.add_context(fmt::format("the teacher, {} {}", key, path));
+    throw;
+  }
+}
+
 std::string hash_of(const ParameterList& parameters) {
   FileHash hash;
   for (const Parameter& parameter : parameters) {
@@ -31,10 +41,10 @@ std::optional<Teacher> open_teacher(const RunConfig& config, const OpenStoredMod
   if (!distillation.teaches()) return std::nullopt;
   const bool named = !distillation.teacher.empty();
   MemoryPool stored_pool;
-  const StoredModel stored =
-      open_stored(named ? distillation.teacher : config.train.initial_weights, communicator, stored_pool);
-  const std::string start =
-      fmt::format("{} {}: the teacher", named ? "distillation.teacher" : "train.initial_weights", stored.path);
+  const std::string key = named ? "distillation.teacher" : "train.initial_weights";
+  const StoredModel stored = open_named(open_stored, key, named ? distillation.teacher : config.train.initial_weights,
+                                        communicator, stored_pool);
+  const std::string start = fmt::format("{} {}: the teacher", key, stored.path);
   if (stored.tokenizer_identity != tokenizer_identity || stored.config.model.vocab_size != config.model.vocab_size) {
     throw ConfigError(fmt::format("{}'s tokenizer is {} and its vocabulary {}, those of this run {} and {}", start,
                                   stored.tokenizer_identity, stored.config.model.vocab_size, tokenizer_identity,

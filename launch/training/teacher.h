@@ -22,7 +22,8 @@ struct Teacher {
 
 /// The model that distillation.teacher or train.initial_weights names, of its own shape and with the attention that
 /// `distillation` asks for, its parameters in the pool; none where distillation.share is 0. Throws as `open_stored`
-/// does, and ConfigError when it knows other tokens than the run's model, or lacks parameters. Collective.
+/// does, saying that it is the teacher and which key names it, and ConfigError when it knows other tokens than the
+/// run's model, or lacks parameters. Collective.
 std::optional<Teacher> open_teacher(const RunConfig& resolved, const OpenStoredModel& open_stored,
                                     const std::string& tokenizer_identity, DataType type, MemoryPool& pool,
                                     Communicator& communicator);

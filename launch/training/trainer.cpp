@@ -55,6 +55,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
       model_(state_pool_, config_.model, compute_type(config_.train.precision, communicator_)),
       teacher_(open_teacher(config_, open_stored_, source_->tokenizer_identity(), model_.compute_type(), state_pool_,
                             communicator_)),
+      trained_(choose_trained(config_.train.trainable, model_.parameters())),
       step_({.config = config_,
              .lanes = plan_lanes(config_.train, communicator_.size()),
              .plan = plan_passes(config_, model_.compute_type(), communicator_.size(), threads_.ranks_on_host, kept()),
@@ -80,10 +81,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& communicator, OpenStored
   }
 }
 
-Kept Trainer::kept() {
-  return {.trained = choose_trained(config_.train.trainable, model_.parameters()),
-          .teacher = teacher_ ? &teacher_->model->config() : nullptr};
-}
+Kept Trainer::kept() const { return {.trained = trained_, .teacher = teacher_ ? &teacher_->model->config() : nullptr}; }
 
 Components Trainer::components() {
   const TrainConfig& train = config_.train;

@@ -56,8 +56,8 @@ class Trainer {
   void log_step(const StepResult& result);
   int stop_early(const StopReason& reason);
 
-  /// What a rank keeps beside the model, for the plan. Freezes what is not trained.
-  Kept kept();
+  /// What a rank keeps beside the model, for the plan.
+  Kept kept() const;
   /// What goes into checkpoints.
   Components components();
   /// Continues from the newest checkpoint. If there is none, begins with train.initial_weights, if these are named.
@@ -105,6 +105,7 @@ class Trainer {
   MemoryPool step_pool_;   // what a step uses
   LanguageModel model_;
   std::optional<Teacher> teacher_;  // with distillation.share
+  std::int64_t trained_;            // elements of parameters; the others are frozen
   TrainingStep step_;
   StepState state_;
   TokenizerRecord tokenizer_;

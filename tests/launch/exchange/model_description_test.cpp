@@ -1,6 +1,8 @@
 // What config.json may say, what becomes of it, and what is refused by name.
 #include "launch/exchange/model_description.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "tests/launch/exchange/model_folder.h"
@@ -91,6 +93,12 @@ TEST_F(ModelDescriptionTest, LayersOfAQwenHaveToBeAlike) {
     return changes;
   };
   EXPECT_EQ(read(qwen({{"sliding_window", 24}, {"max_window_layers", 0}})).window, 0);
+  for (const std::int64_t unused : {std::int64_t{0}, std::int64_t{1'000'000'000'000}}) {
+    const ModelDescription whole = read(qwen({{"sliding_window", unused}, {"use_sliding_window", false}}));
+    EXPECT_EQ(whole.window, 0);
+    EXPECT_EQ(std::ranges::count(whole.ignored, "sliding_window"), 0);
+    EXPECT_TRUE(holds(refusal(qwen({{"sliding_window", unused}, {"use_sliding_window", true}})), "sliding_window"));
+  }
   const nlohmann::json slides = qwen({{"use_sliding_window", true}, {"sliding_window", 24}});
   const auto with = [&](const char* key, const nlohmann::json& value) {
     nlohmann::json changed = slides;

@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <omp.h>
+
 #include "core/error.h"
 #include "data/stream/segment_stream.h"
+#include "layers/training_pass.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
 
@@ -84,6 +87,9 @@ TEST(PassPlan, WhatIsFrozenHasNoGradientAndNoStateOfTheOptimizer) {
   EXPECT_EQ(budget(DataType::float32, {.trained = 8}), gibibyte - 4 * all - 12 * 8);
   EXPECT_EQ(budget(DataType::bfloat16, {.trained = 8}), gibibyte - 6 * all - 12 * 8);
   EXPECT_EQ(budget(DataType::float32, {}), gibibyte - 4 * all);
+  config.optimizer.decay_toward_initial = 0.1;
+  EXPECT_EQ(budget(DataType::float32, {.trained = 8}), gibibyte - 4 * all - 16 * 8) << "and the initial values";
+  config.optimizer.decay_toward_initial = 0;
   ModelConfig teacher = config.model;
   teacher.attention = {.kind = AttentionKind::full};
   EXPECT_EQ(budget(DataType::bfloat16, {.trained = 8, .teacher = &teacher}),
@@ -109,6 +115,46 @@ TEST(PassPlan, WhatATeacherSaysTakesRoom) {
   EXPECT_EQ(plan(needed(Recompute::cheap) + 8, {}), Recompute::cheap);
   EXPECT_NE(plan(needed(Recompute::cheap) + 8, {.teacher = &teacher}), Recompute::cheap);
   EXPECT_EQ(plan(needed(Recompute::cheap) + lesson + 8, {.teacher = &teacher}), Recompute::cheap);
+}
+
+/// Where the teacher's own pass takes most, and where what it says is kept beside the model's.
+TEST(PassPlan, WithATeacherThePoolsPeakIsThePlans) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.train.batch_size = 2;
+  config.train.sequence_length = 1024;
+  const std::size_t tokens = 2 * 1024;
+  const TokenBatch batch{2,
+                         1024,
+                         std::vector<std::int32_t>(tokens, 3),
+                         std::vector<std::int32_t>(tokens, 5),
+                         std::vector<std::int64_t>(tokens, 0),
+                         std::vector<float>(tokens, 1.0f)};
+  for (const bool large : {true, false}) {
+    config.train.recompute = large ? Recompute::segment : Recompute::cheap;
+    ModelConfig shape = config.model;
+    shape.attention = {.kind = AttentionKind::full};
+    shape.num_layers = large ? 6 : 1;
+    shape.hidden_size = large ? 64 : 16;
+    shape.num_kv_heads = shape.num_heads;
+    shape.head_size = shape.hidden_size / shape.num_heads;
+    MemoryPool parameters, pool;
+    LanguageModel model(parameters, config.model, DataType::float32);
+    LanguageModel teacher(parameters, shape, DataType::float32);
+    model.initialize(1);
+    teacher.initialize(2);
+    for (Parameter& parameter : teacher.parameters()) parameter.variable.set_requires_gradient(false);
+    const PassPlan plan = plan_passes(config, DataType::float32, 1, 1, {.teacher = &teacher.config()});
+    EXPECT_EQ(plan.bytes == teacher_bytes(shape, 2, 1024, DataType::float32), large);
+    SequenceState state = model.empty_state(pool, 2);
+    accumulate_gradients(
+        model, pool, batch, state,
+        {.schedule = plan.schedule, .recompute = plan.recompute, .distillation = {.teacher = &teacher, .share = 0.5}});
+    const auto used = static_cast<double>(pool.statistics().peak_bytes_in_use);
+    const double scratch = 0.3e6 * omp_get_max_threads(), planned = static_cast<double>(plan.bytes);
+    EXPECT_LT(used, 1.1 * planned + scratch) << large;
+    EXPECT_GT(used, 0.75 * planned - scratch) << large;
+  }
 }
 
 TEST(LanePlan, NamesTheValuesThatWouldDo) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "launch/benchmark/benchmark.h"
 #include "tests/file_damage.h"
 #include "tests/launch/tiny_model.h"
 
@@ -74,6 +75,30 @@ TEST_F(TeacherTest, KnowsTheRunsTokensAndHasAllParameters) {
   EXPECT_TRUE(open(tiny_config(), {"layers.0.self_attn.memory_gate"}));
   tokenizer_ = "words";
   EXPECT_TRUE(holds(message_of<ConfigError>([&] { open(tiny_config()); }), "tokenizer is bytes"));
+}
+
+TEST_F(TeacherTest, ThatIsGoneIsNamed) {
+  const auto gone = [&] {
+    const auto open_stored = [](const std::filesystem::path& path, Communicator&, MemoryPool&) -> StoredModel {
+      throw FileError(path.string() + ": no such file or directory");
+    };
+    open_teacher(config_, open_stored, tokenizer_, DataType::float32, pool_, *communicator_);
+  };
+  EXPECT_EQ(message_of<FileError>(gone),
+            "begun-with: no such file or directory (the teacher, train.initial_weights begun-with)");
+  config_.distillation.teacher = "named";
+  EXPECT_EQ(message_of<FileError>(gone), "named: no such file or directory (the teacher, distillation.teacher named)");
+}
+
+TEST_F(TeacherTest, NothingThatIsSaidOfItIsIgnored) {
+  EXPECT_NO_THROW(validate(config_));
+  config_.distillation.window = 24;
+  EXPECT_TRUE(holds(message_of<ConfigError>([&] { validate(config_); }),
+                    "distillation.window 24 needs distillation.attention local, found full"));
+  config_.distillation.attention = AttentionKind::local;
+  EXPECT_NO_THROW(validate(config_));
+  EXPECT_TRUE(holds(message_of<ConfigError>([&] { run_benchmark(config_, {}, *communicator_); }),
+                    "bench measures training without a teacher: distillation.share is 0.5"));
 }
 
 TEST_F(TeacherTest, IsTheSameWhenARunResumes) {
