@@ -26,7 +26,7 @@ constexpr int most_partial_files = 100;
 }  // namespace
 
 SummaryResults::SummaryResults(fs::path path) : path_(std::move(path)) {
-  if (!path_.empty()) require_writable(path_);
+  if (!path_.empty()) require_writable_result(path_);
 }
 
 void SummaryResults::add(std::string summary) {

@@ -42,8 +42,10 @@ class RunDirectory {
 void write_result(const std::filesystem::path& path, const std::string& content);
 
 /// Whether a file can come there, as far as that can be told before there is anything to write: what takes hours to
-/// compute is not to end at a mistyped path. Creates missing parents. Throws WriteError.
+/// compute is not to end at a mistyped path. Throws WriteError.
 void require_writable(const std::filesystem::path& path);
+/// The same for what write_result will write: creates missing parents.
+void require_writable_result(const std::filesystem::path& path);
 
 /// Compares the configuration that a checkpoint was written with to the one it is to be resumed
 /// with. Throws ConfigError, listing the differences, when they describe another model, optimiser or
