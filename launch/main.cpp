@@ -13,12 +13,12 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "core/comm/agreement.h"
 #include "core/comm/communicator.h"
 #include "core/printable.h"
 #include "launch/commands/command.h"
 #include "launch/commands/command_line.h"
 #include "launch/output/exit_codes.h"
-#include "launch/ranks/placement.h"
 #include "launch/ranks/start_guard.h"
 
 namespace palimpsest {
@@ -36,8 +36,7 @@ int fail(const std::string& error, int exit_code, Communicator* communicator) {
       std::signal(SIGTERM, SIG_DFL);
       std::this_thread::sleep_for(std::chrono::seconds(3));
     }
-    fmt::print(stderr, "palimpsest: error: rank {} of {} on {}: {}\n", communicator->rank(), communicator->size(),
-               host_name(), message);
+    fmt::print(stderr, "palimpsest: error: {}\n", told_by_rank(*communicator, message));
     std::fflush(nullptr);
     communicator->abort(exit_code);
   }

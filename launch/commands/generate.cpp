@@ -19,6 +19,7 @@
 #include "launch/inference/generator_file.h"
 #include "launch/output/exit_codes.h"
 #include "launch/output/standard_output.h"
+#include "launch/training/run_directory.h"
 #include "launch/training/stop_request.h"
 
 namespace palimpsest {
@@ -59,6 +60,7 @@ int generate_text(const Options& options, Communicator& communicator) {
   }
   if (!options.batch.prompts.empty()) return generate_many(options.common, options.batch, communicator);
   const std::string prompt = read_prompt(options);
+  if (!options.save_state.empty()) require_writable(options.save_state);
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   MemoryPool pool;
   const SavedModel saved = open_for_generation(options.common, communicator, log, pool);

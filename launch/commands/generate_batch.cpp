@@ -76,6 +76,7 @@ CLI::Option* add_batch_options(CLI::App& command, BatchOptions& options) {
 int generate_many(const GenerationCommand& common, const BatchOptions& options, Communicator& communicator) {
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
+  if (!options.out.empty()) require_writable_result(options.out);
   MemoryPool pool;
   const SavedModel saved = open_for_generation(common, communicator, log, pool);
   const StopRequest stop_request;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "launch/commands/command.h"
 #include "launch/commands/generation.h"
 #include "launch/commands/measuring.h"
+#include "launch/commands/summary_results.h"
 #include "launch/inference/generator_file.h"
 #include "launch/inference/summarizer.h"
 #include "launch/output/exit_codes.h"
@@ -35,25 +37,21 @@ namespace fs = std::filesystem;
 struct Options {
   GenerationCommand common;
   std::vector<std::string> books;
-  std::string pair_template;  // empty: the one that pack has
+  std::optional<std::string> pair_template;  // without: the one that pack has
   LineEnds line_ends = LineEnds::keep;
   std::string save_state, out;
   bool json = false;
 };
 
-/// On every rank, or on none: what failed on one of several is an error of all.
-void on_all(Communicator& communicator, const std::function<void()>& action) {
-  if (communicator.size() == 1) return action();
-  agree<DataError>(communicator, action);
-}
-
 class Summarizing {
  public:
-  Summarizing(const Options& options, Communicator& communicator, RunLog& log)
+  /// Rank 0 has the results.
+  Summarizing(const Options& options, Communicator& communicator, RunLog& log, SummaryResults* results)
       : options_(options),
         communicator_(communicator),
         log_(log),
-        pair_(options.pair_template.empty() ? RecordFormat().pair : parse_pair_template(options.pair_template)),
+        results_(results),
+        pair_(options.pair_template ? parse_pair_template(*options.pair_template) : RecordFormat().pair),
         json_(options.json || fs::path(options.out).extension() == ".jsonl"),
         saved_(open_for_generation(options.common, communicator, log, pool_)) {}
 
@@ -66,7 +64,7 @@ class Summarizing {
       failure = std::current_exception();
     }
     log_.end_progress();
-    if (communicator_.is_root()) finish();
+    if (communicator_.is_root()) finish(/*failed=*/failure != nullptr);
     if (failure) std::rethrow_exception(failure);
     if (finished_ == all_) return ExitCode::ok;
     log_.note(fmt::format("Stopped by {}", signal_name(static_cast<int>(signal_))));
@@ -78,7 +76,7 @@ class Summarizing {
 
   /// Each rank one document at a time, so that none waits longer than for the longest of them.
   void read_all() {
-    on_all(communicator_, [&] {
+    agree_on_error(communicator_, [&] {
       for (DocumentList list(paths()); list.next();) ++all_;
     });
     if (all_ == 0) throw DataError(fmt::format("{}: has no record", options_.books.front()));
@@ -90,7 +88,7 @@ class Summarizing {
       std::optional<ListedDocument> mine;
       int taken = 0;
       std::string text;
-      on_all(communicator_, [&] {
+      agree_on_error(communicator_, [&] {
         for (; taken < communicator_.size(); ++taken) {
           std::optional<ListedDocument> next = list.next();
           if (!next) break;
@@ -98,16 +96,11 @@ class Summarizing {
         }
       });
       if (taken == 0) return;
-      const auto summarize = [&] {
-        if (mine) text = summary_of(*mine);
-      };
       std::exception_ptr failure;
       try {
-        if (communicator_.size() == 1) {
-          summarize();
-        } else if (const auto message = failure_of_any(communicator_, summarize)) {
-          failure = std::make_exception_ptr(DataError(*message));
-        }
+        agree_on_error(communicator_, [&] {
+          if (mine) text = summary_of(*mine);
+        });
       } catch (...) {
         failure = std::current_exception();
       }
@@ -117,7 +110,12 @@ class Summarizing {
           communicator_.size() == 1 ? std::vector<std::vector<std::byte>>{{bytes.begin(), bytes.end()}}
                                     : communicator_.all_gather(bytes);
       for (const std::vector<std::byte>& of_rank : texts) {
-        add({reinterpret_cast<const char*>(of_rank.data()), of_rank.size()});
+        add(std::string(reinterpret_cast<const char*>(of_rank.data()), of_rank.size()));
+      }
+      try {
+        if (results_ != nullptr && finished_ < all_) results_->keep();
+      } catch (const WriteError&) {
+        if (!failure) failure = std::current_exception();
       }
       if (failure) std::rethrow_exception(failure);
       signal_ = stop_request_.signal();
@@ -145,7 +143,7 @@ class Summarizing {
 
   std::string ask(Generator& reader, const std::string& id, bool prompts) {
     const auto goes_on = [&] { return stop_request_.signal() == 0; };
-    const std::int64_t tokens = reader.tokens() + reader.unread();
+    const std::int64_t tokens = reader.tokens() + reader.unread();  // without what is asked then
     bool whole = true;
     {
       ReadingProgress progress(reader, log_);
@@ -163,40 +161,41 @@ class Summarizing {
     }
     if (!whole) return {};
     const GenerationOptions& generation = options_.common.generation;
+    const std::int64_t asked = prompts ? std::ssize(saved_.tokenizer->encode(pair_.between)) : 0;
     const Summary summary = write_summary(reader, pair_, generation, prompts, goes_on);
     if (summary.result.finish == Finish::interrupted) return {};
     if (!json_) return (all_ > 1 ? fmt::format("--- {} ---\n", printable(id)) : "") + summary.text + "\n";
     const nlohmann::ordered_json line = {{"id", id},
                                          {"text", summary.text},
                                          {"finish", name_of(summary.result.finish)},
-                                         {"document_tokens", tokens},
+                                         {"document_tokens", tokens + asked},
                                          {"tokens", summary.result.tokens},
                                          {"seed", generation.sampling.seed}};
     // The name of a file need not be UTF-8.
     return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
   }
 
-  void add(std::string_view summary) {
+  void add(std::string summary) {
     if (summary.empty()) return;
     ++finished_;
-    if (!communicator_.is_root()) return;
-    if (options_.out.empty()) return write_to_stdout(summary);
-    results_ += summary;
+    if (results_ != nullptr) results_->add(std::move(summary));
   }
 
   /// What is not complete never takes the place of what is.
-  void finish() {
+  void finish(bool failed) {
     if (all_ > 1) log_.note(fmt::format("{} of {} summarized", finished_, format_plural(all_, "document")));
-    fs::path path = options_.out;
-    if (path.empty() || finished_ == 0) return;
-    if (finished_ < all_) path.replace_extension(".partial" + path.extension().string());
-    write_result(path, results_);
-    log_.note(fmt::format("Results: {}", path.string()));
+    try {
+      if (const auto path = results_->finish(finished_ == all_)) log_.note(fmt::format("Results: {}", path->string()));
+    } catch (const WriteError& error) {
+      if (!failed) throw;
+      log_.warn(error.what());  // the other one comes
+    }
   }
 
   const Options& options_;
   Communicator& communicator_;
   RunLog& log_;
+  SummaryResults* results_;
   PairTemplate pair_;
   bool json_;
   MemoryPool pool_;
@@ -204,7 +203,6 @@ class Summarizing {
   StopRequest stop_request_;
   std::int64_t signal_ = 0;  // of any rank
   std::int64_t all_ = 0, finished_ = 0;
-  std::string results_;
 };
 
 int summarize(const Options& options, Communicator& communicator) {
@@ -215,8 +213,14 @@ int summarize(const Options& options, Communicator& communicator) {
                            : "summarize needs a BOOK to read, or --state");
   }
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
-  on_all(communicator, [&] { DocumentList({options.books.begin(), options.books.end()}); });  // before the model
-  return Summarizing(options, communicator, log).run();
+  std::optional<SummaryResults> results;
+  agree_on_error(communicator, [&] {  // before the model
+    const DocumentList all({options.books.begin(), options.books.end()});
+    if (!communicator.is_root()) return;
+    results.emplace(options.out);
+    if (!options.save_state.empty()) require_writable(options.save_state);
+  });
+  return Summarizing(options, communicator, log, results ? &*results : nullptr).run();
 }
 
 }  // namespace
@@ -253,8 +257,9 @@ Command add_summarize_command(CLI::App& program) {
       ->type_name("FILE");
   command->footer(
       "Books pass through the memory: what the model holds of them does not grow with their length. Under mpirun the\n"
-      "ranks share the books. Summaries come in the order of the command line; an error, Ctrl-C, SIGTERM and SIGUSR1\n"
-      "lose none that is finished: it is printed, or stands in FILE.partial.\n\n" +
+      "ranks share the books. Summaries come in the order of the command line; whatever ends the command loses none "
+      "that\n"
+      "is finished: it is printed, or stands in FILE.partial until FILE is written with all of them.\n\n" +
       help_footer(
           "palimpsest summarize runs/summaries book.txt --temperature 0 --no-repeat-ngram 20\n"
           "palimpsest summarize runs/summaries book.txt.gz --beams 4 --max-tokens 300 --save-state book.state\n"

@@ -54,6 +54,7 @@ class Search {
     for (std::int64_t length = 1; !open_.empty(); ++length) {
       if (goes_on && !goes_on()) {
         close_all(Finish::interrupted, length - 1);
+        best_->finish = Finish::interrupted;  // one that had ended, too: another might have become better
         break;
       }
       const std::vector<std::int64_t> sources = extend(length);

@@ -28,9 +28,9 @@ struct BeamText {
 
 /// The best of the texts that the search ends with, by their scores: those that ended, stopped, or reached max_tokens,
 /// the earliest of equals. Ends as soon as none that is open can become better; where `goes_on`, asked before each
-/// token, says no, the best so far is `interrupted` unless it had ended. `before` has one lane, which has read the text
-/// and gave `logits`, at least as many as the tokenizer has tokens. max_tokens is at least 1; options.stop are those
-/// of `drawn` already. Throws NumericalError.
+/// token, says no, the best so far is `interrupted`, whether it had ended or not. `before` has one lane, which has read
+/// the text and gave `logits`, at least as many as the tokenizer has tokens. max_tokens is at least 1; options.stop are
+/// those of `drawn` already. Throws NumericalError.
 BeamText search_beams(const DecodeState& before, std::span<const float> logits, const DrawnText& drawn,
                       const Tokenizer& tokenizer, const GenerationOptions& options, const GoesOn& goes_on = {});
 

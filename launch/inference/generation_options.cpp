@@ -20,6 +20,10 @@ void check(const GenerationOptions& options) {
   if (!(options.length_penalty >= 0 && options.length_penalty <= 10)) {
     throw ConfigError(fmt::format("--length-penalty is {}: expected 0 to 10", options.length_penalty));
   }
+  if (options.beams == 1 && options.length_penalty != 1) {
+    throw ConfigError(fmt::format("--length-penalty is {} without a search: expected --beams of at least 2, too",
+                                  options.length_penalty));
+  }
   const SamplingOptions& sampling = options.sampling;
   const bool draws = (sampling.temperature != 0 && sampling.temperature != 1) || sampling.top_k != 0 ||
                      sampling.top_p != 1 || sampling.min_p != 0;

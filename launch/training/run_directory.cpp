@@ -4,11 +4,15 @@
 #include <array>
 #include <string_view>
 
+#include <fcntl.h>
+
 #include <fmt/format.h>
 
 #include "configs/yaml.h"
 #include "core/error.h"
 #include "core/io/atomic_directory.h"
+#include "core/io/descriptor.h"
+#include "core/io/temporary_file.h"
 
 namespace palimpsest {
 
@@ -88,6 +92,27 @@ void write_result(const std::filesystem::path& path, const std::string& content)
   } catch (const FileError& error) {
     throw WriteError(error.what());
   }
+}
+
+void require_writable(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw WriteError(fmt::format("{}: is {}, expected a file's name", path.string(),
+                                 std::filesystem::is_directory(status) ? "a folder" : "no regular file"));
+  }
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  if (!std::filesystem::is_directory(folder, error)) {
+    throw WriteError(fmt::format("{}: cannot be created: {} is no folder", path.string(), folder.string()));
+  }
+  const std::filesystem::path beside = temporary_file_for(path);
+  Descriptor::for_writing(beside, O_CREAT | O_WRONLY).close();
+  std::filesystem::remove(beside, error);
+}
+
+void require_writable_result(const std::filesystem::path& path) {
+  RunDirectory(path.has_parent_path() ? path.parent_path() : ".").create();
+  require_writable(path);
 }
 
 std::vector<std::string> check_resumable(const RunConfig& saved, const RunConfig& asked) {

@@ -41,6 +41,12 @@ class RunDirectory {
 /// Writes a result whole or not at all, creating missing parents. Throws WriteError.
 void write_result(const std::filesystem::path& path, const std::string& content);
 
+/// Whether a file can come there, as far as that can be told before there is anything to write: what takes hours to
+/// compute is not to end at a mistyped path. Throws WriteError.
+void require_writable(const std::filesystem::path& path);
+/// The same for what write_result will write: creates missing parents.
+void require_writable_result(const std::filesystem::path& path);
+
 /// Compares the configuration that a checkpoint was written with to the one it is to be resumed
 /// with. Throws ConfigError, listing the differences, when they describe another model, optimiser or
 /// order of samples. Returns the differences after which the run goes on, but not to the same

@@ -6,7 +6,7 @@ import unittest
 
 import h5py
 
-from harness import TIMEOUT, EndToEndTest, text
+from harness import HOST, TIMEOUT, EndToEndTest, text
 
 
 class Summaries(EndToEndTest):
@@ -79,10 +79,15 @@ class Summaries(EndToEndTest):
         asked = self.summarize("--state", state, "--template", "{document} In short: {summary}", *self.GREEDY).stdout
         told = self.run_program("generate", self.folder / "trained", "--state", state, "--prompt", " In short: ", "--quiet", *self.GREEDY).stdout
         self.assertEqual(asked, told)
+        lines = [json.loads(self.summarize(*what, "--json", *self.GREEDY).stdout) for what in ((book,), (book, "--save-state", state), ("--state", state))]
+        self.assertEqual(lines[0]["document_tokens"], len(book.read_bytes()) + len("\n\nSummary:\n") + 1)
+        self.assertEqual({line["document_tokens"] for line in lines}, {lines[0]["document_tokens"]})
         self.assertEqual(len(self.summarize("--state", state, "--beams", 3, "--min-tokens", 12, "--max-tokens", 12).stdout), 13)
         for arguments, code, message in ((("--state", state, book), 2, "leave out BOOK"), ((), 2, "needs a BOOK"),
                                          ((self.pairs, "--save-state", state), 2, "found 6"),
-                                         ((book, "--template", "{summary}"), 2, "{document}")):
+                                         ((book, "--template", "{summary}"), 2, "{document}"),
+                                         ((book, "--template", ""), 2, "{document}"),
+                                         ((book, "--length-penalty", 5), 2, "--beams")):
             self.assertIn(message, self.summarize(*arguments, expect=code).stderr)
         self.assertIn("hash of its parameters", self.summarize("--state", state, run="other", expect=3).stderr)
         self.assertIn("/no/such", self.summarize("--state", "/no/such", expect=3).stderr)
@@ -96,7 +101,7 @@ class Summaries(EndToEndTest):
         expected = self.summarize(book, "--json", *short).stdout
         for ranks in (1, 2):
             result = self.summarize(book, empty, "--out", out, *short, ranks=ranks, expect=3)
-            self.assertIn("empty.txt: holds nothing", result.stderr)
+            self.assertRegex(result.stderr, rf"error: {f'rank 1 of 2 on {HOST}: ' if ranks > 1 else ''}[^ ]*empty.txt: holds nothing")
             self.assertEqual(out.with_suffix(".partial.jsonl").read_text(encoding="utf-8"), expected)
             out.with_suffix(".partial.jsonl").unlink()
         bad = self.book("bad.jsonl", '{"document": "the memory"}\n{"document": "lost.txt"}\n')
@@ -106,6 +111,53 @@ class Summaries(EndToEndTest):
         self.assertIn('"document" is missing', self.summarize(self.book("bad.jsonl", '{"text": "x"}'), expect=3).stderr)
         self.assertIn("no record", self.summarize(self.book("bad.jsonl", "\n"), expect=3).stderr)
         self.assertEqual(out.read_text(encoding="utf-8"), "earlier")
+
+    def test_an_error_is_the_same_over_ranks(self):
+        self.run_program("train", self.config("broken"))
+        self.edit_checkpoint("broken", 8, lambda name, values: values.fill(float("nan")) if "lm_head" in name or "embed" in name else None)
+        books = (self.book("one.txt", "the memory"), self.book("two.txt", "of memory"))
+        for ranks in (1, 2):
+            self.assertIn("logit", self.summarize(*books, *self.GREEDY, run="broken", ranks=ranks, expect=5).stderr)
+
+    def test_where_nothing_can_be_written_nothing_is_read(self):
+        file = self.book("file", "")
+        for arguments, message in ((("--out", self.folder), "is a folder"), (("--save-state", self.folder), "is a folder"),
+                                   (("--out", file / "x.txt"), "cannot be created"), (("--save-state", file / "x"), "cannot be created"),
+                                   (("--out", "/dev/null"), "no regular file")):
+            result = self.summarize(self.folder / "long.txt", *arguments, run="no-such-run", expect=4)
+            self.assertIn(message, result.stderr)
+        for arguments in (("--prompt", "x", "--save-state"), ("--batch", file, "--out")):
+            self.assertIn("is a folder", self.run_program("generate", self.folder / "no-such-run", *arguments, self.folder, expect=4).stderr)
+        self.summarize(self.folder / "long.txt", "--out", self.folder / "new" / "a.txt", *self.GREEDY)
+        self.assertEqual([path.name for path in (self.folder / "new").iterdir()], ["a.txt"])
+
+    def test_partial_results_stay_until_all_are_there(self):
+        folder, end = self.folder / "partial", self.book("end.txt", " ")
+        books = [self.book(f"{name}.txt", name) for name in ("the", "memory", "over")]
+        out, first, second = (folder / f"out{mark}.jsonl" for mark in ("", ".partial", ".partial-2"))
+        short = ("--out", out, "--temperature", 0, "--max-tokens", 3)
+        self.summarize(*books, end, *short, expect=3)
+        three = first.read_text(encoding="utf-8")
+        self.assertEqual(three.count("\n"), 3)
+        # One with fewer takes nothing away; one that has all of another takes its place.
+        self.summarize(books[0], end, *short, expect=3)
+        self.assertEqual((first.read_text(encoding="utf-8"), second.read_text(encoding="utf-8")), (three, three[:three.index("\n") + 1]))
+        self.summarize(*books[:2], end, *short, expect=3)
+        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["out.partial-3.jsonl", "out.partial.jsonl"])
+        # What the results do not have stays.
+        self.summarize(books[0], *short)
+        self.assertEqual(first.read_text(encoding="utf-8"), three)
+        self.summarize(*books, *short)
+        self.assertEqual([path.name for path in folder.iterdir()], ["out.jsonl"])
+        self.assertEqual(out.read_text(encoding="utf-8"), three)
+
+    def test_a_killed_process_has_kept_what_was_finished(self):
+        one, long, out = self.book("short.txt", "the memory"), self.book("endless.txt", text(150, "book") * 4000), self.folder / "killed.txt"
+        process, terminal = self.start_on_terminal("summarize", self.folder / "trained", one, long, "--out", out, *self.GREEDY)
+        self.read_until(terminal, r"short.txt: 22 of 22[^$]*reading: [1-9]\d* of")
+        process.kill()
+        process.wait(TIMEOUT)
+        self.assertIn("short.txt ---", out.with_suffix(".partial.txt").read_text(encoding="utf-8"))
 
     def test_interrupt_loses_nothing(self):
         one, long = self.book("short.txt", "the memory"), self.book("endless.txt", text(150, "book") * 4000)
@@ -128,28 +180,31 @@ class Summaries(EndToEndTest):
         self.assertEqual(self.summarize("--state", state, *self.GREEDY).stdout, self.summarize(long, *self.GREEDY).stdout)
 
     def test_are_measured_while_training_and_change_none_of_its_bits(self):
-        summaries = f"{{pairs: {self.pairs}, every: 4, max_pairs: 3, max_tokens: 12, template: '{{document}}\\nSummary:{{summary}}'}}"
+        summaries = f"{{pairs: {self.pairs}, every: 125, max_pairs: 3, max_tokens: 12, template: '{{document}}\\nSummary:{{summary}}'}}"
         for run, sections in (("plain", {}), ("measured", {"evaluation": {"summaries": summaries}})):
-            self.run_program("train", self.config(run, data={"train": self.folder / "pairs.h5"}, **sections), ranks=2)
-        self.assert_same_checkpoint("plain", "measured", 8)
+            self.run_program("train", self.config(run, data={"train": self.folder / "pairs.h5"}, train={"steps": 250}, **sections), ranks=2)
+        self.assert_same_checkpoint("plain", "measured", 250)
         lines = self.metrics("measured", "rouge")
-        self.assertEqual([(line["step"], line["pairs"], line["split"]) for line in lines], [(4, 3, "summaries"), (8, 3, "summaries")])
+        self.assertEqual([(line["step"], line["pairs"], line["split"]) for line in lines], [(125, 3, "summaries"), (250, 3, "summaries")])
         self.assertEqual(set(lines[0]["rougeLsum"]), {"recall", "precision", "f1"})
-        self.assertRegex((self.folder / "measured" / "train.log").read_text(encoding="utf-8"), r"step 8  summaries: ROUGE-1 0\.\d{4} .*F1 over 3 pairs")
+        self.assertRegex((self.folder / "measured" / "train.log").read_text(encoding="utf-8"), r"step 250  summaries: ROUGE-1 0\.\d{4} .*F1 over 3 pairs")
+        for measure in ("rouge1", "rougeL"):  # it writes words by then, so that numbers are compared, not zeros
+            self.assertGreater(lines[1][measure]["f1"], 0)
         # The same by hand, from the checkpoint.
         template = ("--template", "{document}\\nSummary:{summary}", "--temperature", 0, "--max-tokens", 12, "--threads", 1)
         written = self.summarize(self.pairs, "--json", *template, run="measured").stdout.splitlines(True)[:3]
         three = "".join(self.pairs.read_text(encoding="utf-8").splitlines(True)[:3])
         self.run_program("rouge", self.book("three.jsonl", three), self.book("made.jsonl", "".join(written)), "--json", self.folder / "by-hand.json")
         by_hand = json.loads((self.folder / "by-hand.json").read_text(encoding="utf-8"))
-        self.assertAlmostEqual(by_hand["rouge1"]["f1"]["mean"], lines[1]["rouge1"]["f1"], 9)
+        for measure in ("rouge1", "rougeL"):
+            self.assertAlmostEqual(by_hand[measure]["f1"]["mean"], lines[1][measure]["f1"], 9)
         # What was not done before a run ended is done when it resumes.
         metrics = self.folder / "measured" / "metrics.jsonl"
         content = metrics.read_text(encoding="utf-8").splitlines(True)
         self.assertIn('"rouge"', content[-1])
         metrics.write_text("".join(content[:-1]), encoding="utf-8")
         resumed = self.run_program("train", self.folder / "measured.yaml", ranks=2).stdout
-        self.assertIn("step 8  summaries:", resumed)
+        self.assertIn("step 250  summaries:", resumed)
         self.assertEqual(metrics.read_text(encoding="utf-8"), "".join(content))
         self.assertIn("Nothing to do", self.run_program("train", self.folder / "measured.yaml", ranks=2).stdout)
         lost = self.run_program("train", self.folder / "measured.yaml", "--set", "evaluation.summaries.pairs=gone.jsonl", expect=3)

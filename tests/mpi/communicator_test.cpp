@@ -1,4 +1,5 @@
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -85,6 +86,23 @@ TEST(Agreement, AFailureOnOneRankIsThrownOnAll) {
         << message;
     EXPECT_TRUE(message.ends_with(": the disk is full")) << message;
   }
+}
+
+TEST(Agreement, TheTypeIsThatOfTheLowestFailingRankAndItsNameIsToldOnce) {
+  const auto fail = [] {
+    if (job().rank() == 1) throw NumericalError("no number");
+    if (job().rank() > 1) throw FileError("the disk is full");
+  };
+  const std::string message = message_of<NumericalError>([&] { agree_on_error(job(), fail); });
+  EXPECT_TRUE(message.ends_with(": no number")) << message;
+  EXPECT_EQ(told_by_rank(job(), message), message);
+  const std::string told = told_by_rank(job(), "rank 1: no number");
+  EXPECT_TRUE(told.starts_with("rank " + std::to_string(job().rank()) + " of ") && told.ends_with(": rank 1: no number"))
+      << told;
+  EXPECT_NO_THROW(agree_on_error(job(), [] {}));
+  EXPECT_EQ(message_of<WriteError>([] { agree_on_error(job(), [] { throw WriteError("all"); }); }).substr(0, 7),
+            "rank 0 ");
+  message_of<Error>([] { agree_on_error(job(), [] { throw std::length_error("of another kind"); }); });
 }
 
 TEST(Agreement, NamesTheLowestOfSeveralFailingRanks) {

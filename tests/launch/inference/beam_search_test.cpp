@@ -78,6 +78,12 @@ class BeamSearchTest : public testing::Test {
     return entry->second;
   }
 
+  void make_the_end_likely() {
+    Tensor head = model_->parameters().find("lm_head.weight").master;
+    Tensor end = head.rows(4, 5);
+    for (float& weight : end.values<float>()) weight *= 2;
+  }
+
   struct Best {
     Tokens tokens;
     double score = -1e9, log_probability = 0;
@@ -173,9 +179,7 @@ TEST_F(BeamSearchTest, EnoughBeamsFindTheBestOfAllTexts) {
 }
 
 TEST_F(BeamSearchTest, AFewBeamsFindWhatTheyAreDefinedToFind) {
-  Tensor head = model_->parameters().find("lm_head.weight").master;
-  Tensor end = head.rows(4, 5);
-  for (float& weight : end.values<float>()) weight *= 2;  // so that the end is often likely
+  make_the_end_likely();
   int others = 0;
   for (const std::string prompt : {"a", "bc", "cab", "abcabc", "aa", "cb", "bbb", "acbacba"}) {
     for (const std::int64_t beams : {2, 3, 5}) {
@@ -246,6 +250,21 @@ TEST_F(BeamSearchTest, StopStringsAndInterruptionsEndIt) {
   EXPECT_EQ(interrupted.tokens.size(), 5u);
 }
 
+TEST_F(BeamSearchTest, AnInterruptedSearchIsNeverTakenForAWholeOne) {
+  make_the_end_likely();
+  int ended = 0;
+  for (const std::string prompt : {"a", "bc", "cab", "aa", "cb", "acbacba"}) {
+    for (int tokens = 0; tokens < 9; ++tokens) {
+      int asked = 0;
+      const BeamText found =
+          search(prompt, {.sampling = {}, .max_tokens = 9, .beams = 3}, [&] { return ++asked <= tokens; });
+      EXPECT_EQ(found.finish == Finish::interrupted, asked > tokens) << prompt << " after " << tokens << " tokens";
+      ended += asked > tokens && found.drawn.ended();
+    }
+  }
+  EXPECT_GT(ended, 0) << "a text that had ended when the search was cut off is what this is about";
+}
+
 TEST_F(BeamSearchTest, AGeneratorGoesOnFromWhatItFound) {
   Generator searching(*model_, tokenizer_, pool_), told = searching;
   searching.append("abca");
@@ -260,12 +279,14 @@ TEST_F(BeamSearchTest, AGeneratorGoesOnFromWhatItFound) {
   for (std::size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-4);
 }
 
-TEST_F(BeamSearchTest, WhatDrawsIsRefused) {
+TEST_F(BeamSearchTest, WhatDrawsOrIsNoSearchIsRefused) {
   for (const SamplingOptions& sampling : {SamplingOptions{.temperature = 0.5}, SamplingOptions{.top_k = 5},
                                           SamplingOptions{.top_p = 0.9}, SamplingOptions{.min_p = 0.1}}) {
     EXPECT_THROW(check(GenerationOptions{.sampling = sampling, .beams = 2}), ConfigError);
     EXPECT_NO_THROW(check(GenerationOptions{.sampling = sampling}));
   }
+  EXPECT_NO_THROW(check(GenerationOptions{.sampling = {.temperature = 0}, .beams = 2, .length_penalty = 5}));
+  EXPECT_THROW(check(GenerationOptions{.sampling = {}, .length_penalty = 5}), ConfigError);
   EXPECT_THROW(check(GenerationOptions{.sampling = {}, .beams = 0}), ConfigError);
   EXPECT_THROW(check(GenerationOptions{.sampling = {}, .length_penalty = -1}), ConfigError);
   EXPECT_THROW(check(GenerationOptions{.sampling = {.no_repeat_ngram = -1}}), ConfigError);

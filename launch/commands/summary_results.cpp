@@ -1,0 +1,101 @@
+#include "launch/commands/summary_results.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "launch/commands/generation.h"
+#include "launch/training/run_directory.h"
+
+namespace palimpsest {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int most_partial_files = 100;
+
+}  // namespace
+
+SummaryResults::SummaryResults(fs::path path) : path_(std::move(path)) {
+  if (!path_.empty()) require_writable_result(path_);
+}
+
+void SummaryResults::add(std::string summary) {
+  if (path_.empty()) return write_to_stdout(summary);
+  summaries_.push_back(std::move(summary));
+}
+
+void SummaryResults::keep() {
+  if (kept_ == summaries_.size()) return;
+  for (int number = 1; !file_; ++number) {
+    own_partial_ = partial(number);
+    std::error_code error;
+    if (number < most_partial_files && fs::exists(fs::symlink_status(own_partial_, error))) continue;
+    file_.emplace(Descriptor::for_writing(own_partial_, O_CREAT | O_EXCL | O_WRONLY | O_APPEND));
+  }
+  file_->write(joined(kept_));
+  file_->synchronize();
+  kept_ = summaries_.size();
+}
+
+std::optional<fs::path> SummaryResults::finish(bool complete) {
+  if (summaries_.empty()) return std::nullopt;
+  if (!complete && kept_ < summaries_.size()) {
+    write_to_stdout(joined(0));
+    return std::nullopt;
+  }
+  if (complete) {
+    try {
+      write_result(path_, joined(0));
+    } catch (const WriteError&) {
+      write_to_stdout(joined(0));
+      throw;
+    }
+  }
+  const fs::path results = complete ? path_ : own_partial_;
+  remove_partial_files_within(results);
+  return results;
+}
+
+fs::path SummaryResults::partial(int number) const {
+  fs::path path = path_;
+  const std::string mark = number == 1 ? ".partial" : fmt::format(".partial-{}", number);
+  return path.replace_extension(mark + path.extension().string());
+}
+
+void SummaryResults::remove_partial_files_within(const fs::path& results) const {
+  std::error_code error;
+  for (int number = 1; number <= most_partial_files; ++number) {
+    const fs::path path = partial(number);
+    if (path != results && fs::is_regular_file(path, error) && holds_all_of(path)) fs::remove(path, error);
+  }
+}
+
+/// Whether it consists of some of these summaries, in their order; the last may be cut off.
+bool SummaryResults::holds_all_of(const fs::path& file) const {
+  std::ifstream stream(file, std::ios::binary);
+  const std::string content{std::istreambuf_iterator<char>(stream), {}};
+  if (!stream) return false;
+  std::string_view rest = content;
+  for (const std::string& summary : summaries_) {
+    if (rest.starts_with(summary)) rest.remove_prefix(summary.size());
+  }
+  return std::ranges::any_of(summaries_, [&](const std::string& summary) { return summary.starts_with(rest); });
+}
+
+std::string SummaryResults::joined(std::size_t begin) const {
+  std::string text;
+  for (std::size_t i = begin; i < summaries_.size(); ++i) text += summaries_[i];
+  return text;
+}
+
+}  // namespace palimpsest

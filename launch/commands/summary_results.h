@@ -1,0 +1,45 @@
+// Where summaries go: to standard output as they come, or to a file, which is written whole when all are there. Until
+// then they stand beside it, in FILE.partial.jsonl (the name's ending stays last), so that not even a killed process
+// loses what was finished.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/io/descriptor.h"
+
+namespace palimpsest {
+
+class SummaryResults {
+ public:
+  /// An empty path is standard output. Throws WriteError where no file could come there.
+  explicit SummaryResults(std::filesystem::path path);
+
+  /// Throws WriteError where standard output cannot be written.
+  void add(std::string summary);
+  /// To disk with what was added: behind what this object has in the partial file, which never is one that was there
+  /// before, but FILE.partial-2.jsonl and so on. Throws WriteError.
+  void keep();
+
+  /// Once, when no more comes. All of them become the file, or what cannot be written to a file is printed. Partial
+  /// files that have nothing which is not in this one, too, are removed. -> where the results are, if in a file.
+  /// Throws WriteError.
+  std::optional<std::filesystem::path> finish(bool complete);
+
+ private:
+  std::filesystem::path partial(int number) const;
+  void remove_partial_files_within(const std::filesystem::path& results) const;
+  bool holds_all_of(const std::filesystem::path& file) const;
+  std::string joined(std::size_t begin) const;
+
+  std::filesystem::path path_;
+  std::vector<std::string> summaries_;
+  std::size_t kept_ = 0;  // of these in the partial file
+  std::filesystem::path own_partial_;
+  std::optional<Descriptor> file_;
+};
+
+}  // namespace palimpsest
