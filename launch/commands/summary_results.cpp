@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "launch/commands/generation.h"
+#include "launch/output/standard_output.h"
 #include "launch/training/run_directory.h"
 
 namespace palimpsest {
