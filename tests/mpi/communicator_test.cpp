@@ -97,7 +97,8 @@ TEST(Agreement, TheTypeIsThatOfTheLowestFailingRankAndItsNameIsToldOnce) {
   EXPECT_TRUE(message.ends_with(": no number")) << message;
   EXPECT_EQ(told_by_rank(job(), message), message);
   const std::string told = told_by_rank(job(), "rank 1: no number");
-  EXPECT_TRUE(told.starts_with("rank " + std::to_string(job().rank()) + " of ") && told.ends_with(": rank 1: no number"))
+  EXPECT_TRUE(told.starts_with("rank " + std::to_string(job().rank()) + " of ") &&
+              told.ends_with(": rank 1: no number"))
       << told;
   EXPECT_NO_THROW(agree_on_error(job(), [] {}));
   EXPECT_EQ(message_of<WriteError>([] { agree_on_error(job(), [] { throw WriteError("all"); }); }).substr(0, 7),
