@@ -4,6 +4,7 @@
 #include "core/kernels/memory.h"
 #include "core/kernels/memory_parts.h"
 #include "core/kernels/memory_tiles.h"
+#include "core/products/least_rows.h"
 
 namespace palimpsest {
 
@@ -49,7 +50,7 @@ void check([[maybe_unused]] const MemoryWriteInputs<T>& in,
 bool has_short_tiles(const SequenceLayout& layout, std::int64_t tile) {
   return std::ranges::any_of(layout.segments, [&](const Segment& segment) {
     const std::int64_t last = (segment.length - segment.kept) % tile;
-    return last > 0 && padded(last) < 24;
+    return last > 0 && padded(last) < products::least_rows;
   });
 }
 

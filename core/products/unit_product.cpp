@@ -11,6 +11,7 @@
 #endif
 
 #include "core/products/blocked.h"
+#include "core/products/least_rows.h"
 #include "core/products/matrix_units.h"
 #include "core/products/unit_packing.h"
 
@@ -28,7 +29,6 @@ std::vector<double> unit_product_shares(const ConstMatrix&, const ConstMatrix&, 
 namespace {
 
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
-constexpr std::int64_t least_rows = 24;         // fewer are left to oneDNN
 constexpr std::int64_t least_inner = 16;
 constexpr std::int64_t unit_size = unit_rows * unit_columns;
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/products/blocked.h"
+#include "core/products/least_rows.h"
 #include "core/products/micro_kernel.h"
 #include "core/products/packing.h"
 
@@ -18,7 +19,6 @@ namespace {
 
 constexpr std::int64_t panels_in_group = 6;     // times a chunk: 384 KB
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
-constexpr std::int64_t least_rows = 24;         // fewer are left to oneDNN
 
 template <class T>
 struct Left {
