@@ -92,17 +92,15 @@ ConfigLines lines_of(std::string_view config) {
   return lines;
 }
 
-/// What the options say that nobody sets.
-std::string default_config() {
-  std::string config;
-  ModelConfig nothing_set;
-  for (const auto& [name, text] : schema_values([&](SchemaVisitor& visitor) { describe(nothing_set, visitor); })) {
-    config += fmt::format("{}: {}\n", name, text);
-  }
-  return config;
-}
-
 }  // namespace
+
+std::string config_lines(ModelConfig config) {
+  std::string lines;
+  for (const auto& [name, text] : schema_values([&](SchemaVisitor& visitor) { describe(config, visitor); })) {
+    lines += fmt::format("{}: {}\n", name, text);
+  }
+  return lines;
+}
 
 void require_same(const GeneratorIdentity& found, const GeneratorIdentity& expected, const std::string& name) {
   const auto refuse = [&](std::string_view what, const std::string& theirs, const std::string& ours) {
@@ -110,7 +108,7 @@ void require_same(const GeneratorIdentity& found, const GeneratorIdentity& expec
                                 printable(theirs), printable(ours)));
   };
   // An option that only one of them has came with a later version, and counts where it is set.
-  const std::string defaults = default_config();
+  const std::string defaults = config_lines({});
   const ConfigLines theirs = lines_of(found.config), ours = lines_of(expected.config), unset = lines_of(defaults);
   const auto line_in = [](const ConfigLines& lines, std::string_view name) {
     const auto line = lines.find(name);

@@ -26,6 +26,8 @@ struct GeneratorIdentity {
   bool operator==(const GeneratorIdentity&) const = default;
 };
 
+/// Every option of a model, "name: value" a line.
+std::string config_lines(ModelConfig config);
 /// Reads all parameters.
 GeneratorIdentity identity_of(const LanguageModel& model, const Tokenizer& tokenizer);
 /// Throws DataError, starting with `name` and saying what differs, unless the two are equal, but for options of the

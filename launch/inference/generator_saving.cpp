@@ -2,7 +2,6 @@
 // no model.
 #include <fmt/format.h>
 
-#include "configs/schema_writer.h"
 #include "core/error.h"
 #include "core/io/file_hash.h"
 #include "launch/inference/generator_file.h"
@@ -11,10 +10,7 @@ namespace palimpsest {
 
 GeneratorIdentity identity_of(const LanguageModel& model, const Tokenizer& tokenizer) {
   GeneratorIdentity identity;
-  ModelConfig config = model.config();
-  for (const auto& [name, text] : schema_values([&](SchemaVisitor& visitor) { describe(config, visitor); })) {
-    identity.config += fmt::format("{}: {}\n", name, text);
-  }
+  identity.config = config_lines(model.config());
   FileHash hash;
   for (const Parameter& parameter : model.parameters()) {
     hash.update(std::as_bytes(std::span(parameter.name)));
