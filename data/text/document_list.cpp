@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/white_space.h"
 #include "data/text/compressed_input.h"
 #include "data/text/corpus.h"
 
@@ -47,8 +48,7 @@ std::optional<ListedDocument> DocumentList::next() {
         const std::size_t begin = at_, end = std::min(block_.find('\n', begin), block_.size());
         at_ = std::min(end + 1, block_.size());
         std::string line = block_.substr(begin, end - begin);
-        if (line.find_first_not_of(" \t\r") != std::string::npos)
-          return ListedDocument{path, std::move(line), offset_ + begin};
+        if (!is_blank(line)) return ListedDocument{path, std::move(line), offset_ + begin};
       }
       std::optional<LineBlock> block = lines_->next();
       if (!block) break;

@@ -10,12 +10,11 @@
 #include <unicode/utext.h>
 
 #include "core/error.h"
+#include "core/white_space.h"
 
 namespace palimpsest {
 
 namespace {
-
-constexpr std::string_view white_space = " \t\n\v\f\r";
 
 /// Line ends within a paragraph are spaces, byte for byte: what is wrapped is not over.
 std::string unwrapped(std::string_view text) {

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/quiet_thread.h"
+#include "core/white_space.h"
 #include "data/text/compressed_input.h"
 
 namespace palimpsest {
@@ -31,8 +32,6 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 bool is_one_piece(const CorpusFile& file) {
   return file.format == CorpusFormat::text && compression_of(file.path) == Compression::none;
 }
-
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 
 }  // namespace
 

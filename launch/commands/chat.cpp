@@ -11,6 +11,7 @@
 
 #include "configs/suggestion.h"
 #include "core/error.h"
+#include "core/white_space.h"
 #include "launch/commands/command.h"
 #include "launch/commands/generation.h"
 #include "launch/commands/measuring.h"
@@ -98,7 +99,7 @@ class Chat {
 
   /// A question or a command. False when it leaves.
   bool take(const std::string& line) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) return true;
+    if (is_blank(line)) return true;
     if (!line.starts_with('/') || line.starts_with("//")) {
       if (read()) ask(line.substr(line.starts_with('/') ? 1 : 0));
       return true;

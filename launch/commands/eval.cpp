@@ -147,7 +147,7 @@ int evaluate_model(Options options, Communicator& communicator) {
       .sequence_ranks = together.get()};
   MemoryPool pass_pool;
   Evaluation run(*saved.model, file, communicator, evaluation, pass_pool);
-  TokenProgress progress(log, " on this rank");
+  TokenProgress progress(log, "", " on this rank");
   std::int64_t signal = 0;
   const EvaluationResult result = run.run([&](const EvaluationProgress& now) {
     progress.show(now);

@@ -1,11 +1,9 @@
 #include "launch/commands/generation.h"
 
-#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "core/elapsed.h"
 #include "core/error.h"
 #include "data/text/byte_pair_tokenizer.h"
 #include "launch/commands/command.h"
@@ -14,13 +12,6 @@
 #include "launch/training/run_plan.h"
 
 namespace palimpsest {
-
-namespace {
-
-/// Where there is no terminal whose line could renew itself.
-constexpr double seconds_between_lines = 30;
-
-}  // namespace
 
 void add_generation_options(CLI::App& command, GenerationCommand& options) {
   SamplingOptions& sampling = options.generation.sampling;
@@ -80,26 +71,6 @@ Generator make_generator(const GenerationCommand& options, const SavedModel& sav
 }
 
 ReadingProgress::ReadingProgress(const Generator& generator, RunLog& log)
-    : generator_(generator),
-      log_(log),
-      begin_(generator.tokens()),
-      all_(generator.unread()),
-      next_line_(seconds_between_lines) {}
-
-double ReadingProgress::seconds() const { return seconds_since(start_); }
-
-void ReadingProgress::show() {
-  const double taken = seconds();
-  const double left =
-      taken / static_cast<double>(std::max<std::int64_t>(done(), 1)) * static_cast<double>(all_ - done());
-  log_.progress(fmt::format("reading: {} of {} tokens  {}  ETA {}", done(), all_, format_rate(done(), taken),
-                            format_duration(left)),
-                /*lasting=*/taken >= next_line_);
-  if (taken >= next_line_) next_line_ += seconds_between_lines;
-}
-
-std::string format_rate(std::int64_t tokens, double seconds) {
-  return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9)) + " tokens/s";
-}
+    : generator_(generator), begin_(generator.tokens()), all_(generator.unread()), line_(log, "reading: ") {}
 
 }  // namespace palimpsest

@@ -9,8 +9,8 @@
 
 #include "core/comm/communicator.h"
 #include "core/storage.h"
+#include "launch/commands/token_progress.h"
 #include "launch/inference/generator.h"
-#include "launch/output/progress.h"
 #include "launch/training/run_log.h"
 #include "launch/training/saved_model.h"
 
@@ -36,29 +36,20 @@ SavedModel open_for_generation(const GenerationCommand& options, Communicator& c
 /// From the state that the options name, or the start of a document.
 Generator make_generator(const GenerationCommand& options, const SavedModel& saved, MemoryPool& pool);
 
-/// The line about a long reading: tokens, their rate and what is left. Without a terminal, a line now and then.
+/// The progress line of a generator that reads.
 class ReadingProgress {
  public:
   /// Of what a generator has to read from now on; both must outlive this.
   ReadingProgress(const Generator& generator, RunLog& log);
-  ~ReadingProgress() { log_.end_progress(); }
-  ReadingProgress(const ReadingProgress&) = delete;
-  ReadingProgress& operator=(const ReadingProgress&) = delete;
-
-  void show();
+  void show() { line_.show({done(), all_}); }
   /// Tokens read so far, and the seconds that it took.
   std::int64_t done() const { return generator_.tokens() - begin_; }
-  double seconds() const;
+  double seconds() const { return line_.seconds(); }
 
  private:
   const Generator& generator_;
-  RunLog& log_;
   std::int64_t begin_, all_;
-  Pace::Clock::time_point start_ = Pace::Clock::now();
-  double next_line_;
+  TokenProgress line_;
 };
-
-/// "12.3 k tokens/s".
-std::string format_rate(std::int64_t tokens, double seconds);
 
 }  // namespace palimpsest

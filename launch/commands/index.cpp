@@ -41,8 +41,6 @@ struct Options {
   bool removes() const { return !remove.empty() || !remove_file.empty(); }
 };
 
-constexpr double seconds_between_lines = 30;
-
 /// What --remove and --remove-file name.
 std::set<std::string> ids_to_remove(const Options& options) {
   std::set<std::string> ids(options.remove.begin(), options.remove.end());
@@ -89,18 +87,16 @@ int index_corpus(Options options, Communicator& communicator) {
   const SearchCorpus corpus(options.corpus);
   const StopRequest stop_request;
   const auto start = Pace::Clock::now();
-  double next_line = seconds_between_lines;
+  LastingLines lasting;
   const IndexingResult result = read_into_index(
       corpus, without_trailing_slash(options.index), *saved.model, *saved.tokenizer, pool, communicator,
       options.indexing, [&](const IndexingProgress& now) {
         const double seconds = seconds_since(start);
         const auto left = static_cast<double>(now.all_bytes - now.bytes);
         const auto eta = now.bytes > 0 ? format_duration(seconds * left / static_cast<double>(now.bytes)) : "-";
-        log.progress(fmt::format("{} of {} documents  {:.1f} documents/s  {} tokens/s  ETA {}", now.documents, now.all,
-                                 static_cast<double>(now.documents) / seconds,
-                                 format_count(static_cast<double>(now.tokens) / seconds), eta),
-                     /*lasting=*/seconds >= next_line);
-        if (seconds >= next_line) next_line = seconds + seconds_between_lines;
+        log.progress(fmt::format("{} of {} documents  {:.1f} documents/s  {}  ETA {}", now.documents, now.all,
+                                 static_cast<double>(now.documents) / seconds, format_rate(now.tokens, seconds), eta),
+                     lasting.due(seconds));
         return stop_request.signal() == 0;
       });
   log.end_progress();

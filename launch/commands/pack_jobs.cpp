@@ -36,8 +36,7 @@ struct PackTask {
 /// Where the shards of a job are until all of them are finished.
 fs::path shard_folder(const PackJob& job) { return job.output.string() + ".packing"; }
 
-/// Shows how far a rank is with all its tasks, at most ten times a second, and once in ten seconds as a line that
-/// stays.
+/// Shows how far a rank is with all its tasks, at most ten times a second.
 class PackProgress {
  public:
   /// With so many bytes and files to read in all.
@@ -48,8 +47,6 @@ class PackProgress {
     const auto now = Clock::now();
     if (now - shown_ < std::chrono::milliseconds(100)) return;
     shown_ = now;
-    const bool lasting = now - lasted_ > std::chrono::seconds(10);
-    if (lasting) lasted_ = now;
     const double seconds = std::chrono::duration<double>(now - begin_).count();
     const std::uint64_t read = done_.bytes_read + report.bytes_read;
     const double rate = static_cast<double>(read) / std::max(seconds, 1e-3);
@@ -59,7 +56,7 @@ class PackProgress {
                               format_count(static_cast<double>(bytes_)),
                               format_count(static_cast<double>(done_.tokens + report.tokens)), rate / 1e6,
                               format_duration(rate > 0 ? left / rate : -1)),
-                  lasting);
+                  lasting_.due(seconds));
   }
   void end_task(const PackReport& report) {
     done_.add(report);
@@ -72,7 +69,8 @@ class PackProgress {
   std::uint64_t bytes_;
   std::int64_t files_;
   PackReport done_;
-  Clock::time_point begin_ = Clock::now(), shown_{}, lasted_ = begin_;
+  Clock::time_point begin_ = Clock::now(), shown_{};
+  LastingLines lasting_;
 };
 
 /// The listings of all jobs, which must outlive the tasks, and the tasks.

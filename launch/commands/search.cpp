@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "data/text/utf8.h"
 #include "launch/commands/command.h"
 #include "launch/commands/measuring.h"
@@ -59,7 +60,7 @@ std::vector<SearchQuery> queries_of(const Options& options) {
   }
   if (!options.query) return read_queries(options.queries);
   if (find_invalid_utf8(*options.query)) throw ConfigError("--query is not UTF-8");
-  if (options.query->find_first_not_of(" \t\n\v\f\r") == std::string::npos) {
+  if (is_blank(*options.query)) {
     throw ConfigError("--query is empty: expected a text");
   }
   return {{"query", *options.query}};

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "data/text/utf8.h"
 
 namespace palimpsest {
@@ -61,7 +62,7 @@ std::vector<Prompt> parse_prompts(std::string_view text, const std::string& name
     text.remove_prefix(std::min(line.size() + 1, text.size()));
     ++number;
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
+    if (is_blank(line)) continue;
     const std::string where = fmt::format("{}:{}", name, number);
     if (json) {
       prompts.push_back(prompt_from_json(line, where));

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "data/text/corpus.h"
 #include "data/text/utf8.h"
 #include "launch/measures/byte_order_mark.h"
@@ -95,7 +96,7 @@ std::vector<NamedTexts> read_lines(const fs::path& path, const std::string& fiel
   std::vector<NamedTexts> texts;
   if (path.extension() == ".jsonl" || path.extension() == ".json") {
     for_each_line(text, path, [&](std::string_view line, const std::string& where) {
-      if (line.find_first_not_of(" \t") != std::string_view::npos) {
+      if (!is_blank(line)) {
         texts.push_back(texts_from_json(line, where, field));
       }
     });

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "launch/measures/byte_order_mark.h"
 
 namespace palimpsest {
@@ -18,7 +19,6 @@ namespace palimpsest {
 namespace {
 
 constexpr std::size_t longest_file = std::size_t{4} << 30;
-constexpr std::string_view white_space = " \t\v\f\r";
 
 std::vector<std::string_view> columns_of(std::string_view line, std::string_view separators) {
   std::vector<std::string_view> columns;
@@ -48,7 +48,7 @@ void for_each_line(std::string_view text, const std::string& name, const Take& t
   for (std::int64_t number = 1; !text.empty(); ++number) {
     std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (line.find_first_not_of(white_space) == std::string_view::npos) continue;
+    if (is_blank(line)) continue;
     if (line.ends_with('\r')) line.remove_suffix(1);
     take(line, fmt::format("{}:{}", name, number));
     ++taken;

@@ -1,5 +1,6 @@
 #include "launch/output/progress.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -28,6 +29,12 @@ double Pace::seconds_for(std::int64_t units) const {
   return seconds / static_cast<double>(recent_.size()) * static_cast<double>(units);
 }
 
+bool LastingLines::due(double seconds) {
+  if (seconds < next_) return false;
+  next_ = seconds + seconds_between;
+  return true;
+}
+
 std::string format_duration(double seconds) {
   if (!(seconds >= 0 && seconds < 1e12)) return "unknown";
   const auto total = static_cast<std::int64_t>(seconds + 0.5);
@@ -50,6 +57,10 @@ std::string format_count(double count) {
     }
   }
   return fmt::format("{:.0f}", count);
+}
+
+std::string format_rate(std::int64_t tokens, double seconds) {
+  return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9)) + " tokens/s";
 }
 
 std::string format_bytes(double bytes) { return format_count(bytes) + (bytes < 1000 ? " B" : "B"); }

@@ -30,12 +30,25 @@ class Pace {
   std::size_t next_ = 0;
 };
 
+/// Which of many progress lines stay, where there is no terminal whose line could renew itself: one every half minute.
+class LastingLines {
+ public:
+  /// Whether the line after so many seconds of work stays.
+  bool due(double seconds);
+
+ private:
+  static constexpr double seconds_between = 30;
+  double next_ = seconds_between;
+};
+
 /// "42 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"; "unknown" when negative.
 std::string format_duration(double seconds);
 /// "1 rank", "2 ranks".
 std::string format_plural(std::int64_t count, std::string_view noun);
 /// "950", "12.3 k", "4.56 M", "1.20 G".
 std::string format_count(double count);
+/// "12.3 k tokens/s".
+std::string format_rate(std::int64_t tokens, double seconds);
 /// "950 B", "12.3 kB".
 std::string format_bytes(double bytes);
 

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/io/file_hash.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "launch/inference/generator.h"
 #include "launch/output/progress.h"
 #include "launch/search/document_memory.h"
@@ -39,7 +40,7 @@ Work plan(const SearchCorpus& corpus, const std::map<std::string, std::string>& 
   for (std::int64_t i = 0; i < corpus.size(); ++i) {
     const SearchDocument document = corpus.document(i);
     const std::string text = document.whole_text();
-    if (text.find_first_not_of(" \t\n\v\f\r") == std::string::npos) {
+    if (is_blank(text)) {
       if (++work.empty == 1) first = fmt::format("{}: document {}", corpus.place(i), printable(document.id));
       if (known.contains(document.id)) work.emptied.insert(document.id);
       continue;

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "data/text/corpus.h"
 #include "data/text/utf8.h"
 
@@ -61,7 +62,7 @@ void SearchCorpus::read_lines(const fs::path& path) {
   for (std::int64_t number = 1; !left.empty(); ++number) {
     const std::string_view line = left.substr(0, left.find('\n'));
     left.remove_prefix(std::min(line.size() + 1, left.size()));
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (is_blank(line)) continue;
     places_.push_back(fmt::format("{}:{}", path.string(), number));
     documents_.push_back(document_of(line, places_.back()));
   }

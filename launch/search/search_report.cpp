@@ -7,14 +7,13 @@
 
 #include "core/error.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "launch/measures/text_pairs.h"
 #include "launch/output/table.h"
 
 namespace palimpsest {
 
 namespace {
-
-constexpr std::string_view white_space = " \t\n\v\f\r";
 
 void require_run_id(const std::string& id, const char* what) {
   if (id.empty() || id.find_first_of(white_space) != std::string::npos) {
@@ -107,7 +106,7 @@ std::vector<SearchQuery> read_queries(const std::filesystem::path& path) {
   for (NamedTexts& query : read_texts(path, "text", /*whole_file=*/false)) {
     SearchQuery found{std::move(query.id), std::move(query.texts.front())};
     if (found.id.empty()) found.id = std::to_string(queries.size() + 1);
-    if (query.texts.size() != 1 || found.text.find_first_not_of(white_space) == std::string::npos) {
+    if (query.texts.size() != 1 || is_blank(found.text)) {
       throw DataError(
           fmt::format("{}: query {} is empty, or several texts: expected one", path.string(), printable(found.id)));
     }
