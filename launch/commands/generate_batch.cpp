@@ -1,8 +1,9 @@
 #include "launch/commands/generate_batch.h"
 
-#include <algorithm>
-#include <filesystem>
+#include <exception>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -10,46 +11,46 @@
 #include <fmt/format.h>
 
 #include "core/elapsed.h"
+#include "core/error.h"
 #include "launch/commands/command.h"
+#include "launch/commands/kept_results.h"
 #include "launch/inference/batch_generator.h"
 #include "launch/output/exit_codes.h"
-#include "launch/output/standard_output.h"
-#include "launch/training/run_directory.h"
 #include "launch/training/stop_request.h"
 
 namespace palimpsest {
 
 namespace {
 
-namespace fs = std::filesystem;
+/// How often finished results are written to disk, where they go to a file.
+constexpr double seconds_between_keeping = 2;
 
-/// The lines of finished prompts, handed on in the order of the prompts: at once to standard output, to a file in the
-/// end.
-class Results {
+/// Lines that come in any order, handed on in the order of the prompts.
+class OrderedLines {
  public:
-  Results(std::size_t prompts, bool to_stdout) : lines_(prompts), to_stdout_(to_stdout) {}
+  OrderedLines(std::size_t prompts, KeptResults& results) : lines_(prompts), results_(results) {}
 
   void add(std::size_t index, std::string line) {
     lines_[index] = std::move(line);
     ++finished_;
-    for (; to_stdout_ && printed_ < lines_.size() && lines_[printed_]; ++printed_) {
-      write_to_stdout(*lines_[printed_] + '\n');
-    }
+    for (; next_ < lines_.size() && lines_[next_]; ++next_) hand_on(next_);
+  }
+  /// Those, too, before which one is missing.
+  void add_rest() {
+    for (; next_ < lines_.size(); ++next_) hand_on(next_);
   }
   std::size_t finished() const { return finished_; }
-  /// All of them that have not been printed.
-  std::string rest() const {
-    std::string text;
-    for (std::size_t i = printed_; i < lines_.size(); ++i) {
-      if (lines_[i]) text += *lines_[i] + '\n';
-    }
-    return text;
-  }
 
  private:
+  void hand_on(std::size_t index) {
+    if (!lines_[index]) return;
+    results_.add(*lines_[index] + '\n');
+    lines_[index]->clear();
+  }
+
   std::vector<std::optional<std::string>> lines_;
-  bool to_stdout_;
-  std::size_t finished_ = 0, printed_ = 0;
+  KeptResults& results_;
+  std::size_t finished_ = 0, next_ = 0;
 };
 
 }  // namespace
@@ -76,34 +77,45 @@ CLI::Option* add_batch_options(CLI::App& command, BatchOptions& options) {
 int generate_many(const GenerationCommand& common, const BatchOptions& options, Communicator& communicator) {
   RunLog log(STDERR_FILENO, on_terminal(STDERR_FILENO));
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
-  if (!options.out.empty()) require_writable_result(options.out);
+  KeptResults results(options.out);
   MemoryPool pool;
   const SavedModel saved = open_for_generation(common, communicator, log, pool);
   const StopRequest stop_request;
-  Results results(prompts.size(), options.out.empty());
+  OrderedLines lines(prompts.size(), results);
   const auto start = Pace::Clock::now();
+  double next_keeping = seconds_between_keeping;
   std::int64_t tokens = 0;
-  const bool whole = generate_batch(
-      *saved.model, *saved.tokenizer, prompts, common.generation, options.lanes,
-      [&](std::size_t index, const BatchResult& result) {
-        tokens += static_cast<std::int64_t>(result.tokens.size());
-        results.add(index, to_json_line(prompts[index], result, common.generation, options.log_probabilities));
-        log.progress(fmt::format("{} of {} prompts  {}", results.finished(), prompts.size(),
-                                 format_rate(tokens, seconds_since(start))),
-                     /*lasting=*/false);
-      },
-      [&] { return stop_request.signal() == 0; });
-  log.end_progress();
-  fs::path path = options.out;
-  // What is not complete never takes the place of what is.
-  if (!whole && !path.empty()) path.replace_extension(".partial" + path.extension().string());
-  if (path.empty()) {
-    write_to_stdout(results.rest());
-  } else if (whole || results.finished() > 0) {
-    write_result(path, results.rest());
-    log.note(fmt::format("Results: {}", path.string()));
+  const auto take = [&](std::size_t index, const BatchResult& result) {
+    tokens += static_cast<std::int64_t>(result.tokens.size());
+    lines.add(index, to_json_line(prompts[index], result, common.generation, options.log_probabilities));
+    log.progress(fmt::format("{} of {} prompts  {}", lines.finished(), prompts.size(),
+                             format_rate(tokens, seconds_since(start))),
+                 /*lasting=*/false);
+  };
+  const auto goes_on = [&] {
+    if (const double seconds = seconds_since(start); seconds >= next_keeping) {
+      results.keep();
+      next_keeping = seconds + seconds_between_keeping;
+    }
+    return stop_request.signal() == 0;
+  };
+  bool whole = false;
+  std::exception_ptr failure;
+  try {
+    whole = generate_batch(*saved.model, *saved.tokenizer, prompts, common.generation, options.lanes, take, goes_on);
+  } catch (...) {
+    failure = std::current_exception();
   }
-  log.note(fmt::format("{} of {}, {} tokens at {}", results.finished(),
+  log.end_progress();
+  try {
+    lines.add_rest();
+    if (!whole) results.keep();
+  } catch (const WriteError&) {
+    if (!failure) failure = std::current_exception();
+  }
+  if (const auto path = results.finish(whole)) log.note(fmt::format("Results: {}", path->string()));
+  if (failure) std::rethrow_exception(failure);
+  log.note(fmt::format("{} of {}, {} tokens at {}", lines.finished(),
                        format_plural(static_cast<std::int64_t>(prompts.size()), "prompt"), tokens,
                        format_rate(tokens, seconds_since(start))));
   if (whole) return ExitCode::ok;

@@ -19,8 +19,8 @@
 #include "data/text/document_list.h"
 #include "launch/commands/command.h"
 #include "launch/commands/generation.h"
+#include "launch/commands/kept_results.h"
 #include "launch/commands/measuring.h"
-#include "launch/commands/summary_results.h"
 #include "launch/inference/generator_file.h"
 #include "launch/inference/summarizer.h"
 #include "launch/output/exit_codes.h"
@@ -46,7 +46,7 @@ struct Options {
 class Summarizing {
  public:
   /// Rank 0 has the results.
-  Summarizing(const Options& options, Communicator& communicator, RunLog& log, SummaryResults* results)
+  Summarizing(const Options& options, Communicator& communicator, RunLog& log, KeptResults* results)
       : options_(options),
         communicator_(communicator),
         log_(log),
@@ -195,7 +195,7 @@ class Summarizing {
   const Options& options_;
   Communicator& communicator_;
   RunLog& log_;
-  SummaryResults* results_;
+  KeptResults* results_;
   PairTemplate pair_;
   bool json_;
   MemoryPool pool_;
@@ -213,7 +213,7 @@ int summarize(const Options& options, Communicator& communicator) {
                            : "summarize needs a BOOK to read, or --state");
   }
   RunLog log = communicator.is_root() ? RunLog(STDERR_FILENO, on_terminal(STDERR_FILENO)) : RunLog();
-  std::optional<SummaryResults> results;
+  std::optional<KeptResults> results;
   agree_on_error(communicator, [&] {  // before the model
     const DocumentList all({options.books.begin(), options.books.end()});
     if (!communicator.is_root()) return;

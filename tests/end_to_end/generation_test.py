@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import time
 import unittest
 
 import h5py
@@ -123,7 +124,8 @@ class Batch(TrainedModel):
         self.assertEqual(self.generate("--batch", file, "--out", out, "--max-tokens", 5).stdout, "")
         results = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
         self.assertEqual([(result["id"], result["prompt"]) for result in results], [(1, "the"), (3, "of")])
-        self.assertEqual(self.generate("--batch", self.prompts("none.txt", []), "--max-tokens", 5).stdout, "")
+        self.assertEqual(self.generate("--batch", self.prompts("none.txt", []), "--out", out, "--max-tokens", 5).stdout, "")
+        self.assertEqual(out.read_text(encoding="utf-8"), "")
 
     def test_bad_lines_are_named_and_leave_earlier_results(self):
         out = self.folder / "earlier.jsonl"
@@ -147,6 +149,21 @@ class Batch(TrainedModel):
         self.assertEqual(out.read_text(encoding="utf-8"), "earlier")
         partial = [json.loads(line) for line in out.with_suffix(".partial.jsonl").read_text(encoding="utf-8").splitlines()]
         self.assertEqual([result["id"] for result in partial], [1, 2])
+
+    def test_a_killed_process_has_kept_the_finished_ones(self):
+        out = self.folder / "killed.jsonl"
+        lines = [json.dumps({"prompt": "the", "max_tokens": 3 if i != 1 else 10_000_000}) for i in range(3)]
+        process, terminal = self.start_on_terminal("generate", self.folder / "trained", "--batch", self.prompts("endless.jsonl", lines),
+                                                   "--out", out, "--lanes", 2, "--temperature", 0)
+        self.read_until(terminal, "2 of 3 prompts")
+        partial = out.with_suffix(".partial.jsonl")
+        for _ in range(100 * TIMEOUT):
+            if partial.exists() and partial.read_text(encoding="utf-8").endswith("\n"):
+                break
+            time.sleep(0.01)
+        process.kill()
+        process.wait(TIMEOUT)
+        self.assertEqual([json.loads(line)["id"] for line in partial.read_text(encoding="utf-8").splitlines()], [1])
 
 
 class Sampling(TrainedModel):

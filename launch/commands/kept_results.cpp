@@ -1,4 +1,4 @@
-#include "launch/commands/summary_results.h"
+#include "launch/commands/kept_results.h"
 
 #include <algorithm>
 #include <fstream>
@@ -25,17 +25,17 @@ constexpr int most_partial_files = 100;
 
 }  // namespace
 
-SummaryResults::SummaryResults(fs::path path) : path_(std::move(path)) {
+KeptResults::KeptResults(fs::path path) : path_(std::move(path)) {
   if (!path_.empty()) require_writable_result(path_);
 }
 
-void SummaryResults::add(std::string summary) {
-  if (path_.empty()) return write_to_stdout(summary);
-  summaries_.push_back(std::move(summary));
+void KeptResults::add(std::string text) {
+  if (path_.empty()) return write_to_stdout(text);
+  texts_.push_back(std::move(text));
 }
 
-void SummaryResults::keep() {
-  if (kept_ == summaries_.size()) return;
+void KeptResults::keep() {
+  if (kept_ == texts_.size()) return;
   for (int number = 1; !file_; ++number) {
     own_partial_ = partial(number);
     std::error_code error;
@@ -44,12 +44,12 @@ void SummaryResults::keep() {
   }
   file_->write(joined(kept_));
   file_->synchronize();
-  kept_ = summaries_.size();
+  kept_ = texts_.size();
 }
 
-std::optional<fs::path> SummaryResults::finish(bool complete) {
-  if (summaries_.empty()) return std::nullopt;
-  if (!complete && kept_ < summaries_.size()) {
+std::optional<fs::path> KeptResults::finish(bool complete) {
+  if (texts_.empty() && (!complete || path_.empty())) return std::nullopt;
+  if (!complete && kept_ < texts_.size()) {
     write_to_stdout(joined(0));
     return std::nullopt;
   }
@@ -66,13 +66,13 @@ std::optional<fs::path> SummaryResults::finish(bool complete) {
   return results;
 }
 
-fs::path SummaryResults::partial(int number) const {
+fs::path KeptResults::partial(int number) const {
   fs::path path = path_;
   const std::string mark = number == 1 ? ".partial" : fmt::format(".partial-{}", number);
   return path.replace_extension(mark + path.extension().string());
 }
 
-void SummaryResults::remove_partial_files_within(const fs::path& results) const {
+void KeptResults::remove_partial_files_within(const fs::path& results) const {
   std::error_code error;
   for (int number = 1; number <= most_partial_files; ++number) {
     const fs::path path = partial(number);
@@ -80,21 +80,21 @@ void SummaryResults::remove_partial_files_within(const fs::path& results) const 
   }
 }
 
-/// Whether it consists of some of these summaries, in their order; the last may be cut off.
-bool SummaryResults::holds_all_of(const fs::path& file) const {
+/// Whether it consists of some of these texts, in their order; the last may be cut off.
+bool KeptResults::holds_all_of(const fs::path& file) const {
   std::ifstream stream(file, std::ios::binary);
   const std::string content{std::istreambuf_iterator<char>(stream), {}};
   if (!stream) return false;
   std::string_view rest = content;
-  for (const std::string& summary : summaries_) {
-    if (rest.starts_with(summary)) rest.remove_prefix(summary.size());
+  for (const std::string& one : texts_) {
+    if (rest.starts_with(one)) rest.remove_prefix(one.size());
   }
-  return std::ranges::any_of(summaries_, [&](const std::string& summary) { return summary.starts_with(rest); });
+  return std::ranges::any_of(texts_, [&](const std::string& one) { return one.starts_with(rest); });
 }
 
-std::string SummaryResults::joined(std::size_t begin) const {
+std::string KeptResults::joined(std::size_t begin) const {
   std::string text;
-  for (std::size_t i = begin; i < summaries_.size(); ++i) text += summaries_[i];
+  for (std::size_t i = begin; i < texts_.size(); ++i) text += texts_[i];
   return text;
 }
 

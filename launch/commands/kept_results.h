@@ -1,6 +1,6 @@
-// Where summaries go: to standard output as they come, or to a file, which is written whole when all are there. Until
-// then they stand beside it, in FILE.partial.jsonl (the name's ending stays last), so that not even a killed process
-// loses what was finished.
+// Where texts go that a command writes one after another: to standard output as they come, or to a file, which is
+// written whole when all are there. Until then they stand beside it, in FILE.partial.jsonl (the name's ending stays
+// last), so that not even a killed process loses what was finished.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@
 
 namespace palimpsest {
 
-class SummaryResults {
+class KeptResults {
  public:
   /// An empty path is standard output. Throws WriteError where no file could come there.
-  explicit SummaryResults(std::filesystem::path path);
+  explicit KeptResults(std::filesystem::path path);
 
   /// Throws WriteError where standard output cannot be written.
-  void add(std::string summary);
+  void add(std::string text);
   /// To disk with what was added: behind what this object has in the partial file, which never is one that was there
   /// before, but FILE.partial-2.jsonl and so on. Throws WriteError.
   void keep();
@@ -36,7 +36,7 @@ class SummaryResults {
   std::string joined(std::size_t begin) const;
 
   std::filesystem::path path_;
-  std::vector<std::string> summaries_;
+  std::vector<std::string> texts_;
   std::size_t kept_ = 0;  // of these in the partial file
   std::filesystem::path own_partial_;
   std::optional<Descriptor> file_;
