@@ -1,6 +1,8 @@
 // What is shown while something runs: numbers for people, and tables.
 #include "launch/output/progress.h"
 
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "launch/output/table.h"
@@ -35,6 +37,15 @@ TEST(Progress, PaceIsThatOfTheLastSteps) {
   for (int i = 0; i < 32; ++i) pace.add(100, 2);
   EXPECT_DOUBLE_EQ(pace.items_per_second(), 50);
   EXPECT_DOUBLE_EQ(pace.seconds_for(3), 6);
+}
+
+TEST(Progress, OneLineEveryHalfMinuteStays) {
+  LastingLines lines;
+  std::vector<double> stayed;
+  for (double seconds = 0; seconds < 100; seconds += 7) {
+    if (lines.due(seconds)) stayed.push_back(seconds);
+  }
+  EXPECT_EQ(stayed, (std::vector<double>{35, 70}));
 }
 
 TEST(Table, AlignsColumns) {
