@@ -4,14 +4,15 @@
 #
 #   launch/run.sh [OPTION]... -- ARGUMENTS OF PALIMPSEST
 #
-#   launch/run.sh -- train run.yaml                                  one rank, all cores of this machine
+#   launch/run.sh -- train run.yaml                                  a rank on each NUMA node, all cores of this machine
 #   launch/run.sh --ranks-per-node 2 -- train run.yaml               two ranks with half of the cores each
 #   launch/run.sh --hosts a,b,c --threads 16 -- train run.yaml       a rank of 16 threads on each of three machines
 #
 # Options:
 #   --hosts A,B,...       the machines (default: those of the Slurm job, else this one)
 #   --hostfile FILE       the same, the first word of each line (Open MPI's format: NAME slots=N)
-#   --ranks-per-node N    ranks on each machine (default: Slurm's tasks per node, else 1)
+#   --ranks-per-node N    ranks on each machine (default: Slurm's tasks per node, else one for each NUMA node, in most
+#                         machines a socket, that this machine has)
 #   --threads N           threads of each rank, and cores that it is bound to (default: Slurm's CPUs per task,
 #                         else the cores of this machine shared out evenly)
 #   --bind core|none      none leaves ranks to the system, and allows more threads than cores (default: core)
@@ -35,19 +36,18 @@ need() { command -v "$1" >/dev/null || fail "$1 is not there: $2"; }
 
 whole_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 must be a whole number of at least 1, not '$2'"; }
 
-# count_cores: the cores that this process may run on, each once whatever its hardware threads.
-count_cores() {
-  local cpu siblings
-  for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
-    taskset -c "${cpu##*/cpu}" true 2>/dev/null || continue
-    siblings=$cpu/topology/thread_siblings_list
-    if [ -r "$siblings" ]; then cat "$siblings"; else echo "${cpu##*/cpu}"; fi
-  done | sort -u | wc -l
+# count_usable KIND: the cores (CORE) or NUMA nodes (NODE) that this process may run on; a core counts once, whatever its
+# hardware threads.
+count_usable() {
+  local cpu place
+  while IFS=, read -r cpu place; do
+    taskset -c "$cpu" true 2>/dev/null && echo "$place"
+  done < <(lscpu --parse="CPU,$1" | grep -v '^#') | sort -u | wc -l
 }
 
 knows_pmix() { srun --mpi=list 2>&1 | grep -qw pmix; }
 
-hosts='' ranks_per_node=${SLURM_NTASKS_PER_NODE:-1} threads=${SLURM_CPUS_PER_TASK:-} bind=core interface='' launcher=''
+hosts='' ranks_per_node=${SLURM_NTASKS_PER_NODE:-} threads=${SLURM_CPUS_PER_TASK:-} bind=core interface='' launcher=''
 program='' dry_run=no
 while [ $# -gt 0 ]; do
   case $1 in
@@ -78,7 +78,6 @@ done
 shift
 [ $# -gt 0 ] || fail "after -- come the arguments of palimpsest, as in: -- train run.yaml"
 
-whole_number --ranks-per-node "$ranks_per_node"
 [[ $bind == core || $bind == none ]] || fail "--bind must be core or none, not '$bind'"
 [[ -z $hosts || $hosts =~ ^[^,[:space:]]+(,[^,[:space:]]+)*$ ]] || fail "--hosts must be names with commas between, not '$hosts'"
 
@@ -96,7 +95,14 @@ if [ -z "$launcher" ]; then
 fi
 
 need taskset "install Debian's util-linux"
-cores=$(count_cores)
+need lscpu "install Debian's util-linux"
+cores=$(count_usable CORE)
+if [ "$launcher" = none ]; then
+  ranks_per_node=1
+elif [ -z "$ranks_per_node" ]; then
+  ranks_per_node=$(count_usable NODE)
+fi
+whole_number --ranks-per-node "$ranks_per_node"
 if [ -z "$threads" ]; then
   threads=$((cores / ranks_per_node > 0 ? cores / ranks_per_node : 1))
 fi

@@ -48,6 +48,14 @@ def plural(count, noun):
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def numa_nodes():
+    """Those whose cores this process may run on: launch/run.sh's default for the ranks of a machine."""
+    lines = subprocess.run(["lscpu", "--parse=CPU,NODE"], capture_output=True, text=True, check=True).stdout.splitlines()
+    places = (line.split(",") for line in lines if not line.startswith("#"))
+    usable = os.sched_getaffinity(0)
+    return len({node for cpu, node in places if int(cpu) in usable})
+
+
 class Supervisor:
     def __init__(self, options, launch_options, train):
         self.options = options
@@ -233,7 +241,8 @@ def main():
     parser.add_argument("--hosts", metavar="A,B,...", help="the machines (default: those of run.sh, none being probed)")
     parser.add_argument("--hostfile", metavar="FILE", help="the same, the first word of each line")
     parser.add_argument("--ranks-per-node", type=at_least(int, 1), metavar="N",
-                        default=os.environ.get("SLURM_NTASKS_PER_NODE", "1"), help="ranks on each machine")
+                        default=os.environ.get("SLURM_NTASKS_PER_NODE") or numa_nodes(),
+                        help="ranks on each machine (default: Slurm's tasks per node, else one for each NUMA node)")
     parser.add_argument("--max-restarts", type=at_least(int, 0), metavar="N", default=5,
                         help="restarts in a row without a new checkpoint (default: 5)")
     parser.add_argument("--pause", type=at_least(float, 0), metavar="SECONDS", default=10,

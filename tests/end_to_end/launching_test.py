@@ -87,10 +87,23 @@ class Run(LaunchTest):
         self.assertIn("ppr:3:node:pe=5", self.dry("--launcher", "mpirun", SLURM_JOB_ID="1", SLURM_NTASKS_PER_NODE="3",
                                                   SLURM_CPUS_PER_TASK="5"))
 
+    def test_a_rank_for_each_numa_node(self):
+        if CORES < 2:
+            self.skipTest("needs two cores")
+        # A machine with a NUMA node for each core, as far as lscpu tells.
+        tools = self.folder / "two-nodes"
+        tools.mkdir()
+        (tools / "lscpu").write_text("#!/bin/sh\n/usr/bin/lscpu --parse=CPU,CORE\n", encoding="utf-8")
+        (tools / "lscpu").chmod(0o755)
+        path = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        cores = re.search(r"ppr:1:node:pe=(\d+) ", self.dry("--ranks-per-node", 1, **path))[1]
+        self.assertIn(f"ppr:{cores}:node:pe=1 ", self.dry(**path))
+        self.assertIn(f"env OMP_NUM_THREADS={cores} ", self.dry("--launcher", "none", **path))
+
     def test_missing_mpirun(self):
         tools = self.folder / "tools"
         tools.mkdir()
-        for tool in ("bash", "dirname", "realpath", "env", "taskset", "true", "cat", "sort", "wc", "id"):
+        for tool in ("bash", "dirname", "realpath", "env", "taskset", "lscpu", "grep", "true", "sort", "wc", "id"):
             (tools / tool).symlink_to(f"/usr/bin/{tool}")
         _, errors = self.launch(RUN, "--program", PROGRAM, "--", "train", "x", expect=2, PATH=str(tools))
         self.assertIn("mpirun is not there: install Debian's openmpi-bin", errors)
