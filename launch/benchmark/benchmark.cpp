@@ -59,6 +59,7 @@ class Bench {
         sequence_ranks_(sequence_group(communicator, config.train.sequence_ranks)),
         model_(state_pool_, config.model, compute_type(config.train.precision, communicator)) {
     model_.initialize(config.train.seed);
+    result_.topology = find_topology();
     result_.precision = name_of(model_.compute_type());
     result_.threads = threads_.threads;
     result_.ranks = communicator.size();
@@ -79,6 +80,7 @@ class Bench {
       case Subject::generation: measure_generation(); break;
     }
     result_.peak_memory_bytes = peak_memory();
+    result_.huge_pages = find_huge_pages();
     const MemoryPool::Statistics step = step_pool_.statistics();
     result_.step_bytes = static_cast<std::int64_t>(step.peak_bytes_in_use);
     result_.committed_bytes =

@@ -10,6 +10,7 @@
 #include "autograd/operator_profile.h"
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
+#include "launch/benchmark/machine_topology.h"
 #include "layers/pass_plan.h"
 
 namespace palimpsest {
@@ -49,6 +50,8 @@ struct BenchmarkResult {
   std::int64_t optimizer_bytes = 0;  // state of this rank
   OperatorProfile operators;         // seconds of all measured steps
   double page_faults_per_step = 0;
+  MachineTopology topology;  // of this rank
+  HugePages huge_pages;      // after the measured steps
   // Largest amounts of memory: of the process, and what of it tensors account for.
   std::int64_t peak_memory_bytes = 0;
   std::int64_t parameter_bytes = 0;   // with bfloat16 copies

@@ -39,6 +39,13 @@ std::string format_times(const BenchmarkResult& r) {
   return format_table(rows);
 }
 
+/// A rank whose threads reach several NUMA nodes computes with far memory.
+std::string format_machine(const BenchmarkResult& r) {
+  return fmt::format("  machine          {}{}\n  huge pages       {}\n", format_topology(r.topology),
+                     r.topology.numa_nodes > 1 ? "; a rank on each NUMA node is faster (docs/cluster.md)" : "",
+                     format_huge_pages(r.huge_pages));
+}
+
 }  // namespace
 
 std::string format_benchmark(const BenchmarkResult& r) {
@@ -55,6 +62,7 @@ std::string format_benchmark(const BenchmarkResult& r) {
       r.ranks > 1 ? fmt::format(", {:.1f} on all", r.tokens_per_second() * r.ranks) : "", r.model_gflops(),
       r.matmul_peak_gflops, 100.0 * r.utilization(), static_cast<double>(r.peak_memory_bytes) / 1e9,
       r.page_faults_per_step, r.start_seconds);
+  text += format_machine(r);
   if (r.subject == "training") text += format_memory(r) + format_times(r);
   if (r.subject == "generation") {
     const double rate = r.weight_bytes_per_token * r.tokens_per_second() / 1e9;
@@ -75,6 +83,13 @@ nlohmann::ordered_json to_json(const BenchmarkResult& r) {
                                  {"peak_memory_bytes", r.peak_memory_bytes},
                                  {"page_faults_per_step", r.page_faults_per_step},
                                  {"start_seconds", r.start_seconds},
+                                 {"sockets", r.topology.sockets},
+                                 {"numa_nodes", r.topology.numa_nodes},
+                                 {"level3_caches", r.topology.level3_caches},
+                                 {"cores", r.topology.cores},
+                                 {"hardware_threads", r.topology.hardware_threads},
+                                 {"huge_page_bytes", r.huge_pages.bytes},
+                                 {"huge_pages", r.huge_pages.setting},
                                  {"parameters", r.parameters},
                                  {"precision", r.precision},
                                  {"schedule", name_of(r.plan.schedule)},

@@ -1,5 +1,6 @@
 """palimpsest bench: every subject runs, in both precisions, and its JSON has the keys that scripts rely on."""
 import json
+import os
 import pathlib
 import unittest
 
@@ -32,6 +33,10 @@ class Bench(EndToEndTest):
         self.assertGreater(memory["step_bytes"], memory["gradient_bytes"])
         self.assertGreaterEqual(memory["committed_bytes"],
                                 memory["step_bytes"] + memory["parameter_bytes"] + memory["optimizer_bytes"])
+        self.assertEqual(result["hardware_threads"], len(os.sched_getaffinity(0)))
+        self.assertGreaterEqual(result["cores"], result["sockets"])
+        self.assertEqual(result["numa_nodes"], len(list(pathlib.Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1)
+        self.assertIn(f"[{result['huge_pages']}]", pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text("utf-8"))
         self.assertEqual(result["parameters"], 2 * 64 * 32 + 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2))
 
     def test_what_is_asked_for_is_what_is_measured(self):

@@ -84,6 +84,7 @@ const std::vector<VendorRule> vendor_rules = {
     {std::regex("histedit\\.h"), {"launch/output/line_reader.cpp"}},
     {std::regex("libstemmer\\.h"), {"launch/measures/stemmer.cpp"}},
     {std::regex("xapian\\.h"), {"launch/search/bm25.cpp"}},
+    {std::regex("hwloc.*"), {"launch/benchmark/machine_topology.cpp"}},
 };
 
 std::string first_folder(const std::string& path) { return path.substr(0, path.find('/')); }
