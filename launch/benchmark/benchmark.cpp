@@ -172,18 +172,24 @@ class Bench {
   void measure_generation() {
     result_.subject = "generation";
     result_.context = options_.context;
-    result_.tokens_per_step = 1;
+    result_.sequences = result_.tokens_per_step = options_.sequences;
     result_.model_flops_per_token = inference_flops_per_token(config_.model, config_.model.segment_length);
     const std::int64_t embedding =
         config_.model.tie_embeddings ? 0 : config_.model.vocab_size * config_.model.hidden_size;
     result_.weight_bytes_per_token = static_cast<double>((result_.parameters - embedding) *
-                                                         static_cast<std::int64_t>(size_of(model_.compute_type())));
+                                                         static_cast<std::int64_t>(size_of(model_.compute_type()))) /
+                                     static_cast<double>(options_.sequences);
     result_.stream_gigabytes_per_second = measure_stream_bandwidth(step_pool_);
     const TokenBatch prompt = synthetic_batch(1, options_.context, config_.model.vocab_size);
-    DecodeState decoder(model_, step_pool_);
-    decoder.advance(prompt.inputs);
-    std::int32_t token = 0;
-    measure(8, options_.steps, [&](bool) { decoder.advance(token++ % 7); });
+    DecodeState start(model_, step_pool_);
+    start.advance(prompt.inputs);
+    DecodeState decoder = start.copies(options_.sequences);
+    std::vector<std::vector<std::int32_t>> tokens(static_cast<std::size_t>(options_.sequences));
+    std::int32_t next = 0;
+    measure(8, options_.steps, [&](bool) {
+      for (auto& token : tokens) token = {next++ % 7};
+      decoder.advance(tokens);
+    });
     result_.stream_gigabytes_per_second =
         std::max(result_.stream_gigabytes_per_second, measure_stream_bandwidth(step_pool_));
   }

@@ -21,6 +21,7 @@ struct BenchmarkOptions {
   std::int64_t steps = 5;        // measured
   std::int64_t warm_up = 2;      // before them
   std::int64_t context = 1000;   // tokens before the generated ones
+  std::int64_t sequences = 1;    // generated side by side
   std::int64_t alone_steps = 0;  // of rank 0 with the others asleep, for comparison: so many before, as many after
 };
 
@@ -58,7 +59,8 @@ struct BenchmarkResult {
   std::int64_t gradient_bytes = 0;    // of parameters
   std::int64_t step_bytes = 0;        // all that a step used at once, gradients included
   std::int64_t committed_bytes = 0;   // by the pools, for all of these
-  double weight_bytes_per_token = 0;  // generation: read from memory for each token
+  double weight_bytes_per_token = 0;  // generation: read from memory, once for all sequences
+  std::int64_t sequences = 1;         // generation: side by side
   double start_seconds = 0;           // until the first step
   std::int64_t context = 0;
   double alone_tokens_per_second = 0;  // of rank 0 with the others asleep; 0: not measured, or another rank

@@ -66,8 +66,10 @@ std::string format_benchmark(const BenchmarkResult& r) {
   if (r.subject == "training") text += format_memory(r) + format_times(r);
   if (r.subject == "generation") {
     const double rate = r.weight_bytes_per_token * r.tokens_per_second() / 1e9;
-    text += fmt::format("  weights          {:.1f} GB/s of a stream bandwidth of {:.1f}: {:.1f} %, after {} tokens\n",
-                        rate, r.stream_gigabytes_per_second, 100.0 * rate / r.stream_gigabytes_per_second, r.context);
+    text +=
+        fmt::format("  weights          {:.1f} GB/s of a stream bandwidth of {:.1f}: {:.1f} %, {} after {} tokens\n",
+                    rate, r.stream_gigabytes_per_second, 100.0 * rate / r.stream_gigabytes_per_second,
+                    format_plural(r.sequences, "sequence"), r.context);
   }
   return text;
 }
@@ -112,6 +114,7 @@ nlohmann::ordered_json to_json(const BenchmarkResult& r) {
   }
   if (r.subject == "generation") {
     json["context"] = r.context;
+    json["sequences"] = r.sequences;
     json["weight_bytes_per_token"] = r.weight_bytes_per_token;
     json["stream_gigabytes_per_second"] = r.stream_gigabytes_per_second;
   }

@@ -30,11 +30,12 @@ Command add_bench_command(CLI::App& program) {
   command->add_option("CONFIG", options->config, "YAML configuration; model, train and optimizer count")->required();
   command->add_option("--set", options->overrides, "Replaces values of the configuration: section.key=value ...")
       ->type_name("KEY=VALUE");
-  CLI::Option* steps = command
-                           ->add_option("--steps", options->benchmark.steps,
-                                        "Steps to measure; with --generate tokens, 100 unless said otherwise")
-                           ->check(CLI::PositiveNumber)
-                           ->capture_default_str();
+  CLI::Option* steps =
+      command
+          ->add_option("--steps", options->benchmark.steps,
+                       "Steps to measure; with --generate a token of each sequence, 100 unless said otherwise")
+          ->check(CLI::PositiveNumber)
+          ->capture_default_str();
   command->add_option("--warm-up", options->benchmark.warm_up, "Steps before them that do not count")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -43,6 +44,12 @@ Command add_bench_command(CLI::App& program) {
       command->add_flag("--generate", options->generate, "Generation, token by token, instead of training");
   generate->excludes(forward);
   command->add_option("--context", options->benchmark.context, "With --generate: tokens that came before")
+      ->check(CLI::PositiveNumber)
+      ->needs(generate)
+      ->capture_default_str();
+  command
+      ->add_option("--batch", options->benchmark.sequences,
+                   "With --generate: sequences side by side, for which the weights are read once")
       ->check(CLI::PositiveNumber)
       ->needs(generate)
       ->capture_default_str();
@@ -65,7 +72,8 @@ Command add_bench_command(CLI::App& program) {
       help_footer("palimpsest bench configs/bench/small.yaml\n"
                   "palimpsest bench configs/bench/paper.yaml --set train.precision=bfloat16 --steps 3 --json\n"
                   "mpirun -n 2 palimpsest bench configs/bench/small.yaml --ranks-report\n"
-                  "palimpsest bench configs/bench/small.yaml --generate --context 100000 --steps 200"));
+                  "palimpsest bench configs/bench/small.yaml --generate --context 100000 --steps 200\n"
+                  "palimpsest bench configs/bench/small.yaml --generate --batch 64"));
   return {command, [options, steps](Communicator& communicator) {
             using Subject = BenchmarkOptions::Subject;
             if (options->forward) options->benchmark.subject = Subject::forward;

@@ -46,7 +46,9 @@ class Bench(EndToEndTest):
 
     def test_forward_and_generation(self):
         self.assertEqual(self.bench("--forward")["subject"], "forward")
-        self.assertEqual(self.bench("--generate", "--context", "40")["context"], 40)
+        one, four = (self.bench("--generate", "--context", "40", "--batch", batch) for batch in ("1", "4"))
+        self.assertEqual((one["context"], one["sequences"], four["sequences"]), (40, 1, 4))
+        self.assertEqual(one["weight_bytes_per_token"], 4 * four["weight_bytes_per_token"])
 
     def test_bfloat16(self):
         flags = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
