@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/matmul_shares.h"
+#include "core/products/few_rows.h"
 #include "core/products/matrix_units.h"
 #include "core/products/onednn.h"
 #include "core/products/reference.h"
@@ -30,6 +31,7 @@ void run(ProductKind kind, MemoryPool& pool, const ConstMatrix& a, const ConstMa
   switch (kind) {
     case ProductKind::reference: return products::reference_product(a, b, c, output);
     case ProductKind::row: return products::row_product(a, b, c, output);
+    case ProductKind::few_rows: return products::few_rows_product(pool, a, b, c, output, threads);
     case ProductKind::widened: return products::widened_product(pool, a, b, c, output, threads);
     case ProductKind::vectors: return products::vector_product(pool, a, b, c, output, threads);
     case ProductKind::matrix_units: return products::unit_product(pool, a, b, c, output, threads);
@@ -66,6 +68,7 @@ bool vectors_multiply(DataType type) {
 ProductKind product_kind(const ConstMatrix& a, const ConstMatrix& b) {
   if (a.type == DataType::float64) return ProductKind::reference;
   if (products::row_suits(a, b)) return ProductKind::row;
+  if (products::few_rows_suit(a, b)) return ProductKind::few_rows;
   if (a.type == DataType::bfloat16 && !products::onednn_has_bfloat16()) return ProductKind::widened;
   if (matmul_uses_matrix_units() && products::units_suit(a, b)) return ProductKind::matrix_units;
   if (vectors_multiply(a.type) && products::vectors_suit(a, b)) return ProductKind::vectors;
@@ -88,6 +91,7 @@ std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, co
   if (c.rows == 0 || c.columns == 0 || a.columns == 0) return 0;
   const int threads = threads_of_product();
   switch (product_kind(a, b)) {
+    case ProductKind::few_rows: return products::few_rows_product_bytes(a);
     case ProductKind::vectors: return products::vector_product_bytes(a, b, c, threads);
     case ProductKind::matrix_units: return products::unit_product_bytes(a, b, c, threads);
     case ProductKind::onednn: return products::onednn_product_bytes(a, b, c, threads);

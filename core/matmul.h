@@ -24,7 +24,7 @@ void matmul(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const 
 std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c);
 
 /// What computes a product (core/products/).
-enum class ProductKind { reference, row, widened, vectors, matrix_units, onednn };
+enum class ProductKind { reference, row, few_rows, widened, vectors, matrix_units, onednn };
 
 /// Which computes a b, for extents that are not zero: whatever the number of threads, since each sums in an order of
 /// its own.

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/products/few_rows.h"
 #include "core/products/matrix_units.h"
 #include "core/products/onednn.h"
 #include "core/products/unit_product.h"
@@ -219,6 +220,37 @@ TEST(UnitProduct, Float32KeepsNumbersThatAreTooLargeForBfloat16NotFinite) {
     EXPECT_FALSE(std::isfinite(c.data<float>()[0])) << value;
     EXPECT_EQ(c.data<float>()[32], 0.0f);
   }
+}
+
+TEST(FewRows, AgreeWithFloat64AndHaveTheSameBitsForEveryNumberOfThreads) {
+  for (const Case& size : {Case{2, 5, 3}, Case{16, 33, 20}, Case{17, 300, 257}, Case{35, 64, 31}, Case{64, 513, 30}}) {
+    for (const Output output : {Output::overwrite, Output::accumulate}) {
+      SCOPED_TRACE(::testing::Message() << size.rows << " rows, accumulate " << (output == Output::accumulate));
+      const auto with = [&](int threads, std::int64_t gap) {
+        return product_of(few_rows_product, DataType::float32, DataType::float32, size, false, true, gap, output,
+                          threads);
+      };
+      const Outcome one = with(1, 3), dense = with(2, 0);
+      testing::expect_close(one.actual, one.expected, testing::tolerance_of(DataType::float32));
+      testing::expect_close(dense.actual, dense.expected, testing::tolerance_of(DataType::float32));
+      for (const int threads : {2, 3}) EXPECT_EQ(with(threads, 3).actual, one.actual);
+    }
+  }
+}
+
+TEST(FewRows, HaveTheSameBitsWhateverStandsBesideThem) {
+  MemoryPool pool;
+  const Tensor a = testing::normal_tensor(pool, {64, 300}, DataType::float32, 1);
+  const Tensor b = testing::normal_tensor(pool, {70, 300}, DataType::float32, 2);
+  const auto first_of = [&](std::int64_t rows) {
+    Tensor c(pool, {rows, 70}, DataType::float32);
+    ConstMatrix left = matrix_of(a);
+    left.rows = rows;
+    few_rows_product(pool, left, matrix_of(b).transposed(), matrix_of(c), Output::overwrite, 2);
+    return c.rows(0, 2).to_doubles();
+  };
+  const std::vector<double> two = first_of(2);
+  for (const std::int64_t rows : {16, 17, 40, 64}) EXPECT_EQ(first_of(rows), two) << rows;
 }
 
 }  // namespace
