@@ -11,6 +11,7 @@
 #endif
 
 #include "core/products/blocked.h"
+#include "core/products/inner_steps.h"
 #include "core/products/least_rows.h"
 #include "core/products/matrix_units.h"
 #include "core/products/unit_packing.h"
@@ -206,25 +207,12 @@ std::int64_t inner_at_once(const ConstMatrix& b, const Matrix& c) {
   return std::max<std::int64_t>(most_bytes / row_bytes / chunk, 1) * chunk;
 }
 
-/// `inner` elements of the inner dimension from `begin` on, of both operands.
-ConstMatrix columns_of(ConstMatrix a, std::int64_t begin, std::int64_t inner) {
-  a.data = static_cast<const std::byte*>(a.data) + static_cast<std::size_t>(begin * a.column_stride) * size_of(a.type);
-  a.columns = inner;
-  return a;
-}
-ConstMatrix rows_of(const ConstMatrix& b, std::int64_t begin, std::int64_t inner) {
-  return columns_of(b.transposed(), begin, inner).transposed();
-}
-
 template <class T>
 void product_of(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                 int threads) {
-  const std::int64_t at_once = inner_at_once<T>(b, c);
-  for (std::int64_t begin = 0; begin < b.rows; begin += at_once) {
-    const std::int64_t inner = std::min(at_once, b.rows - begin);
-    blocked_product<UnitKernel<T> >(pool, columns_of(a, begin, inner), rows_of(b, begin, inner), c,
-                                    begin == 0 ? output : Output::accumulate, threads);
-  }
+  for_inner_steps(a, b, inner_at_once<T>(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool first) {
+    blocked_product<UnitKernel<T> >(pool, left, right, c, first ? output : Output::accumulate, threads);
+  });
 }
 
 template <class T>

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
+#include <functional>
 #include <limits>
 
 #include "core/products/blocked.h"
+#include "core/products/inner_steps.h"
 #include "core/products/least_rows.h"
 #include "core/products/micro_kernel.h"
 #include "core/products/packing.h"
@@ -17,7 +19,12 @@ namespace palimpsest::products {
 
 namespace {
 
-constexpr std::int64_t panels_in_group = 6;     // times a chunk: 384 KB
+// Narrow vectors take longer over a panel, and leave time to bring in the next one: then a group is of as many panels
+// as stay in the first-level cache. Otherwise it is of 384 KB.
+constexpr bool narrow_vectors = vector_bytes < 64;
+constexpr std::int64_t group_bytes = narrow_vectors ? 24L << 10 : 384L << 10;
+constexpr std::int64_t most_panels_in_group = 6;
+constexpr std::int64_t line_bytes = 64;         // of a cache
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
 
 template <class T>
@@ -25,10 +32,12 @@ struct Left {
   const T* data;
   std::int64_t stride;
   LeftLayout layout;
+  std::int64_t panel = 0;  // interleaved: from tile_rows rows to the next
 
   /// From a row on.
   const T* at(std::int64_t row) const {
-    return layout == LeftLayout::rows ? data + row * stride : data + row * group<T>;
+    return layout == LeftLayout::rows ? data + row * stride
+                                      : data + row / tile_rows * panel + row % tile_rows * group<T>;
   }
 };
 
@@ -37,6 +46,7 @@ struct Right {
   const T* data;
   std::int64_t stride;  // from unit to unit
   std::int64_t panel;   // from panel to panel
+  std::int64_t group;   // elements to the next group of panels, 0 where nothing is to be brought in
 };
 
 /// What becomes of a tile of sums: target <- addend + sums. Either is float or bfloat16.
@@ -55,6 +65,16 @@ struct Destination {
     return part;
   }
 };
+
+/// Where the tile's sums will go: rows that lie apart, which no hardware foresees.
+inline void prefetch_target(const Destination& to, std::int64_t rows) {
+  const std::int64_t bytes = to.narrow_target ? 2 : 4;
+  const auto* target = static_cast<const std::byte*>(to.target);
+  for (std::int64_t i = 0; i < rows; ++i, target += to.target_stride * bytes) {
+    __builtin_prefetch(target, 1);
+    __builtin_prefetch(target + (tile_columns<float> - 1) * bytes, 1);
+  }
+}
 
 template <int rows, int vectors>
 [[gnu::always_inline]] inline void finish(Vector<float> (&sums)[rows][vectors], const Destination& to,
@@ -109,6 +129,7 @@ template <int rows, int vectors>
 template <class T, LeftLayout layout, int rows, int vectors>
 [[gnu::noinline]] void multiply_tile(const T* left, std::int64_t left_stride, const T* right, std::int64_t right_stride,
                                      std::int64_t units, const Destination& to, std::int64_t columns) {
+  prefetch_target(to, rows);
   Vector<float> sums[rows][vectors];
   multiply<T, layout>(left, left_stride, right, right_stride, units, sums);
   finish(sums, to, columns);
@@ -129,12 +150,48 @@ void multiply_panels(const T* left, std::int64_t left_stride, const Right<T>& ri
   }
 }
 
+/// Brings the share of `count` of `rows` rows of the group of panels behind this one into the second-level cache.
+template <class T>
+void prefetch_next(const Right<T>& right, std::int64_t row, std::int64_t count, std::int64_t rows) {
+  constexpr std::int64_t line = line_bytes / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t lines = right.group / line, end = (row + count) * lines / rows;
+  for (std::int64_t i = row * lines / rows; i < end; ++i) {
+    __builtin_prefetch(right.data + right.group + i * line, 0, 2);
+  }
+}
+
+/// Interleaves by groups the columns of a row-major matrix of `inner` rows, in panels of `width` columns that are
+/// `panel` elements apart: (columns / width, inner / group, width, group). All panels of a row come together, since
+/// rows may lie far apart.
+template <class T, std::int64_t width>
+void pack_panels(const T* source, std::int64_t stride, std::int64_t inner, std::int64_t columns, T* target,
+                 std::int64_t panel) {
+  constexpr std::int64_t line = line_bytes / static_cast<std::int64_t>(sizeof(T)), rows_ahead = 8;
+  struct Row {
+    Unit<T> values[width];
+  };
+  for (std::int64_t p = 0; p < inner; p += group<T>, target += width * group<T>) {
+    const T* const from = source + p * stride;
+    for (std::int64_t j = 0; j < columns; j += line) __builtin_prefetch(from + rows_ahead * stride + j);
+    const std::int64_t together = std::min(group<T>, inner - p);
+    T* to = target;
+    for (std::int64_t j = 0; j < columns; j += width, to += panel) {
+      if (group<T> == 1 && j + width <= columns) {
+        store(to, load<Row>(from + j));
+      } else {
+        pack_rows(from + j, stride, together, std::min(width, columns - j), width, to, width * group<T>);
+      }
+    }
+  }
+}
+
 template <class T, LeftLayout layout>
 void multiply_rows(const Left<T>& left, std::int64_t rows, const Right<T>& right, std::int64_t units,
                    const Destination& to, std::int64_t columns) {
   std::int64_t i = 0;
   const auto take = [&]<int count>() {
     for (; i + count <= rows; i += count) {
+      prefetch_next(right, i, count, rows);
       multiply_panels<T, layout, count>(left.at(i), left.stride, right, units, to.at(i, 0), columns);
     }
   };
@@ -152,9 +209,10 @@ class VectorKernel {
     Registers() {}  // nothing to set up
   };
   static constexpr std::int64_t size = static_cast<std::int64_t>(sizeof(T));
-  static constexpr std::int64_t block_rows = 96, share_rows = 4, panel_columns = tile_columns<T>;
-  static constexpr std::int64_t most_chunk = 2048 / size, inner_step = 16;
-  static constexpr std::int64_t least_panels = panels_in_group, most_panels = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t block_rows = narrow_vectors ? 192 : 96, share_rows = 4, panel_columns = tile_columns<T>;
+  static constexpr std::int64_t most_chunk = (narrow_vectors ? 1024 : 2048) / size, inner_step = 16;
+  static constexpr std::int64_t least_panels = most_panels_in_group,
+                                most_panels = std::numeric_limits<std::int64_t>::max();
   static constexpr std::int64_t most_packed = 16L << 20;  // bytes
 
   VectorKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output)
@@ -177,8 +235,7 @@ class VectorKernel {
   void pack_panel(std::int64_t begin, std::int64_t inner, std::int64_t column, std::int64_t columns, T* packed) const {
     const auto* const source = static_cast<const T*>(b_.data);
     if (b_.column_stride == 1) {
-      pack_rows(source + begin * b_.row_stride + column, b_.row_stride, inner, columns, panel_columns, packed,
-                panel_columns * group<T>);
+      pack_panels<T, panel_columns>(source + begin * b_.row_stride + column, b_.row_stride, inner, columns, packed, 0);
     } else {
       pack_transposed(source + column * b_.column_stride + begin, b_.column_stride, inner, columns, panel_columns,
                       packed, panel_columns * group<T>);
@@ -189,14 +246,17 @@ class VectorKernel {
     const Left<T> left = pack_left(block, chunk.begin, chunk.extent, packed_left);
     const Destination to = destination(block, chunk, sums);
     const std::int64_t units = (chunk.extent + group<T> - 1) / group<T>;
-    for (std::int64_t panel = 0; panel < block.panels; panel += panels_in_group) {
+    const std::int64_t panels_at_once =
+        std::clamp(group_bytes / (chunk.panel_size * size), std::int64_t{1}, most_panels_in_group);
+    for (std::int64_t panel = 0; panel < block.panels; panel += panels_at_once) {
       const std::int64_t column = panel * panel_columns;
-      Right<T> right{chunk.panels + panel * chunk.panel_size, panel_columns * group<T>, chunk.panel_size};
+      Right<T> right{chunk.panels + panel * chunk.panel_size, panel_columns * group<T>, chunk.panel_size,
+                     narrow_vectors ? panels_at_once * chunk.panel_size : 0};
       if (chunk.panels == nullptr) {
         right = {static_cast<const T*>(b_.data) + chunk.begin * b_.row_stride + block.column + column, b_.row_stride,
-                 panel_columns};
+                 panel_columns, 0};
       }
-      const std::int64_t columns = std::min(panels_in_group * panel_columns, block.columns - column);
+      const std::int64_t columns = std::min(panels_at_once * panel_columns, block.columns - column);
       if (left.layout == LeftLayout::rows) {
         multiply_rows<T, LeftLayout::rows>(left, block.rows, right, units, to.at(0, column), columns);
       } else {
@@ -213,10 +273,9 @@ class VectorKernel {
     const std::int64_t stride = transposed ? a_.column_stride : a_.row_stride;
     const bool near = stride * size <= in_place_stride;
     if (transposed) {
-      const T* const from = source + begin * stride + block.row;
-      if (near && group<T> == 1) return {from, stride, LeftLayout::interleaved};
-      pack_rows(from, stride, inner, block.rows, block.rows, packed, block_rows * group<T>);
-      return {packed, block_rows * group<T>, LeftLayout::interleaved};
+      const std::int64_t panel = round_up(inner, group<T>) * tile_rows;
+      pack_panels<T, tile_rows>(source + begin * stride + block.row, stride, inner, block.rows, packed, panel);
+      return {packed, tile_rows * group<T>, LeftLayout::interleaved, panel};
     }
     const T* const from = source + block.row * stride + begin;
     if (near && inner % group<T> == 0) return {from, stride, LeftLayout::rows};
@@ -248,6 +307,17 @@ class VectorKernel {
   bool accumulates_, narrow_;
 };
 
+/// Rows of b that are multiplied at a time, their products added to c: all, unless there are many, as in the gradient
+/// of a weight over a long sequence. Then so few that packed they stay in the second-level cache; c may be read and
+/// written a few times more. Whatever the number of threads, since sums depend on it.
+std::int64_t inner_at_once(const ConstMatrix& b, const Matrix& c) {
+  if (!narrow_vectors || b.type != DataType::float32) return b.rows;
+  constexpr std::int64_t chunk = VectorKernel<float>::most_chunk, most_elements = 96L << 10;
+  const std::int64_t at_once =
+      std::max<std::int64_t>(most_elements / std::min<std::int64_t>(c.columns, 1024) / chunk, 1) * chunk;
+  return b.rows <= 2 * at_once ? b.rows : at_once;
+}
+
 }  // namespace
 
 bool vectors_have_instructions(DataType type) {
@@ -266,21 +336,32 @@ bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b) { return a.rows >=
 void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                     int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
-  if (a.type == DataType::float32) {
-    blocked_product<VectorKernel<float>>(pool, a, b, c, output, threads);
-  } else {
-    blocked_product<VectorKernel<bfloat16>>(pool, a, b, c, output, threads);
-  }
+  for_inner_steps(a, b, inner_at_once(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool first) {
+    const Output mode = first ? output : Output::accumulate;
+    if (a.type == DataType::float32) {
+      blocked_product<VectorKernel<float>>(pool, left, right, c, mode, threads);
+    } else {
+      blocked_product<VectorKernel<bfloat16>>(pool, left, right, c, mode, threads);
+    }
+  });
 }
 
 std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  return a.type == DataType::float32 ? blocked_product_bytes<VectorKernel<float>>(a, b, c, threads)
-                                     : blocked_product_bytes<VectorKernel<bfloat16>>(a, b, c, threads);
+  ConstMatrix left = a, right = b;
+  left.columns = right.rows = inner_at_once(b, c);
+  return a.type == DataType::float32 ? blocked_product_bytes<VectorKernel<float>>(left, right, c, threads)
+                                     : blocked_product_bytes<VectorKernel<bfloat16>>(left, right, c, threads);
 }
 
 std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  return a.type == DataType::float32 ? blocked_product_shares<VectorKernel<float>>(a, b, c, threads)
-                                     : blocked_product_shares<VectorKernel<bfloat16>>(a, b, c, threads);
+  std::vector<double> shares(static_cast<std::size_t>(threads), 0.0);
+  for_inner_steps(a, b, inner_at_once(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool) {
+    const std::vector<double> step = a.type == DataType::float32
+                                         ? blocked_product_shares<VectorKernel<float>>(left, right, c, threads)
+                                         : blocked_product_shares<VectorKernel<bfloat16>>(left, right, c, threads);
+    std::transform(step.begin(), step.end(), shares.begin(), shares.begin(), std::plus<>());
+  });
+  return shares;
 }
 
 }  // namespace palimpsest::products
