@@ -65,6 +65,16 @@ RunConfig configure(const ModelDescription& description, const ImportOptions& op
   return parse_run_config(to_yaml(config), path.string(), options.overrides);
 }
 
+/// Whether the folder has to hold every parameter of the model: not those of a memory, or of LoRA, that others wrote no
+/// word of, or that --set gives to a model that had none, or another one.
+bool holds_all(const ModelDescription& description, const fs::path& path, const ModelConfig& model) {
+  if (description.own.is_null()) return false;
+  const ModelConfig exported = exported_config(description, path).model;
+  const AttentionConfig &before = exported.attention, &now = model.attention;
+  return now.kind == before.kind && now.memory_readout == before.memory_readout &&
+         now.memory_decay == before.memory_decay && model.lora == exported.lora;
+}
+
 /// Throws FileError on a NaN or an infinity: no text has a loss with it.
 void require_finite(const SafetensorsFolder::Place& place, std::span<const float> values) {
   const auto bad = std::ranges::find_if_not(values, [](float value) { return std::isfinite(value); });
@@ -87,8 +97,9 @@ bool repeats_embedding(const SafetensorsFolder::Place& head, std::span<const flo
   return true;
 }
 
-/// Reads every parameter that the folder has; returns the names of those that it need not have.
-std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool has_own) {
+/// Reads every parameter that the folder has; returns the names of those that it has not and, unless it is `complete`,
+/// need not have.
+std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool complete) {
   const SafetensorsFolder tensors(folder);
   std::vector<std::string> initialized;
   std::set<std::string> used;
@@ -96,7 +107,7 @@ std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool
     const std::string name = hugging_face_name(parameter.name);
     const auto found = tensors.tensors().find(name);
     if (found == tensors.tensors().end()) {
-      if (!has_own && !is_released_parameter(parameter.name)) {
+      if (!complete && !is_released_parameter(parameter.name)) {
         initialized.push_back(parameter.name);
         continue;
       }
@@ -168,7 +179,8 @@ ReleasedModel read_released_model(const ImportOptions& options, MemoryPool& pool
   }
   released.model = std::make_unique<LanguageModel>(pool, released.config.model.resolved(), DataType::float32);
   released.model->initialize(released.config.train.seed);
-  released.initialized = load(options.folder, *released.model, !description.own.is_null());
+  released.initialized = load(options.folder, *released.model,
+                              holds_all(description, options.folder / "config.json", released.config.model));
   released.notes = notes_of(description, released.config, *released.tokenizer);
   return released;
 }

@@ -6,25 +6,20 @@
 #
 # Environment: RUNS (runs/books): where books.sh has put its tokenizer, and where the texts go, RANKS (1): how many ranks
 # read, PALIMPSEST: a program that is built already.
-# shellcheck source=../scripts/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+# shellcheck source=experiment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 
 case "${1:-}" in
-  "" | -*) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit $(($# ? 0 : 2)) ;;
+  "" | -*) show_usage; exit $(($# ? 0 : 2)) ;;
 esac
-corpus=$1 runs=${RUNS:-runs/books} ranks=${RANKS:-1}
-palimpsest=${PALIMPSEST:-build/release/palimpsest}
+corpus=$1 runs=${RUNS:-runs/books}
 shift
 far=$runs/far tokenizer=$runs/pieces/pieces.model
 [ $# -gt 0 ] || fail "no run directory given"
 [ -d "$corpus/test" ] || fail "$corpus: no folder in PG19's layout; expected test/ in it"
 [ -e "$tokenizer" ] || fail "$tokenizer is not there; launch/experiments/books.sh makes it"
 
-use_mpi
-if [ -z "${PALIMPSEST:-}" ]; then
-  install_missing build
-  build release palimpsest
-fi
+get_ready
 if [ ! -e "$far" ]; then
   rm -rf "$far.tmp"
   launch/experiments/far_past.py "$corpus/test" "$far.tmp"
@@ -40,9 +35,7 @@ done
 for run in "$@"; do
   for task in "${tasks[@]}"; do
     for memory in kept none; do
-      result=$run/evaluation/far-$task-memory-$memory.json
-      is_measured "$run" "$result" ||
-        mpirun -n "$ranks" "$palimpsest" eval "$run" --data "$far/$task.h5" --memory "$memory" --json "$result"
+      measure "$run" "far-$task-memory-$memory" --data "$far/$task.h5" --memory "$memory"
     done
     say "$run: $task, memory kept and knocked out"
     "$palimpsest" compare "$run/evaluation/far-$task-memory-kept.json" "$run/evaluation/far-$task-memory-none.json"

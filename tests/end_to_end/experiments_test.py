@@ -79,5 +79,67 @@ class Books(EndToEndTest):
         self.assertEqual(len(list((runs / "linear-1" / "evaluation").glob("far-*.json"))), 2 * len(records))
 
 
+class Adapt(EndToEndTest):
+    """A parent, what goes on from it, and what learns a new domain."""
+    ROWS = ("imported-overlap", "memory-best", "short-distilled-best", "abstracts-replay-25")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.abstracts = cls.folder / "abstracts.jsonl"
+        cls.abstracts.write_text("".join(json.dumps({"_id": str(i), "text": text(60, f"abstract {i}")}) + "\n" for i in range(60)),
+                                 encoding="utf-8")
+        (cls.folder / "pieces").mkdir()
+        cls("run_program").run_program("tokenizer", "train", cls.folder / "corpus", cls.folder / "pieces" / "pieces.model",
+                                       "--vocab-size", 280)
+
+    def adapt(self, *arguments, expect=0):
+        small = SMALL.replace("vocab_size=0", "vocab_size=280") + " model.segment_length=64"
+        result = subprocess.run([SOURCE / "launch" / "experiments" / "adapt.sh", *arguments], stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
+                                env=environment() | {"RUNS": str(self.folder), "SETS": small, "DOCUMENTS": "3"})
+        self.assertEqual(result.returncode, expect, result.stdout)
+        return result.stdout
+
+    def forgetting(self, *runs, expect=0):
+        files = [self.folder / f"{run}-1" / "metrics.jsonl" for run in runs]
+        result = subprocess.run([SOURCE / "launch" / "experiments" / "forgetting.py", *files], capture_output=True, text=True, timeout=60)
+        self.assertEqual(result.returncode, expect, result.stderr)
+        return result.stderr if expect else result.stdout
+
+    def test_rows_go_on_from_the_parent_and_are_told_in_tables(self):
+        said = self.adapt(self.folder / "corpus", self.abstracts, *self.ROWS)
+        again = self.adapt(self.folder / "corpus", self.abstracts, *self.ROWS)
+        self.assertNotIn("Result:", again)
+        self.assertEqual(said.splitlines()[-18:], again.splitlines()[-18:])
+
+        result = json.loads((self.folder / "memory-best-1" / "evaluation" / "test-of-3.json").read_text(encoding="utf-8"))
+        self.assertEqual(len(result["documents"]), 3)
+        self.assertIn("divergence", self.metrics("short-distilled-best-1")[0])
+        self.assertEqual(set(self.metrics("abstracts-replay-25-1")[0]["sources"]), {"abstracts", "books"})
+        self.assertIn("Beginning with the weights of " + str(self.folder / "memory-best-1"),
+                      (self.folder / "abstracts-replay-25-1" / "train.log").read_text(encoding="utf-8"))
+        before, after = self.tensors("parent-1", 2), self.tensors("memory-best-1", 2)
+        self.assertTrue(all(after[name] == value for name, value in before.items() if name.startswith("parameters/")))
+
+        for name in self.ROWS:
+            self.assertRegex(said, rf"(?m)^{self.folder}/{name}-1/evaluation/test-of-3.json +[-+]\d")
+        sets = [line for line in self.metrics("abstracts-replay-25-1", "evaluation") if line["split"] == "books"]
+        before, after = (line["token_perplexity"] for line in sets)
+        self.assertIn(f"| {before:.2f} | {after:.2f} | {100 * (after / before - 1):+.2f} % |\n", self.forgetting("abstracts-replay-25"))
+        self.assertIn("| run | abstracts before |", said)
+        self.assertIn("no evaluation before the first step", self.forgetting("abstracts-replay-25", "memory-best", expect=1))
+        unfinished = self.folder / "unfinished-1" / "metrics.jsonl"
+        unfinished.parent.mkdir()
+        complete = (self.folder / "abstracts-replay-25-1" / "metrics.jsonl").read_text(encoding="utf-8")
+        unfinished.write_text("".join(complete.splitlines(keepends=True)[:2]), encoding="utf-8")
+        self.assertIn("is not complete", self.forgetting("unfinished", expect=1))
+
+    def test_mistakes_are_named(self):
+        self.assertIn('no row "locl"', self.adapt(self.folder / "corpus", self.abstracts, "locl", expect=1))
+        self.assertIn("no file of abstracts", self.adapt(self.folder / "corpus", expect=1))
+        self.assertIn("imported-best", self.adapt("--list"))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -48,6 +48,24 @@ class ImportExport(harness.EndToEndTest):
         error = self.run_program("train", self.config("imported"), expect=2).stderr
         self.assertIn("holds a model alone", error)
 
+    def test_a_model_without_memory_is_imported_with_one(self):
+        self.run_program("train", self.config("windows"), "--set", "model.attention.kind=local", "train.steps=1")
+        exported = self.folder / "windows-exported"
+        self.run_program("export", self.folder / "windows", exported)
+        said = self.run_program("import", exported, self.folder / "with-memory", "--set", "model.attention.kind=infini",
+                                "model.attention.memory_readout=rms").stdout
+        self.assertIn("4 tensors of them new: layers.0.self_attn.", said)  # gate and gain of both layers
+        result = self.folder / "with-memory.json"
+        self.run_program("eval", self.folder / "with-memory", "--data", self.folder / "test.h5", "--memory", "none", "--json", result)
+        self.assertEqual(json.loads(result.read_text(encoding="utf-8"))["total"]["negative_log_likelihood"], self.loss("windows"))
+        # What an exported model had itself is not made up.
+        config = exported / "config.json"
+        description = json.loads(config.read_text(encoding="utf-8"))
+        description["palimpsest"]["config"] = description["palimpsest"]["config"].replace("kind: local", "kind: infini")
+        config.write_text(json.dumps(description), encoding="utf-8")
+        error = self.run_program("import", exported, self.folder / "lost", "--set", "model.attention.initial_gate=-3", expect=3).stderr
+        self.assertIn("has no tensor 'palimpsest.layers.0.self_attn.memory_gate'", error)
+
     def test_what_is_no_model_is_named(self):
         folder = self.folder / "no-model"
         folder.mkdir()

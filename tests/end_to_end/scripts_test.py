@@ -146,7 +146,7 @@ class ByteBaselines(unittest.TestCase):
 class ShellScripts(unittest.TestCase):
     def test_shellcheck_has_nothing_to_say(self):
         root = SCRIPTS.parents[1]
-        scripts = [*root.glob("launch/*.sh"), *root.glob("launch/scripts/*.sh"), *root.glob("launch/*.sbatch"), *root.glob("tests/cluster/*.sh"), root / ".ci" / "run"]
+        scripts = [*root.glob("launch/*.sh"), *root.glob("launch/scripts/*.sh"), *root.glob("launch/experiments/*.sh"), *root.glob("launch/*.sbatch"), *root.glob("tests/cluster/*.sh"), root / ".ci" / "run"]
         self.assertGreater(len(scripts), 5)
         result = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)

@@ -1,0 +1,81 @@
+# shellcheck shell=bash
+# What the experiments of this folder share: their settings, the corpus in tokens, rows of a table that are trained and
+# measured once. To be sourced by a script whose first comment says how it is used; what rows it has, it says in `row`
+# and `order`.
+# shellcheck source=../scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+
+seed=${SEED:-1} precision=${PRECISION:-float32} ranks=${RANKS:-1}
+runs=${RUNS:-runs/$(basename "$0" .sh)}
+palimpsest=${PALIMPSEST:-build/release/palimpsest}
+config=configs/books.yaml
+declare -A row=()  # by name the keys of the configuration that a row changes
+order=()           # in which rows are trained
+
+# The options that gained most beside the memory in trials outside this program.
+# shellcheck disable=SC2034
+best="model.attention.memory_readout=rms model.attention.gate=add model.attention.memory_decay=true model.attention.overlap=32"
+
+# show_usage: the comment that the script begins with.
+show_usage() { sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "launch/experiments/$(basename "$0")"; }
+
+list_rows() {
+  local name
+  for name in "${order[@]}"; do printf '%-32s %s\n' "$name" "${row[$name]:-as it is}"; done
+}
+
+# check_rows NAME...: stops over a row that there is not.
+check_rows() {
+  local name
+  for name in "$@"; do [ -n "${row[$name]+there}" ] || fail "no row \"$name\"; --list shows them"; done
+}
+
+# get_ready: mpirun's environment, and the program, unless there is one.
+get_ready() {
+  use_mpi
+  if [ -z "${PALIMPSEST:-}" ]; then
+    install_missing build
+    build release palimpsest
+  fi
+}
+
+run_of() { printf '%s/%s-%s' "$runs" "$1" "$seed"; }
+
+# prepare CORPUS: the tokenizer and the token files in $runs/pieces, unless they are there.
+prepare() {
+  local pieces=$runs/pieces
+  if [ -e "$pieces/corpus" ] && [ "$(<"$pieces/corpus")" != "$(realpath "$1")" ]; then
+    fail "$pieces holds the pieces of $(<"$pieces/corpus"); RUNS=FOLDER puts those of another corpus elsewhere"
+  fi
+  if [ -e "$pieces/train.h5" ] && [ -e "$pieces/validation.h5" ] && [ -e "$pieces/test.h5" ]; then
+    return
+  fi
+  [ -d "$1/train" ] || fail "$1: no folder in PG19's layout; expected train/, validation/ and test/ in it"
+  if [ ! -e "$pieces/pieces.model" ]; then
+    say "Training a tokenizer of 4,096 pieces on $1/train"
+    mkdir -p "$pieces"
+    "$palimpsest" tokenizer train "$1" "$pieces/pieces.model" --vocab-size 4096 --max-sentences 200000 --split-digits
+  fi
+  realpath "$1" >"$pieces/corpus"
+  say "Packing $1"
+  "$palimpsest" pack "$1" "$pieces" --tokenizer "$pieces/pieces.model" --force
+}
+
+# train_row NAME [KEY=VALUE]...: trains a row, or goes on with it: on the books, with these keys, those of the row and
+# those of SETS, of which later ones count.
+train_row() {
+  local name=$1 sets
+  shift
+  read -ra sets <<<"${row[$name]} ${SETS:-}"
+  say "$name, seed $seed: ${row[$name]:-as $config}"
+  mpirun -n "$ranks" "$palimpsest" train "$config" --set "train.run_directory=$(run_of "$name")" "train.seed=$seed" \
+    "train.precision=$precision" "data.train=$runs/pieces/train.h5" "data.validation=$runs/pieces/validation.h5" \
+    "data.test=$runs/pieces/test.h5" "$@" "${sets[@]}"
+}
+
+# measure RUN RESULT OPTION...: evaluates a run directory, unless that has been done.
+measure() {
+  local run=$1 result=$1/evaluation/$2.json
+  shift 2
+  is_measured "$run" "$result" || mpirun -n "$ranks" "$palimpsest" eval "$run" --json "$result" "$@"
+}
