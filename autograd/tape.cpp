@@ -40,7 +40,7 @@ BackwardStage Tape::record_stage(std::function<void()> step) {
 }
 
 void Tape::when_back_at_this_point(std::function<void()> callback) {
-  if (mode_ == Mode::record) entries_.push_back({{}, std::move(callback), {}, std::make_shared<const bool>(true)});
+  if (mode_ != Mode::preview) entries_.push_back({{}, std::move(callback), {}, std::make_shared<const bool>(true)});
 }
 
 bool Tape::Entry::reached() const {

@@ -65,8 +65,8 @@ class Tape {
   /// Appends a step that backward takes at this point if somebody has asked for it by then.
   BackwardStage record_stage(std::function<void()> step);
 
-  /// On a recording tape: backward calls `callback` once it has come back to this point, when everything recorded
-  /// later has run.
+  /// Backward calls `callback` once it has come back to this point, when everything recorded later has run: also where
+  /// nothing is recorded, but not in a preview, which backward does not pass.
   void when_back_at_this_point(std::function<void()> callback);
 
   /// Back-propagates from `roots`, scalars seeded with 1. The tape is empty afterwards.

@@ -118,6 +118,10 @@ void validate(const RunConfig& config) {
         fmt::format("distillation.window {} needs distillation.attention local, found full", distillation.window));
   }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
+  if (config.data.segments_before_targets > 0 && !train.carry_memory) {
+    throw ConfigError(fmt::format("data.segments_before_targets {} needs train.carry_memory true, found false",
+                                  config.data.segments_before_targets));
+  }
   for (std::size_t i = 0; i < config.data.mixture.size(); ++i) {
     const std::string& name = config.data.mixture[i].name;
     if (!name.empty()) require_plain(name, fmt::format("data.train[{}].name", i));

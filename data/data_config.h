@@ -14,6 +14,7 @@ struct DataConfig {
   std::string train;                  // token file of the training split
   std::vector<MixtureEntry> mixture;  // or what it is mixed of
   double virtual_length = 1;          // the most that a segment writes to the memory (data/stream/virtual_length.h)
+  std::int64_t segments_before_targets = 0;  // that a step begins with; 0: steps lie as they come
   // Of kind passkey.
   PasskeyConfig passkey;
   // Of every kind.

@@ -206,8 +206,12 @@ LanguageModel::Result LanguageModel::forward_at_once(const ForwardContext& of_to
   return result;
 }
 
-Variable LanguageModel::loss(const ForwardContext& context, const Variable& hidden, LossTargets targets) const {
+void LanguageModel::announce_head(const ForwardContext& context) const {
   if (!config_.tie_embeddings) context.announce(norm_parameter_ + 1, parameters_.size());
+}
+
+Variable LanguageModel::loss(const ForwardContext& context, const Variable& hidden, LossTargets targets) const {
+  announce_head(context);
   return linear_cross_entropy(*context.tape, hidden, head_, std::move(targets));
 }
 

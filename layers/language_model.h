@@ -49,6 +49,8 @@ class LanguageModel {
                  const StateVariables& state) const;
   /// The sum over tokens of weight * negative log-likelihood of the targets, a scalar (autograd/ops/cross_entropy.h).
   Variable loss(const ForwardContext& context, const Variable& hidden, LossTargets targets) const;
+  /// What `loss` tells the context's listener of the head, for a pass that does without the loss.
+  void announce_head(const ForwardContext& context) const;
   /// The negative log-likelihood of every target. No gradients.
   std::vector<double> token_losses(MemoryPool& pool, const Tensor& hidden, std::span<const std::int32_t> targets) const;
   /// Of the output head, (vocab_size, hidden_size), in the compute type.

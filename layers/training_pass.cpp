@@ -92,6 +92,20 @@ struct Lesson {
   std::shared_ptr<DistillationTotals> totals;
 };
 
+/// Whether there is anything to learn from a batch, or to count.
+bool has_targets(const TokenBatch& batch) {
+  return std::ranges::any_of(batch.loss_weights, [](float weight) { return weight != 0; }) ||
+         std::ranges::any_of(batch.answers, [](std::uint8_t answer) { return answer != 0; });
+}
+
+/// -> the state after, flat, with the same bits as from loss_pass. Listeners hear all that they would there.
+std::vector<Variable> reading_pass(const LanguageModel& model, const ForwardContext& context, const TokenBatch& chunk,
+                                   const StateVariables& before) {
+  const LanguageModel::Result result = model.forward(context, chunk.inputs, before);
+  model.announce_head(context);
+  return result.state.flat();
+}
+
 /// -> the loss, then the state after, flat.
 std::vector<Variable> loss_pass(const LanguageModel& model, const ForwardContext& context, const TokenBatch& chunk,
                                 const StateVariables& before, const std::shared_ptr<AnswerCounts>& counts,
@@ -170,9 +184,11 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
   const bool sequential = !sequence && (recomputing || options.schedule == Schedule::sequential);
   const std::int64_t step = sequential ? config.segment_length : batch.tokens;
 
-  const Tensor of_teacher = taught(options.distillation, pool, batch);
+  const bool learns = has_targets(batch);
+  const Distillation& distillation = learns ? options.distillation : Distillation{};
+  const Tensor of_teacher = taught(distillation, pool, batch);
   const auto distilled = std::make_shared<DistillationTotals>();
-  Tape tape(pool, Tape::Mode::record, options.profile);
+  Tape tape(pool, learns ? Tape::Mode::record : Tape::Mode::inference, options.profile);
   StateVariables carried = constants_of(state);
   std::vector<std::int64_t> documents = state.documents, tokens = state.tokens;
   const StateVariables form = carried.like(std::vector<Variable>(carried.flat().size()));  // nothing but its sizes
@@ -191,17 +207,18 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
     // Forward passes the first segments first, when parameters may not be there yet, and backward passes them last:
     // only then are gradients final.
     if (begin == 0) context.listener = std::make_shared<const ParameterEvents>(options.events);
-    const Lesson lesson = {
-        lesson_of(options.distillation, pool, of_teacher, begin, std::min(begin + step, batch.tokens)), distilled};
-    const auto pass = [&model, chunk, context, form, counts, totals, lesson](Tape& on,
-                                                                             std::span<const Variable> before) {
+    const Lesson lesson = {lesson_of(distillation, pool, of_teacher, begin, std::min(begin + step, batch.tokens)),
+                           distilled};
+    const auto pass = [&model, chunk, context, form, counts, totals, lesson, learns](Tape& on,
+                                                                                     std::span<const Variable> before) {
       ForwardContext here = context;
       here.tape = &on;
+      if (!learns) return reading_pass(model, here, *chunk, form.like(before));
       return loss_pass(model, here, *chunk, form.like(before), counts, totals, lesson);
     };
     std::vector<Variable> outputs = recomputing ? recompute(tape, pass, carried.flat()) : pass(tape, carried.flat());
-    losses.push_back(outputs.front());
-    carried = form.like(std::span(outputs).subspan(1));
+    if (learns) losses.push_back(outputs.front());
+    carried = form.like(std::span(outputs).last(outputs.size() - (learns ? 1 : 0)));
     tokens = tokens_after(*chunk, documents, tokens);
     documents = layout->last_document;
   }

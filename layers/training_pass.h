@@ -12,7 +12,9 @@ namespace palimpsest {
 
 /// Forward and backward over every segment of the batch, gradients flowing through what the segments carry from the
 /// last to the first: those of loss_scale * sum(loss_weights * nll) are added to the parameters'. `state` is replaced
-/// by the one after the batch, detached. Returns the unscaled sum. With options.sequence_ranks loss and gradients are
+/// by the one after the batch, detached. Returns the unscaled sum. A batch without a target, every loss weight being 0,
+/// is read forward only: the state has the same bits, and the events are told, but nothing is kept for a backward pass,
+/// which is not there, and the head has no part. With options.sequence_ranks loss and gradients are
 /// those of this rank's segments, which add up to the batch's, and the state is the same on all ranks. Throws
 /// ShapeError on a batch or a state whose sizes do not fit, ConfigError when schedule or recomputation is automatic,
 /// when segments that follow each other are to be computed at once, or when ranks share a sequence in a way they

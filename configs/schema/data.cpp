@@ -81,6 +81,11 @@ void describe(DataConfig& data, SchemaVisitor& visitor) {
         "virtual_length", data.virtual_length, between(1.0, static_cast<double>(max_repetitions)),
         "The most repetitions that a segment stands for when it writes to the memory; drawn anew for each. 1: "
         "none, the text is what it is.");
+    options.field(
+        "segments_before_targets", data.segments_before_targets, between<std::int64_t>(0, max_length),
+        "K: of a document with a masked prompt, as one of a summary, a step begins exactly K segments before the "
+        "first target, through which its gradients flow, and lanes read whole documents (docs/data.md). 0: "
+        "steps lie on a fixed grid, whatever the documents are.");
   });
   visitor.options_of("passkey", data.kind == DataKind::passkey, [&](SchemaVisitor& options) {
     describe_prompts(

@@ -40,26 +40,18 @@ void MixedText::fill(std::int64_t lane, std::int64_t sequences, std::int64_t row
   Lane& reader = lanes_[lane];
   const std::int64_t run = run_begin(lane), length = run_begin(lane + 1) - run;
   std::int64_t consumed = sequences * shape_.sequence_length;
-  auto at = static_cast<std::size_t>(row * shape_.sequence_length);
+  std::int64_t at = row * shape_.sequence_length;
   for (std::int64_t remaining = shape_.sequence_length; remaining > 0;) {
     const std::int64_t in_run = consumed % length;
     const MixedOrder::Part& part = order(reader, consumed / length).at(run + in_run);
     const std::int64_t in_part = run + in_run - part.begin;
     const std::int64_t count = std::min({remaining, length - in_run, part.count - in_part});
     const std::int64_t token = part.token + in_part;
-    // One token more than the inputs, unless they reach the document's end: the last one's target.
-    const bool ends = token + count == part.document_end;
-    const auto read = reader.window.read(*files_[part.file].file, token, count + (ends ? 0 : 1), part.document_end);
-    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i, ++at) {
-      const bool has_target = i + 1 < read.size();
-      batch.inputs[at] = read[i];
-      batch.targets[at] = has_target ? read[i + 1] : 0;
-      batch.loss_weights[at] = has_target ? 1.0f : 0.0f;
-      batch.documents[at] = consumed - std::min(in_part, in_run);
-      batch.sources[at] = static_cast<std::uint8_t>(files_[part.file].source);
-    }
-    leave_out_masked(*files_[part.file].file, token + 1,
-                     std::span(batch.loss_weights).subspan(at - static_cast<std::size_t>(count), read.size() - 1));
+    fill_text(*files_[part.file].file, reader.window, {token, token + count}, part.document_end,
+              static_cast<std::size_t>(at), batch);
+    std::fill_n(batch.documents.begin() + at, count, consumed - std::min(in_part, in_run));
+    std::fill_n(batch.sources.begin() + at, count, static_cast<std::uint8_t>(files_[part.file].source));
+    at += count;
     consumed += count;
     remaining -= count;
   }

@@ -108,21 +108,10 @@ void SegmentStream::fill_lane(std::int64_t lane, TokenWindow& window, std::int64
     const DocumentInfo document = file_->document(place.document);
     const std::int64_t in_document = document.tokens - place.offset;
     const std::int64_t count = std::min({remaining, length - in_run, in_document});
-    // One token more than the inputs, unless they reach the document's end: the last one's target.
-    const bool ends = count == in_document;
-    const auto read =
-        window.read(*file_, document.begin + place.offset, count + (ends ? 0 : 1), document.begin + document.tokens);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto at = static_cast<std::size_t>(row + i);
-      const auto source = static_cast<std::size_t>(i);
-      const bool has_target = !ends || i + 1 < count;
-      batch.inputs[at] = read[source];
-      batch.targets[at] = has_target ? read[source + 1] : 0;
-      batch.loss_weights[at] = has_target ? 1.0f : 0.0f;
-      batch.documents[at] = epoch * file_->document_count() + place.rank;
-    }
-    leave_out_masked(*file_, document.begin + place.offset + 1,
-                     std::span(batch.loss_weights).subspan(static_cast<std::size_t>(row), read.size() - 1));
+    const std::int64_t token = document.begin + place.offset;
+    fill_text(*file_, window, {token, token + count}, document.begin + document.tokens, static_cast<std::size_t>(row),
+              batch);
+    std::fill_n(batch.documents.begin() + row, count, epoch * file_->document_count() + place.rank);
     row += count;
     consumed += count;
     remaining -= count;

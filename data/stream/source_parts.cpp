@@ -31,10 +31,21 @@ TokenBatch empty_batch(LaneRun lanes, std::int64_t sequence_length) {
   return batch;
 }
 
-void leave_out_masked(const TokenFile& file, std::int64_t begin, std::span<float> weights) {
-  const auto count = static_cast<std::int64_t>(weights.size());
-  for (const TokenSpan& span : file.masked(begin, begin + count)) {
-    std::fill(weights.begin() + (span.begin - begin), weights.begin() + (span.end - begin), 0.0f);
+void fill_text(const TokenFile& file, TokenWindow& window, TokenSpan tokens, std::int64_t end, std::size_t at,
+               TokenBatch& batch) {
+  const std::int64_t count = tokens.end - tokens.begin;
+  // One token more than the inputs, unless they reach the document's end: the last one's target.
+  const auto read = window.read(file, tokens.begin, count + (tokens.end == end ? 0 : 1), end);
+  const auto targets = read.subspan(1);
+  const auto place = [at](auto& values) { return values.begin() + static_cast<std::ptrdiff_t>(at); };
+  std::ranges::copy(read.first(static_cast<std::size_t>(count)), place(batch.inputs));
+  const auto last = std::ranges::copy(targets, place(batch.targets)).out;
+  std::fill(last, place(batch.targets) + count, 0);
+  const auto weighted = std::fill_n(place(batch.loss_weights), targets.size(), 1.0f);
+  std::fill(weighted, place(batch.loss_weights) + count, 0.0f);
+  const std::int64_t first = tokens.begin + 1;  // target
+  for (const TokenSpan& span : file.masked(first, first + static_cast<std::int64_t>(targets.size()))) {
+    std::fill(place(batch.loss_weights) + (span.begin - first), place(batch.loss_weights) + (span.end - first), 0.0f);
   }
 }
 

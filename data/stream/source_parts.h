@@ -9,6 +9,7 @@
 
 #include "core/token_batch.h"
 #include "data/stream/token_source.h"
+#include "data/stream/token_window.h"
 #include "data/tokens/token_file.h"
 
 namespace palimpsest {
@@ -19,8 +20,11 @@ void require_lanes(LaneRun lanes, std::int64_t batch_size, std::string_view whos
 /// Of these lanes: room for inputs, targets, documents and loss weights.
 TokenBatch empty_batch(LaneRun lanes, std::int64_t sequence_length);
 
-/// Takes the weight from the targets that are masked: `weights` are those of a file's tokens from `begin` on.
-void leave_out_masked(const TokenFile& file, std::int64_t begin, std::span<float> weights);
+/// Fills a batch from its place `at` on with tokens of a file, which lie in one document that ends before token `end`:
+/// inputs, the targets, each its input's successor in the document, and loss weights. An end token has no target
+/// (target 0, weight 0), and masked targets have weight 0.
+void fill_text(const TokenFile& file, TokenWindow& window, TokenSpan tokens, std::int64_t end, std::size_t at,
+               TokenBatch& batch);
 
 /// What the position in a source depends on, key by key, now and where it was stored. Throws ConfigError, opening with
 /// `whose` and naming what differs, when it cannot be resumed.

@@ -85,6 +85,16 @@ struct PalimpsestGeneration {
   size_t stop_count;
 };
 
+/* More of how the next token is chosen. Later versions may have more members behind these: `size` says which the caller
+ * knows of, and keeps programs that were built earlier working. */
+struct PalimpsestDecoding {
+  size_t size;             /* of this struct in bytes, as palimpsest_decoding_defaults leaves it */
+  int64_t min_tokens;      /* the end token is not among the first so many */
+  int64_t no_repeat_ngram; /* no run of so many tokens comes twice; 0: any may */
+  int64_t beams;           /* more than 1: the likeliest text is searched for, and none drawn */
+  double length_penalty;   /* of that search */
+};
+
 enum PalimpsestFinish {
   palimpsest_finish_length = 0,
   palimpsest_finish_end = 1, /* the model's end token */
@@ -118,6 +128,14 @@ void palimpsest_generation_defaults(struct PalimpsestGeneration* options);
 int palimpsest_text_generate(struct PalimpsestText* text, const struct PalimpsestGeneration* options,
                              int (*write)(void* user, const char* text, size_t bytes), void* user, int64_t* tokens,
                              int* finish);
+/* The options as `palimpsest generate` has them by default; `size` is sizeof(struct PalimpsestDecoding). */
+int palimpsest_decoding_defaults(struct PalimpsestDecoding* decoding, size_t size);
+/* palimpsest_text_generate with these options, too. With several beams the text comes as a whole, when it is found;
+ * `options` then has to be without what draws: temperature 1, top_k 0, top_p 1 and min_p 0, as by default. */
+int palimpsest_text_generate_decoding(struct PalimpsestText* text, const struct PalimpsestGeneration* options,
+                                      const struct PalimpsestDecoding* decoding,
+                                      int (*write)(void* user, const char* text, size_t bytes), void* user,
+                                      int64_t* tokens, int* finish);
 /* Writes what was held back, when nothing comes after it. */
 int palimpsest_text_flush(struct PalimpsestText* text, int (*write)(void* user, const char* text, size_t bytes),
                           void* user);

@@ -62,6 +62,46 @@ palimpsest::GenerationOptions options_of(const PalimpsestGeneration& given) {
   return options;
 }
 
+/// The members that the first version with this struct had, which all have.
+constexpr std::size_t least_decoding = sizeof(PalimpsestDecoding);
+
+void require_known(std::size_t size) {
+  if (size == least_decoding) return;
+  throw ConfigError(
+      fmt::format("decoding has a size of {} bytes, expected {} (palimpsest_decoding_defaults)", size, least_decoding));
+}
+
+palimpsest::GenerationOptions options_of(const PalimpsestGeneration& given, const PalimpsestDecoding& decoding) {
+  require_known(decoding.size);
+  palimpsest::GenerationOptions options = options_of(given);
+  options.sampling.min_tokens = decoding.min_tokens;
+  options.sampling.no_repeat_ngram = decoding.no_repeat_ngram;
+  options.beams = decoding.beams;
+  options.length_penalty = decoding.length_penalty;
+  return options;
+}
+
+using Write = int (*)(void* user, const char* text, size_t bytes);
+
+/// Throws ConfigError on null.
+void require_callback(Write write) {
+  if (write == nullptr) throw ConfigError("write is null");
+}
+
+void generate(PalimpsestText& text, const palimpsest::GenerationOptions& options, Write write, void* user,
+              int64_t* tokens, int* finish) {
+  require_callback(write);
+  bool goes_on = true;
+  const palimpsest::GenerationResult result = text.generator.generate(
+      options,
+      [&](std::string_view piece) {
+        if (!piece.empty()) goes_on = write(user, piece.data(), piece.size()) == 0;
+      },
+      [&] { return goes_on; });
+  if (tokens != nullptr) *tokens = result.tokens;
+  if (finish != nullptr) *finish = static_cast<int>(result.finish);
+}
+
 }  // namespace
 
 int palimpsest_text_new(const PalimpsestModel* model, PalimpsestText** text) {
@@ -141,23 +181,35 @@ int palimpsest_text_generate(PalimpsestText* text, const PalimpsestGeneration* o
                              int (*write)(void* user, const char* text, size_t bytes), void* user, int64_t* tokens,
                              int* finish) {
   return with_text(text, [&](PalimpsestText& of) {
-    const palimpsest::GenerationOptions wanted = options_of(required(options, "options"));
-    if (write == nullptr) throw ConfigError("write is null");
-    bool goes_on = true;
-    const palimpsest::GenerationResult result = of.generator.generate(
-        wanted,
-        [&](std::string_view piece) {
-          if (!piece.empty()) goes_on = write(user, piece.data(), piece.size()) == 0;
-        },
-        [&] { return goes_on; });
-    if (tokens != nullptr) *tokens = result.tokens;
-    if (finish != nullptr) *finish = static_cast<int>(result.finish);
+    generate(of, options_of(required(options, "options")), write, user, tokens, finish);
+  });
+}
+
+int palimpsest_decoding_defaults(PalimpsestDecoding* decoding, size_t size) {
+  return guarded([&] {
+    PalimpsestDecoding& result = required(decoding, "decoding");
+    require_known(size);
+    const palimpsest::GenerationOptions defaults;
+    result = {.size = size,
+              .min_tokens = defaults.sampling.min_tokens,
+              .no_repeat_ngram = defaults.sampling.no_repeat_ngram,
+              .beams = defaults.beams,
+              .length_penalty = defaults.length_penalty};
+  });
+}
+
+int palimpsest_text_generate_decoding(PalimpsestText* text, const PalimpsestGeneration* options,
+                                      const PalimpsestDecoding* decoding,
+                                      int (*write)(void* user, const char* text, size_t bytes), void* user,
+                                      int64_t* tokens, int* finish) {
+  return with_text(text, [&](PalimpsestText& of) {
+    generate(of, options_of(required(options, "options"), required(decoding, "decoding")), write, user, tokens, finish);
   });
 }
 
 int palimpsest_text_flush(PalimpsestText* text, int (*write)(void* user, const char* text, size_t bytes), void* user) {
   return with_text(text, [&](PalimpsestText& of) {
-    if (write == nullptr) throw ConfigError("write is null");
+    require_callback(write);
     const std::string held = of.generator.flush();
     if (!held.empty()) write(user, held.data(), held.size());
   });

@@ -127,6 +127,13 @@ std::string describe_position(const nlohmann::json& cursor) {
     return fmt::format("{} batches of a mixture of {} sources read, seed {}", whole_number(cursor, "steps"),
                        whole_number(cursor.at("task"), "sources"), whole_number(cursor.at("task"), "seed"));
   }
+  if (cursor.value("kind", "") == "aligned") {
+    const nlohmann::json& task = cursor.at("task");
+    return fmt::format("{} batches of {} lanes x {} tokens read, {} segments before a target, seed {}, data {}",
+                       whole_number(cursor, "steps"), whole_number(task, "batch_size"),
+                       whole_number(task, "sequence_length"), whole_number(task, "segments_before_targets"),
+                       whole_number(task, "seed"), task.at("data").get<std::string>());
+  }
   const StreamCursor place = stream_cursor_from_json(cursor);
   return fmt::format("{} batches of {} lanes x {} tokens read, seed {}, data {}", place.steps, place.batch_size,
                      place.sequence_length, place.seed, place.data_checksum);

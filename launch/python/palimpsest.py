@@ -67,6 +67,11 @@ class _Generation(ctypes.Structure):
                 ("stop", ctypes.POINTER(ctypes.c_char_p)), ("stop_count", _Size)]
 
 
+class _Decoding(ctypes.Structure):
+    _fields_ = [("size", _Size), ("min_tokens", _Int64), ("no_repeat_ngram", _Int64), ("beams", _Int64),
+                ("length_penalty", ctypes.c_double)]
+
+
 class _Array(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("type", ctypes.c_int), ("axes", _Size), ("shape", ctypes.POINTER(_Int64)),
                 ("data", ctypes.c_void_p), ("bytes", _Size)]
@@ -92,7 +97,9 @@ def _load():
         "text_read": (_Handle,),
         "text_position": (_Handle, pointer(_Int64), pointer(_Int64)),
         "text_logits": (_Handle, ctypes.c_void_p, _Size),
-        "text_generate": (_Handle, pointer(_Generation), _Write, ctypes.c_void_p, pointer(_Int64), pointer(ctypes.c_int)),
+        "text_generate_decoding": (_Handle, pointer(_Generation), pointer(_Decoding), _Write, ctypes.c_void_p,
+                                   pointer(_Int64), pointer(ctypes.c_int)),
+        "decoding_defaults": (pointer(_Decoding), _Size),
         "text_flush": (_Handle, _Write, ctypes.c_void_p),
         "text_save": (_Handle, ctypes.c_char_p),
         "text_state": (_Handle, pointer(_Handle)),
@@ -290,24 +297,26 @@ class Text(_Object):
         self._call("logits", values.ctypes.data, values.size)
         return values
 
-    def generate(self, max_tokens=None, *, write=None, flush=True, stop=(), **sampling):
-        """Continues the text and returns what was added. `sampling`: temperature, top_k, top_p, min_p,
-        repetition_penalty, seed. `write` is called with each piece as it comes; True from it ends the generation. With
+    def generate(self, max_tokens=None, *, write=None, flush=True, stop=(), **choosing):
+        """Continues the text and returns what was added. `choosing`: temperature, top_k, top_p, min_p,
+        repetition_penalty, seed, min_tokens, no_repeat_ngram, beams, length_penalty. `write` is called with each piece as it comes; True from it ends the generation. With
         flush=False, what may become a character or a stop text is held back, as a generation that goes on from here
         wants it. Why it ended, and after how many tokens, is in `finish` and `generated`."""
-        options = _Generation()
+        options, decoding = _Generation(), _Decoding()
         _library.palimpsest_generation_defaults(ctypes.byref(options))
-        for name, value in sampling.items() | ({} if max_tokens is None else {"max_tokens": max_tokens}).items():
-            if name not in dict(_Generation._fields_) or name in ("stop", "stop_count"):
+        _call("decoding_defaults", ctypes.byref(decoding), ctypes.sizeof(decoding))
+        holders = {name: holder for holder in (options, decoding) for name, _ in holder._fields_}
+        for name, value in choosing.items() | ({} if max_tokens is None else {"max_tokens": max_tokens}).items():
+            if name not in holders or name in ("stop", "stop_count", "size"):
                 raise TypeError(f"generate has no option {name}")
-            setattr(options, name, value)
+            setattr(holders[name], name, value)
         texts = [text.encode() for text in ([stop] if isinstance(stop, str) else stop)]
         if any(b"\0" in text for text in texts):
             raise ArgumentError("a stop text with a zero byte")
         options.stop, options.stop_count = (ctypes.c_char_p * len(texts))(*texts), len(texts)
         tokens, finish = _Int64(), ctypes.c_int()
         with self._lock:
-            pieces = self._collect("generate", write, ctypes.byref(options),
+            pieces = self._collect("generate_decoding", write, ctypes.byref(options), ctypes.byref(decoding),
                                    after=(ctypes.byref(tokens), ctypes.byref(finish)))
             self.generated, self.finish = tokens.value, _FINISH[finish.value]
             if flush and self.finish != "stop":

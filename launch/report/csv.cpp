@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "launch/measures/ranking_measures.h"
 #include "launch/output/csv.h"
 
 namespace palimpsest {
@@ -191,6 +193,25 @@ void add_passkeys(const std::vector<RunRecord>& runs, std::vector<CsvFile>& file
   std::move(table).finish("passkey.csv", files);
 }
 
+/// The second run less the first stands below them as `difference`.
+void add_searches(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Table table({"run", "result", "queries", "search", "measure", "mean", "low", "high", "p", "better", "worse"});
+  for (const RunRecord& run : runs) {
+    for (const auto& search : run.evaluations.searches) {
+      const auto add = [&](const std::string& name, const nlohmann::ordered_json& measures) {
+        for (const std::string_view measure : ranking_measure_names) {
+          const std::string key(measure);
+          table.add({run.name, member(search, {"file"}), member(search, {"queries"}), name, key},
+                    members(measures.at(key), {{"mean"}, {"low"}, {"high"}, {"p"}, {"better"}, {"worse"}}));
+        }
+      };
+      for (const auto& found : search.at("runs")) add(member(found, {"run"}), found);
+      if (search.contains("difference")) add("difference", search.at("difference"));
+    }
+  }
+  std::move(table).finish("search.csv", files);
+}
+
 void add_settings(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
   Table table({"run", "key", "value"});
   for (const RunRecord& run : runs) {
@@ -208,6 +229,7 @@ std::vector<CsvFile> to_csv(const std::vector<RunRecord>& runs) {
   add_scores(runs, files);
   add_summaries(runs, files);
   add_passkeys(runs, files);
+  add_searches(runs, files);
   add_settings(runs, files);
   return files;
 }

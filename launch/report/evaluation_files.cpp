@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "core/error.h"
 #include "core/io/json_file.h"
 #include "launch/inference/standard_errors.h"
+#include "launch/measures/ranking_measures.h"
 
 namespace palimpsest {
 
@@ -82,6 +84,28 @@ nlohmann::ordered_json passkey_of(const std::string& file, const nlohmann::json&
   return with_name(file, counted);
 }
 
+/// The means of one or two rankings, and their difference.
+nlohmann::ordered_json search_of(const std::string& file, const nlohmann::json& json, const std::string& name) {
+  const auto expect_estimates = [&](const nlohmann::json& object) {
+    for (const std::string_view measure : ranking_measure_names) {
+      const std::string key(measure);
+      const nlohmann::json& estimate = expect(object, key.c_str(), &nlohmann::json::is_object, "an object", name);
+      for (const char* part : {"mean", "low", "high"}) {
+        expect(estimate, part, &nlohmann::json::is_number, "a number", name);
+      }
+    }
+  };
+  expect(json, "queries", &nlohmann::json::is_number, "a number", name);
+  for (const nlohmann::json& run : json.at("runs")) {
+    expect(run, "run", &nlohmann::json::is_string, "a text", name);
+    expect_estimates(run);
+  }
+  if (find(json, "difference") != nullptr) expect_estimates(json.at("difference"));
+  nlohmann::ordered_json search = with_name(file, json);
+  search.erase("by_query");
+  return search;
+}
+
 }  // namespace
 
 nlohmann::ordered_json standard_errors_over(const nlohmann::json& documents) {
@@ -116,6 +140,9 @@ EvaluationFiles read_evaluation_files(const std::filesystem::path& folder) {
       files.scores.push_back(score_of(file, json, path.string()));
     } else if (const nlohmann::json* cells = find(json, "cells"); cells != nullptr && cells->is_array()) {
       files.passkeys.push_back(passkey_of(file, json, path.string()));
+    } else if (const nlohmann::json* runs = find(json, "runs");
+               runs != nullptr && runs->is_array() && find(json, "judged") != nullptr) {
+      files.searches.push_back(search_of(file, json, path.string()));
     } else {
       files.others.push_back(path.filename().string());
     }

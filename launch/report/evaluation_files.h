@@ -15,6 +15,8 @@ struct EvaluationFiles {
   std::vector<nlohmann::ordered_json> scores;
   /// What `palimpsest passkey` wrote, likewise; of the samples only their number and that of the answers' tokens.
   std::vector<nlohmann::ordered_json> passkeys;
+  /// What `palimpsest measure` wrote, likewise, without its list of queries.
+  std::vector<nlohmann::ordered_json> searches;
   /// Names of JSON files of another kind.
   std::vector<std::string> others;
 };

@@ -20,10 +20,11 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 13> must_agree = {"model.",
+constexpr std::array<std::string_view, 14> must_agree = {"model.",
                                                          "data.kind",
                                                          "data.train[].kind",
                                                          "data.train[].weight",
+                                                         "data.segments_before_targets",
                                                          "optimizer.kind",
                                                          "train.seed",
                                                          "train.batch_size",

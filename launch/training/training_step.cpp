@@ -80,9 +80,11 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   result.sources.resize(setting_.sources);
   result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories, result);
   observer.enter(Phase::communication);
-  GradientNorm gradient_norm(model.parameters(), communicator);
-  reducer_.finish([&](std::size_t index) { gradient_norm.add(index); });
-  result.gradient_norm = gradient_norm.total();
+  if (result.has_targets()) {
+    GradientNorm gradient_norm(model.parameters(), communicator);
+    reducer_.finish([&](std::size_t index) { gradient_norm.add(index); });
+    result.gradient_norm = gradient_norm.total();
+  }
   const bool own_loss_finite = std::isfinite(result.loss + result.divergence.value_or(0));
   communicator.all_reduce_sum(std::span(&result.loss, 1));
   if (result.divergence) communicator.all_reduce_sum(std::span(&*result.divergence, 1));
@@ -151,7 +153,7 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
     // What the last update has left under way is there once the first micro batch has used it.
     if (i == 0) options.events.needed = [this](std::size_t begin, std::size_t end) { update_.wait_for(begin, end); };
     // Gradients are final in the last micro batch only: there they leave while backward goes on.
-    if (train.overlap_gradients && i + 1 == count) {
+    if (train.overlap_gradients && result.has_targets() && i + 1 == count) {
       options.events.gradients_final = [this](std::size_t begin, std::size_t end) { reducer_.begin(begin, end); };
     }
     const TokenBatch part = lanes_of(batch, i * lanes, (i + 1) * lanes);

@@ -79,8 +79,8 @@ class TrainingStep {
 
   /// Forward, backward and update on this rank's lanes of a batch. Where a loss or the norm of the gradients is not
   /// finite on any rank, or the loss is a spike and loss_spike.policy says so, all ranks skip the update alike; in the
-  /// first case the memory, which may be the cause or have been spoilt, is emptied. A batch without a target makes no
-  /// update either, which is no skip. Updates may still be under way
+  /// first case the memory, which may be the cause or have been spoilt, is emptied. A batch without a target is
+  /// read forward only and makes no update either, which is no skip. Updates may still be under way
   /// between ranks when this returns (`wait`).
   StepResult step(const TokenBatch& batch, StepState& state);
 

@@ -100,7 +100,8 @@ TEST(RunConfigYaml, UnknownNames) {
       {"optimiser:\n  kind: adamw\n", "run.yaml:1:1: optimiser is not a section; did you mean optimizer?"},
       {"train:\n  steps: 1\nmodle:\n", "run.yaml:3:1: modle is not a section; did you mean model?"},
       {"data:\n  corpus: x\n",
-       "run.yaml:2:3: data.corpus is not a key; expected kind, train, virtual_length, validation or test"},
+       "run.yaml:2:3: data.corpus is not a key; expected kind, train, virtual_length, segments_before_targets, "
+       "validation or test"},
       {"train:\n  learning_rate: 1\n",
        "run.yaml:2:3: train.learning_rate is not a key; did you mean optimizer.learning_rate?"},
       {"train: 1\n", "run.yaml:1:1: train is a section: expected indented keys, found `1`"},

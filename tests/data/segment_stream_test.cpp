@@ -4,48 +4,16 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
-#include <optional>
 #include <set>
 
 #include "core/error.h"
+#include "tests/data/numbered_file.h"
 #include "tests/file_damage.h"
-#include "tests/temporary_directory.h"
 
 namespace palimpsest {
 namespace {
 
-/// A vocabulary so large that every token of a test file has an id of its own, which tells its place.
-class WideTokenizer final : public Tokenizer {
- public:
-  std::vector<std::int32_t> encode(std::string_view) const override { return {}; }
-  std::string decode(std::span<const std::int32_t>) const override { return {}; }
-  std::int64_t vocab_size() const override { return 1'000'000; }
-  std::int32_t begin_id() const override { return 999'998; }
-  std::int32_t end_id() const override { return 999'999; }
-  std::string identity() const override { return "wide"; }
-  std::string token_bytes(std::int32_t, bool&) const override { return {}; }
-};
-
-/// A token file in which a text token at file offset n is the token n.
-struct NumberedFile {
-  explicit NumberedFile(const std::vector<std::int64_t>& text_lengths) {
-    TokenFileWriter writer(directory / "tokens.h5", WideTokenizer());
-    for (const std::int64_t length : text_lengths) {
-      std::vector<std::int32_t> text(static_cast<std::size_t>(length));
-      std::iota(text.begin(), text.end(), static_cast<std::int32_t>(writer.token_count() + 1));
-      writer.add_document("", text, length, length);
-    }
-    writer.finish();
-    file.emplace(directory / "tokens.h5");
-    all.resize(static_cast<std::size_t>(file->token_count()));
-    file->read(0, all);
-  }
-
-  TemporaryDirectory directory;
-  std::optional<TokenFile> file;
-  std::vector<std::int32_t> all;
-};
+using testing::NumberedFile;
 
 const std::vector<std::int64_t> some_lengths = {13, 0, 1, 40, 7, 22, 3, 5, 2, 31};
 

@@ -141,5 +141,68 @@ class Adapt(EndToEndTest):
         self.assertIn("imported-best", self.adapt("--list"))
 
 
+class Summaries(EndToEndTest):
+    """Of a tiny model of bytes that has read four made-up books, of which one is asked for."""
+    SMALL = "train.threads=1 train.batch_size=2 optimizer.warmup_steps=1"
+
+    def test_a_base_run_learns_to_retell_and_is_asked(self):
+        data, corpus, runs = self.folder / "data", self.folder / "library", self.folder / "summaries"
+        pairs = []
+        for number, split in enumerate(("train", "train", "train", "test")):
+            book = corpus / split / f"{number}.txt"
+            book.parent.mkdir(parents=True, exist_ok=True)
+            book.write_text(". ".join(text(60, f"{number} {sentence}") for sentence in range(30)) + ".\n", encoding="utf-8")
+            pairs.append({"pg_id": number, "pg19_split": split, "title": f"Book {number}", "document": f"../library/{split}/{number}.txt",
+                          "summary": text(120, f"summary {number}")})
+        data.mkdir()
+        epitomes = [{"title": pair["title"], "summary": pair["summary"]} for pair in pairs] + [{"title": "Another", "summary": text(200, "another")}]
+        for name, records in ("pairs", pairs), ("all_epitomes", epitomes):
+            (data / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        self.run_program("train", self.config("base"))
+
+        def script(*arguments, expect=0, **variables):
+            defaults = {"RUNS": str(runs), "TOKENIZER": "bytes", "SETS": self.SMALL, "K": "2", "ROOM": "30", "REGISTER_STEPS": "2",
+                        "PAIR_STEPS": "12", "MAX_TOKENS": "40", "WORDS": "5"}
+            result = subprocess.run([SOURCE / "launch" / "experiments" / "summaries.sh", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                    text=True, stdin=subprocess.DEVNULL, timeout=240, env=environment() | defaults | variables)
+            self.assertEqual(result.returncode, expect, result.stdout)
+            return result.stdout
+
+        self.assertIn("no run directory", script(data, corpus, self.folder / "none", expect=1))
+        said = script(data, corpus, self.folder / "base")
+        lines = [json.loads(line) for line in (runs / "texts" / "register.jsonl").read_text(encoding="utf-8").splitlines()]
+        self.assertEqual(len(lines), 4)
+        self.assertNotIn(pairs[3]["summary"], [line["text"] for line in lines])
+        written = json.loads((runs / "results" / "written.jsonl").read_text(encoding="utf-8"))
+        self.assertEqual(written["id"], "3")
+        book = (corpus / "test" / "3.txt").read_text(encoding="utf-8")
+        for like, words in ("written", max(1, len(written["text"].split()))), ("reference", len(pairs[3]["summary"].split())):
+            for kind in "lead", "random", "centroid":
+                extract = json.loads((runs / "results" / f"{like}-length" / f"{kind}.jsonl").read_text(encoding="utf-8"))["text"]
+                self.assertEqual(len(extract.split()), words, kind)
+                self.assertTrue(all(line in book for line in extract.splitlines()), kind)
+        lead = json.loads((runs / "results" / "reference-length" / "lead.jsonl").read_text(encoding="utf-8"))["text"]
+        self.assertTrue(book.startswith(" ".join(lead.split())))
+        ranking = json.loads((runs / "results" / "ranking.json").read_text(encoding="utf-8"))
+        self.assertEqual([(row["id"], row["books"]) for row in ranking["queries"]], [("3", 4), ("0", 4), ("1", 4), ("2", 4)])
+        self.assertAlmostEqual(ranking["means"]["train"]["difference"], sum(row["difference"] for row in ranking["queries"][1:]) / 3)
+        # The rank is what other tools find in the run.
+        measured = json.loads((runs / "pairs" / "evaluation" / "search.json").read_text(encoding="utf-8"))
+        self.assertEqual([1 / row["rank"] for row in ranking["queries"]],
+                         [next(row["runs"][0]["mrr"] for row in measured["by_query"] if row["query"] == query["id"]) for query in ranking["queries"]])
+        # Steps before the segments of a summary have no target, and are read all the same.
+        losses = [line["loss"] for line in self.metrics("summaries/pairs")]
+        self.assertEqual(len(losses), 12)
+        self.assertIn(None, losses)
+        self.assertGreater(len(losses) - losses.count(None), 0)
+        for row in (r"lead-written-length +0\.", r"centroid-reference-length +0\.", r"(?m)^written +[01]\.", r"mean +test", "summaries-memory-none"):
+            self.assertRegex(said, row)
+        # Again: nothing is made anew, and the tables are the same.
+        states = {file: file.stat().st_mtime_ns for file in (runs / "results").rglob("*") if file.name not in ("results", "ranking.json")}
+        again = script(data, corpus, self.folder / "base")
+        self.assertEqual({file: file.stat().st_mtime_ns for file in states}, states)
+        self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])
+
+
 if __name__ == "__main__":
     unittest.main()

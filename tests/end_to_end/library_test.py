@@ -77,6 +77,25 @@ class Python(TrainedModels):
         self.assertEqual(interrupted.finish, "interrupted")
         self.assertLess(interrupted.generated, 60)
 
+    def test_searches_and_what_may_not_repeat_are_the_programs(self):
+        model = self.model()
+        for options in ({"beams": 3, "length_penalty": 0.5, "no_repeat_ngram": 4}, {"no_repeat_ngram": 2, "min_tokens": 30, "seed": 4}):
+            arguments = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+            expected = self.generated("--prompt", "the m", "--quiet", "--max-tokens", 60, *arguments)
+            self.assertEqual(model.text("the m").generate(60, **options) + "\n", expected)
+            self.assertNotEqual(model.text("the m").generate(60, seed=options.get("seed", 1)) + "\n", expected)
+        # So hot that the end token, one in 258, soon comes by itself.
+        for min_tokens, finish in ((0, "end"), (900, "length")):
+            continued = model.text("the m")
+            continued.generate(900, temperature=50, seed=2, min_tokens=min_tokens)
+            self.assertEqual(continued.finish, finish)
+        for options, what in (({"beams": 0}, "beams"), ({"beams": 2, "temperature": 0.5}, "beams"), ({"min_tokens": -1}, "min-tokens"),
+                              ({"no_repeat_ngram": -1}, "no-repeat-ngram"), ({"length_penalty": 2}, "length-penalty")):
+            with self.assertRaisesRegex(palimpsest.ArgumentError, what):
+                model.text("the").generate(3, **options)
+        with self.assertRaisesRegex(TypeError, "no option size"):
+            model.text("the").generate(3, size=8)
+
     def test_a_model_says_what_it_is(self):
         model = self.model()
         self.assertEqual((model.vocabulary, model.tokens, model.layers, model.segment_length, model.step), (258, 258, 2, 16, 40))
@@ -257,6 +276,14 @@ class Library(unittest.TestCase):
         needed = subprocess.run(["readelf", "-d", LIBRARY], check=True, capture_output=True, text=True).stdout
         self.assertIn("libhdf5", needed)
         self.assertNotIn("libmpi", needed)
+
+    def test_a_struct_of_another_size_is_refused(self):
+        library = ctypes.CDLL(str(LIBRARY))
+        library.palimpsest_last_error.restype = ctypes.c_char_p
+        decoding = palimpsest._Decoding(size=7)
+        self.assertEqual(library.palimpsest_decoding_defaults(ctypes.byref(decoding), ctypes.c_size_t(48)), 2)
+        self.assertIn(b"size of 48 bytes, expected 40", library.palimpsest_last_error())
+        self.assertEqual((decoding.size, decoding.beams), (7, 0))
 
     def test_text_has_to_be_utf8(self):
         library = ctypes.CDLL(str(LIBRARY))

@@ -51,6 +51,11 @@ class Report(EndToEndTest):
         folder = cls.folder / "delta" / "evaluation"
         folder.mkdir()
         (folder / "passkey.json").write_text(json.dumps({"task": {"step": 8, "digits": 4}, "cells": cells}), encoding="utf-8")
+        judgements, rankings = cls.folder / "qrels.txt", [cls.folder / "first.run", cls.folder / "second.run"]
+        judgements.write_text("a 0 x 1\nb 0 y 1\nc 0 z 1\n", encoding="utf-8")
+        for ranking, found in zip(rankings, ("xwv", "xyz")):
+            ranking.write_text("".join(f"{query} Q0 {document} 1 1 t\n" for query, document in zip("abc", found)), encoding="utf-8")
+        test.run_program("measure", rankings[0], judgements, rankings[1], "--json", folder / "search.json")
         (folder / "strange.json").write_text(json.dumps({HOSTILE: HOSTILE}), encoding="utf-8")
         (folder / "strange.json").rename(folder / "strange<b>.json")
 
@@ -93,7 +98,7 @@ class Report(EndToEndTest):
         page = self.report("linear", "delta")
         with Browser() as browser:
             browser.open(page)
-            self.assertEqual(texts(browser, "h2"), ["Runs", "Training", "Memory gates", "Evaluation", "Passkey retrieval",
+            self.assertEqual(texts(browser, "h2"), ["Runs", "Training", "Memory gates", "Evaluation", "Passkey retrieval", "Search",
                                                     "Differences of configuration"])
             self.assertEqual(texts(browser, "#legend button"), ["linear", "delta"])
             # hovering
@@ -128,6 +133,14 @@ class Report(EndToEndTest):
             colours = browser.evaluate("[...document.querySelectorAll('.passkey table.heat td')].map((cell) => cell.style.background)")
             self.assertEqual(len(set(colours)), 3)
             self.assertTrue(all(colours))
+            # searches: two with intervals, and their difference
+            found = texts(browser, "#searches .scroll:first-child td")
+            self.assertEqual(len(found), 2 * 8)
+            self.assertEqual(found[1:4:2] + [found[8 + 4]], ["search", "3", "1.0000 (1.0000 to 1.0000)"])
+            self.assertRegex(found[4], r"^0\.3333 \(0\.0000 to 1\.0000\)$")
+            rows = texts(browser, "#searches .scroll:last-child tbody tr")
+            self.assertEqual(len(rows), 4)
+            self.assertRegex(rows[0], r"^deltasearchnDCG@10\+0\.6667 \(0\.0000 to \+1\.0000\)\d\.\d+20$")
             differences = texts(browser, "#settings .scroll tbody td:first-child")
             self.assertIn("optimizer.learning_rate", differences)
             self.assertNotIn("model.hidden_size", differences)
@@ -208,7 +221,7 @@ class Report(EndToEndTest):
         self.assertEqual([float(row["loss"]) for row in rows], self.losses("linear") + self.losses("delta"))
         names = {file.name for file in (self.folder / "tables").iterdir()}
         self.assertEqual(names, {"steps.csv", "gates.csv", "validation.csv", "evaluations.csv", "documents.csv", "positions.csv",
-                                 "passkey.csv", "configuration.csv"})
+                                 "passkey.csv", "search.csv", "configuration.csv"})
 
     def test_follows_a_run_to_its_end(self):
         config = self.config("followed", train={"steps": 300})

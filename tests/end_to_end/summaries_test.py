@@ -69,6 +69,27 @@ class Summaries(EndToEndTest):
         self.assertIn("6 texts", measured.stdout)
         self.assertIn("ROUGE-Lsum", measured.stdout)
 
+    def test_steps_begin_segments_before_a_summary_whatever_stops_them(self):
+        aligned = {"data": {"train": self.folder / "pairs.h5", "segments_before_targets": 2},
+                   "train": {"batch_size": 2, "micro_batch_size": 1, "sequence_length": 64, "steps": 40}}
+        self.run_program("train", self.config("aligned", **aligned))
+        whole = self.losses("aligned")
+        self.assertGreater(whole.count(None), 2)  # steps in the midst of documents
+        self.assertLess(whole.count(None), 37)
+        for run, ranks, together, delta in ("stopped", 1, 1, 0), ("shared", 2, 1, 1e-3), ("together", 2, 2, 1e-3):
+            config = self.config(run, **aligned)
+            self.run_program("train", config, "--stop-after", 17, "--set", f"train.sequence_ranks={together}", ranks=ranks)
+            self.run_program("train", config)
+            losses = self.losses(run)
+            self.assertEqual([loss is None for loss in losses], [loss is None for loss in whole])
+            for loss, expected in zip(losses, whole):
+                self.assertAlmostEqual(loss or 0, expected or 0, delta=delta)
+        self.assertIn("40 batches of 2 lanes x 64 tokens read, 2 segments before a target", self.run_program("inspect", self.folder / "aligned").stdout)
+        for change in "data.segments_before_targets=1", "data.segments_before_targets=0":
+            self.assertIn("segments_before_targets", self.run_program("train", config, "--set", change, "train.steps=60", expect=2).stderr)
+        for change in "train.carry_memory=false", "data.segments_before_targets=4":
+            self.assertIn("segments_before_targets", self.run_program("train", self.config("never", **aligned), "--set", change, expect=2).stderr)
+
     def test_a_state_is_asked_again(self):
         state, book = self.folder / "book.state", self.book("book.txt", text(2000, "book"))
         first = self.summarize(book, "--save-state", state, *self.GREEDY).stdout

@@ -139,6 +139,35 @@ TEST_P(AttentionKinds, CarriedStateEqualsOneLongSequence) {
   EXPECT_EQ(carried.tokens, state.tokens);
 }
 
+TEST_P(AttentionKinds, ABatchWithoutATargetIsReadForwardOnlyWithTheSameMemory) {
+  LanguageModel model(pool, config(), DataType::float32);
+  initialize(model, 6);
+  const TokenBatch first = random_batch(2, 17, 23, {7});
+  for (const Schedule schedule : {Schedule::parallel, Schedule::sequential}) {
+    if (schedule == Schedule::parallel && !traits_of(GetParam().attention.kind).parallel_segments) continue;
+    for (const Recompute recompute : {Recompute::none, Recompute::block, Recompute::segment}) {
+      const PassOptions options{.schedule = schedule, .recompute = recompute};
+      SequenceState learning = model.empty_state(pool, 2), reading = learning;
+      TokenBatch batch = first;
+      for (int step = 0; step < 2; ++step) {
+        TokenBatch masked = batch;
+        masked.loss_weights.assign(batch.loss_weights.size(), 0.0f);
+        accumulate_gradients(model, pool, batch, learning, options);
+        model.parameters().clear_gradients();
+        EXPECT_EQ(accumulate_gradients(model, pool, masked, reading, options), 0.0);
+        for (const Parameter& parameter : model.parameters()) EXPECT_FALSE(parameter.variable.has_gradient());
+        EXPECT_EQ(reading.documents, learning.documents);
+        EXPECT_EQ(reading.tokens, learning.tokens);
+        std::vector<std::vector<double>> expected, found;
+        learning.for_each([&](const std::string&, const Tensor& tensor) { expected.push_back(tensor.to_doubles()); });
+        reading.for_each([&](const std::string&, const Tensor& tensor) { found.push_back(tensor.to_doubles()); });
+        EXPECT_EQ(found, expected) << name_of(schedule) << " " << name_of(recompute);
+        for (std::int64_t& document : batch.documents) ++document;  // the next batch goes on with the last one
+      }
+    }
+  }
+}
+
 TEST_P(AttentionKinds, DecodingManyTextsEqualsOnePassOverEach) {
   LanguageModel model(pool, config(), DataType::float64);
   initialize(model, 4);

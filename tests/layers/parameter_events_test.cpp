@@ -54,6 +54,9 @@ TEST_P(ParameterEventsTest, TellsWhichGradientsAreFinal) {
     LanguageModel model(pool, config, DataType::float64);
     model.initialize(3);
     const TokenBatch batch = random_batch(2, 17, 23, {7});
+    TokenBatch masked = batch;
+    masked.loss_weights.assign(batch.loss_weights.size(), 0.0f);
+    std::vector<std::size_t> masked_firsts;
     for (const Schedule schedule : {Schedule::parallel, Schedule::sequential}) {
       for (const Recompute recompute : {Recompute::none, Recompute::cheap, Recompute::block, Recompute::segment}) {
         model.parameters().clear_gradients();
@@ -80,6 +83,14 @@ TEST_P(ParameterEventsTest, TellsWhichGradientsAreFinal) {
         // layer's.
         EXPECT_EQ(firsts, tied ? (std::vector<std::size_t>{21, 17, 11, 0, 7, 1})
                                : (std::vector<std::size_t>{22, 21, 17, 11, 0, 7, 1}));
+        // Other ranks may have targets when this one has none: it has to tell of the same in the same order.
+        options.events.gradients_final = [order = &masked_firsts](std::size_t begin, std::size_t) {
+          order->push_back(begin);
+        };
+        masked_firsts.clear();
+        memory = model.empty_state(pool, 2);
+        accumulate_gradients(model, pool, masked, memory, options);
+        EXPECT_EQ(masked_firsts, firsts) << name_of(schedule) << " " << name_of(recompute);
         EXPECT_EQ(announced, untold) << "whoever listens changes no bit";
         for (std::size_t i = 0; i < announced.size(); ++i) {
           EXPECT_EQ(announced[i], model.parameters().all()[i].variable.gradient().to_doubles())

@@ -156,6 +156,30 @@ function passkeySection() {
     tableDetails('Table', () => table(result))));
 }
 
+// What `palimpsest measure` said of one ranking or of two.
+function searchSection() {
+  const results = resultsOf('searches').filter(({ result }) => result.runs.length > 0);
+  if (results.length === 0) return null;
+  const titles = { 'ndcg@10': 'nDCG@10', mrr: 'MRR', 'recall@100': 'recall@100', map: 'MAP' }, measures = Object.keys(titles);
+  const estimate = (found, sign = '') => {
+    const digits = (value) => (value > 0 ? sign : '') + value.toFixed(4);
+    return element('span', {}, digits(found.mean), element('span', { class: 'error' }, ` (${digits(found.low)} to ${digits(found.high)})`));
+  };
+  const rows = results.flatMap(({ run, result }) => result.runs.map((found) =>
+    [run.name, result.file, found.run, formatNumber(result.queries), ...measures.map((measure) => estimate(found[measure]))]));
+  const differences = results.filter(({ result }) => result.difference).flatMap(({ run, result }) => measures.map((measure) => {
+    const found = result.difference[measure];
+    return [run.name, result.file, titles[measure], estimate(found, '+'), isNumber(found.p) ? found.p.toFixed(3) : '–',
+      formatNumber(found.better), formatNumber(found.worse)];
+  }));
+  const confidences = [...new Set(results.map(({ result }) => formatShare(result.confidence)))].join(', ');
+  return [element('figure', { class: 'wide', id: 'searches' },
+    makeTable(['run', 'result', 'search', 'queries', ...Object.values(titles)], rows, ['text', 'text', 'text']),
+    element('p', { class: 'note' }, `Means over queries and their intervals (${confidences}) by the bootstrap.`),
+    ...(differences.length > 0 ? [element('h3', {}, 'Second search less first, query by query'),
+      makeTable(['run', 'result', 'measure', 'difference', 'p', 'queries better', 'worse'], differences, ['text', 'text', 'text'])] : []))];
+}
+
 function settingsSection() {
   const runs = report.runs.filter((run) => Object.keys(run.settings).length > 0);
   if (runs.length === 0) return null;
@@ -180,5 +204,6 @@ const sections = [
   ['Memory gates', gatesSection],
   ['Evaluation', evaluationSection],
   ['Passkey retrieval', passkeySection],
+  ['Search', searchSection],
   [report.runs.length > 1 ? 'Differences of configuration' : 'Configuration', settingsSection],
 ];

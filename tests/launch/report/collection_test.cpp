@@ -79,6 +79,24 @@ TEST(Collection, SortsResultsByTheirKind) {
   EXPECT_EQ(run.evaluations.others, std::vector<std::string>{"other.json"});
 }
 
+TEST(Collection, ASearchAloneIsAResult) {
+  const TemporaryDirectory directory;
+  const std::string estimates =
+      R"("ndcg@10":{"mean":0.5,"low":0.25,"high":0.75},"mrr":{"mean":1,"low":1,"high":1},
+      "recall@100":{"mean":1,"low":1,"high":1},"map":{"mean":1,"low":1,"high":1})";
+  write(directory / "run/evaluation/search.json", R"({"queries":2,"judged":3,"runs":[{"run":"bm25.run",)" + estimates +
+                                                      R"(},{"run":"memory.run",)" + estimates + R"(}],"difference":{)" +
+                                                      estimates + R"(},"by_query":[{"query":"q"}]})");
+  const auto runs = read_runs({directory / "run"});
+  ASSERT_EQ(runs[0].evaluations.searches.size(), 1u);
+  EXPECT_FALSE(runs[0].evaluations.searches[0].contains("by_query"));
+  const auto files = to_csv(runs);
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].name, "search.csv");
+  EXPECT_TRUE(has(files[0].text, "run,search,2,memory.run,ndcg@10,0.5,0.25,0.75,,,\n"));
+  EXPECT_TRUE(has(files[0].text, "run,search,2,difference,mrr,1,1,1,,,\n"));
+}
+
 TEST(Collection, NamesWhatItCannotUse) {
   const TemporaryDirectory directory;
   EXPECT_TRUE(has(error_of(directory / "none"), "none: is no run directory"));
@@ -88,7 +106,8 @@ TEST(Collection, NamesWhatItCannotUse) {
   write(directory / "metrics.jsonl", one_step);
   EXPECT_EQ(error_of(directory.path()), "");
   for (const char* damaged :
-       {"{", R"({"total":1})", R"({"total":{},"by_position":{}})", R"({"cells":[{"length":1}]})"}) {
+       {"{", R"({"total":1})", R"({"total":{},"by_position":{}})", R"({"cells":[{"length":1}]})",
+        R"({"judged":1,"queries":1,"runs":[1]})", R"({"judged":1,"queries":1,"runs":[{"run":"a","ndcg@10":{}}]})"}) {
     write(directory / "evaluation/test.json", damaged);
     EXPECT_TRUE(has(error_of(directory.path()), "evaluation/test.json")) << damaged;
   }

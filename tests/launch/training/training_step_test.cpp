@@ -174,6 +174,29 @@ TEST_F(TrainingStepTest, ABatchWithoutATargetMovesMemoriesAndNoParameter) {
   EXPECT_EQ(state.progress.step, 2);
   EXPECT_EQ(state.progress.tokens, 64);
   EXPECT_EQ(step.spikes().window().size(), 1u);
+  for (const Parameter& parameter : model->parameters()) {
+    EXPECT_FALSE(parameter.variable.has_gradient()) << parameter.name << ": nothing goes backward";
+  }
+}
+
+TEST_F(TrainingStepTest, MicroBatchesWithoutATargetAreReadOnly) {
+  std::vector<StepResult> results;
+  for (const bool last : {false, true}) {
+    TokenBatch batch = batch_;  // of four lanes the first or the last two are masked
+    std::fill_n(batch.loss_weights.begin() + (last ? 40 : 0), 40, 0.0f);
+    for (const std::int64_t size : {0, 2, 1}) {
+      config_.train.micro_batch_size = size;
+      const auto model = tiny_model(pool_);
+      TrainingStep step = make_step(*model);
+      StepState state = step.empty_state();
+      const StepResult first = step.step(batch, state);
+      const StepResult second = step.step(batch, state);
+      if (size == 0) results = {first, second};
+      EXPECT_EQ(first.tokens, 32);
+      EXPECT_NEAR(first.gradient_norm, results[0].gradient_norm, 1e-4 * results[0].gradient_norm);
+      EXPECT_NEAR(second.loss, results[1].loss, 1e-5 * results[1].loss);
+    }
+  }
 }
 
 TEST_F(TrainingStepTest, TrainsWhatItIsToldAndNothingElse) {

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# The experiment of docs/summaries.md: a model that has read books learns to retell them, writes summaries of books that it
+# has never met, and is asked whose summary is whose. Started again it goes on where it was: what is there and newer than the
+# run's checkpoint stays, an interrupted training resumes.
+#
+#   launch/experiments/summaries.sh DATA CORPUS BASE
+#
+# DATA holds pairs.jsonl and all_epitomes.jsonl (launch/experiments/summaries.py says how), CORPUS all books in PG19's layout,
+# among them those of the pairs, BASE is a run directory of launch/experiments/books.sh, or another run on texts.
+#
+# Environment: RUNS (runs/summaries/BASE's name), TOKENIZER (BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1), RANKS (1),
+# PALIMPSEST: a program that is built already; K (4): segments before a summary through which its gradients flow, ROOM (28): so many
+# more a step has for the summary, REGISTER_STEPS (300), PAIR_STEPS (500), SETS: further keys of both trainings; MAX_TOKENS
+# (1500) of a written summary, DECODING (--temperature 0 --no-repeat-ngram 20), WORDS (400): of a summary so many are looked up among
+# the books, 0: all.
+# shellcheck source=../scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+
+case "${1:-}" in
+  "" | -*) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit $(($# ? 0 : 2)) ;;
+esac
+[ $# = 3 ] || fail "expected DATA CORPUS BASE, got $# arguments"
+data=$1 corpus=$2 base=$3
+runs=${RUNS:-runs/summaries/$(basename "$base")} ranks=${RANKS:-1} seed=${SEED:-1}
+palimpsest=${PALIMPSEST:-build/release/palimpsest}
+tokenizer=${TOKENIZER:-$(dirname "$base")/pieces/pieces.model}
+k=${K:-4} room=${ROOM:-28}
+read -ra sets <<<"${SETS:-}"
+read -ra decoding <<<"${DECODING:---temperature 0 --no-repeat-ngram 20}"
+texts=$runs/texts run=$runs/pairs results=$runs/results
+for name in pairs.jsonl all_epitomes.jsonl; do [ -e "$data/$name" ] || fail "$data: $name is not there"; done
+[ -d "$corpus" ] || fail "$corpus: no folder of books"
+[ -e "$base/config.yaml" ] || fail "$base: no run directory; launch/experiments/books.sh makes one"
+[ "$tokenizer" = bytes ] || [ -e "$tokenizer" ] || fail "$tokenizer is not there; TOKENIZER names that of $base"
+segment=$(sed -n 's/^  segment_length: *\([0-9]*\).*/\1/p' "$base/config.yaml")
+[ -n "$segment" ] || fail "$base/config.yaml: no model.segment_length"
+
+use_mpi
+if [ -z "${PALIMPSEST:-}" ]; then
+  install_missing build
+  build release palimpsest
+fi
+
+helper() { launch/experiments/summaries.py "$@"; }
+
+# of_checkpoint RESULT COMMAND...: makes a result, unless it is there and of the run's newest checkpoint.
+of_checkpoint() {
+  local result=$1
+  shift
+  is_measured "$run" "$result" || "$@"
+}
+
+# pack NAME OPTION...: the token file of a file of records, unless it is there.
+pack() {
+  local name=$1
+  shift
+  [ -e "$texts/$name.h5" ] || "$palimpsest" pack "$texts/$name.jsonl" "$texts/$name.h5" --tokenizer "$tokenizer" "$@"
+}
+
+# train NAME STEPS FROM KEY...: a run of BASE's shape, or goes on with it.
+train() {
+  local name=$1 steps=$2 from=$3
+  shift 3
+  say "Training $name, $steps steps from $from"
+  mpirun -n "$ranks" "$palimpsest" train "$base/config.yaml" --set "train.run_directory=$runs/$name" "train.initial_weights=$from" \
+    "train.seed=$seed" "train.steps=$steps" "train.carry_memory=true" "data.validation=" "data.test=" "evaluation.every=0" \
+    "optimizer.learning_rate=5e-4" "optimizer.warmup_steps=20" "$@" "${sets[@]}"
+}
+
+if [ ! -e "$texts/queries.jsonl" ]; then
+  say "Preparing $data"
+  helper prepare "$data" "$corpus" "$texts" --words "${WORDS:-400}"
+fi
+pack register
+pack train --records summary
+pack asked --records summary
+train register "${REGISTER_STEPS:-300}" "$base" "data.train=$texts/register.h5"
+train pairs "${PAIR_STEPS:-500}" "$runs/register" "data.train=$texts/train.h5" "data.segments_before_targets=$k" \
+  "train.sequence_length=$(((k + room) * segment))" "train.batch_size=4" "train.micro_batch_size=1"
+
+mkdir -p "$results"
+of_checkpoint "$results/written.jsonl" mpirun -n "$ranks" "$palimpsest" summarize "$run" "$texts/asked.jsonl" \
+  --max-tokens "${MAX_TOKENS:-1500}" "${decoding[@]}" --seed "$seed" --out "$results/written.jsonl"
+
+# Floors as long as the references, and as long as what the model has written.
+[ -e "$results/reference-length/centroid.jsonl" ] ||
+  helper floors "$texts/asked.jsonl" summary "$texts/asked.jsonl" "$results/reference-length" --seed "$seed"
+of_checkpoint "$results/written-length/centroid.jsonl" \
+  helper floors "$results/written.jsonl" text "$texts/asked.jsonl" "$results/written-length" --seed "$seed"
+tables=()
+for length in written reference; do
+  for kind in lead random centroid; do tables+=("$results/rouge-$kind-$length-length.json"); done
+done
+of_checkpoint "$results/rouge-written.json" \
+  "$palimpsest" rouge "$texts/asked.jsonl" "$results/written.jsonl" --json "$results/rouge-written.json"
+for length in written reference; do
+  for kind in lead random centroid; do
+    of_checkpoint "$results/rouge-$kind-$length-length.json" "$palimpsest" rouge "$texts/asked.jsonl" \
+      "$results/$length-length/$kind.jsonl" --json "$results/rouge-$kind-$length-length.json"
+  done
+done
+
+# Whose summary is it? The index is of one checkpoint. What sees nothing but its segment remembers no book.
+index=$runs/books.index
+remembers=true
+! grep -q '^    kind: local$' "$base/config.yaml" || remembers=false
+if [ -e "$index" ] && ! is_measured "$run" "$index/index.json"; then rm -rf "$index"; fi
+if $remembers && ! is_measured "$run" "$results/search.jsonl"; then
+  say "Reading $corpus"
+  mpirun -n "$ranks" "$palimpsest" index "$run" "$corpus" "$index"
+  say "Looking up the summaries among all books"
+  "$palimpsest" search "$run" "$index" --queries "$texts/queries.jsonl" --before $'\n\nSummary:\n' --run "$results/search.run" \
+    --json "$results/search.jsonl"
+fi
+! $remembers || of_checkpoint "$run/evaluation/search.json" \
+  "$palimpsest" measure "$results/search.run" "$texts/qrels.txt" --json "$run/evaluation/search.json"
+# The true summaries behind their own books, and with the memory knocked out.
+for memory in kept none; do
+  result=$run/evaluation/summaries-memory-$memory.json
+  of_checkpoint "$result" mpirun -n "$ranks" "$palimpsest" eval "$run" --data "$texts/asked.h5" --memory "$memory" --json "$result"
+done
+
+say "ROUGE of summaries of books that were not trained on, and of extracts of as many words as were written or as the references have"
+helper table "$results/rouge-written.json" "${tables[@]}"
+if $remembers; then
+  say "The likelihood of each summary after its own book's memory, among all books"
+  helper ranking "$texts/queries.jsonl" "$results/search.jsonl" "$texts/qrels.txt" "$results/ranking.json"
+fi
+say "The likelihood of the true summaries of the asked books, memory kept and knocked out"
+"$palimpsest" compare "$run/evaluation/summaries-memory-kept.json" "$run/evaluation/summaries-memory-none.json"
