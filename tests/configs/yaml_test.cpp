@@ -99,8 +99,9 @@ TEST(RunConfigYaml, UnknownNames) {
        "run.yaml:3:3: optimizer.learning_rat is not a key; did you mean learning_rate?"},
       {"optimiser:\n  kind: adamw\n", "run.yaml:1:1: optimiser is not a section; did you mean optimizer?"},
       {"train:\n  steps: 1\nmodle:\n", "run.yaml:3:1: modle is not a section; did you mean model?"},
-      {"data:\n  corpus: x\n",
-       "run.yaml:2:3: data.corpus is not a key; expected kind, train, virtual_length, segments_before_targets, "
+      {"data:\n  corpus: x\n", "run.yaml:2:3: data.corpus is an option of data.kind queries, found text"},
+      {"data:\n  books: x\n",
+       "run.yaml:2:3: data.books is not a key; expected kind, train, virtual_length, segments_before_targets, "
        "validation or test"},
       {"train:\n  learning_rate: 1\n",
        "run.yaml:2:3: train.learning_rate is not a key; did you mean optimizer.learning_rate?"},

@@ -1,5 +1,6 @@
 """palimpsest index and search: from a corpus to measures, over a kill."""
 import json
+import re
 import signal
 import subprocess
 import time
@@ -131,6 +132,18 @@ class Search(EndToEndTest):
             self.assertIn("Stopped by SIGINT: some sentences are missing", output)
         lines = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
         self.assertEqual([len(line["documents"]) for line in lines], [12] * 100)
+
+    def test_documents_are_trained_on_with_queries_of_their_own(self):
+        for run, steps in (("asked", 4), ("asked-again", 2)):
+            model = self.config(run, train={"steps": steps})
+            content = model.read_text(encoding="utf-8")
+            model.write_text(re.sub(r"(?m)^  train: .*$", f"  kind: queries\n  corpus: {self.corpus}\n  tokenizer: bytes",
+                                    content), encoding="utf-8")
+            self.assertIn("queries of 12 documents", self.run_program("train", model).stdout)
+        self.assertIn("2 batches of queries of documents read, seed", self.run_program("inspect", model).stdout)
+        self.run_program("train", model, "--set", "train.steps=4", ranks=2)
+        self.assert_close(self.losses("asked-again"), self.losses("asked"), 1e-5)
+        self.assertIn("titles", self.run_program("train", model, "--set", "train.steps=5", "data.titles=3", expect=2).stderr)
 
     def test_a_stopped_index_goes_on(self):
         model = self.config("stopped", train={"steps": 1})

@@ -6,13 +6,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <memory>
 
 #include "core/error.h"
 #include "core/sequence_layout.h"
+#include "data/stream/query_source.h"
 #include "layers/decode_state.h"
 #include "tests/launch/tiny_model.h"
+#include "tests/temporary_directory.h"
 
 namespace palimpsest {
 
@@ -169,6 +172,34 @@ TEST_F(DocumentMemory, SideBySideIsAsAlone) {
   // A document that fills a pass stands alone.
   EXPECT_EQ(side_by_side(*model_, std::vector<std::int64_t>{4000, 6, 3999}, 9),
             (std::vector<std::vector<std::size_t>>{{0}, {2}, {1}}));
+}
+
+TEST_F(DocumentMemory, TrainingAsksAsSearchDoes) {
+  const TemporaryDirectory folder;
+  const std::string corpus = (folder / "corpus.jsonl").string();
+  std::ofstream(corpus) << "{\"title\": \"Whales\", \"text\": \"A whale is large. It eats krill.\"}\n";
+  QuerySource source({.corpus = corpus, .tokenizer = "bytes"},
+                     {.seed = 2, .sequence_length = 160, .segment_length = 8});
+  const std::vector<QueryExample> examples = source.examples(0);
+  const TokenBatch batch = source.next({0, 1});
+  ASSERT_GT(examples.size(), 1u);
+  const SequenceState state = model_->empty_state(pool_, 1);
+  Tape tape(pool_, Tape::Mode::inference);
+  const auto layout =
+      std::make_shared<const SequenceLayout>(make_layout(batch.documents, state.documents, 8, batch.write_weights));
+  const auto result = model_->forward(model_->context(tape, layout, state.tokens), batch.inputs, constants_of(state));
+  const std::vector<double> losses = model_->token_losses(pool_, result.hidden.value(), batch.targets);
+  std::size_t row = 0;
+  for (const QueryExample& example : examples) {
+    double loss = 0;
+    const std::int64_t document = batch.documents[row];
+    for (; row < losses.size() && batch.documents[row] == document; ++row) {
+      loss += batch.loss_weights[row] * losses[row];
+    }
+    const SequenceState memory = read_document(*model_, pool_, example.document);
+    EXPECT_NEAR(-loss / static_cast<double>(example.query.size()),
+                query_log_likelihoods(*model_, pool_, memory, Tokens{'\n'}, example.query).front(), 1e-4);
+  }
 }
 
 TEST_F(DocumentMemory, StopsWhereItIsTold) {
