@@ -54,6 +54,13 @@ void describe_queries(QueryConfig& queries, SchemaVisitor& visitor) {
   visitor.field("left_in", queries.left_in, between(0.0, 1.0), "Share of those that stay in the document, too.");
   visitor.field("text_loss", queries.text_loss, at_least(0.0),
                 "How much predicting a document's own tokens weighs, beside 1 for those of its query.");
+  visitor.field(
+      "contrast", queries.contrast.weight, at_least(0.0),
+      "Weight of the cross-entropy over documents that are asked each other's queries, beside the loss of the "
+      "queries. 0: none are.");
+  visitor.field("contrast_documents", queries.contrast.documents, between<std::int64_t>(2, 64), "How many they are.");
+  visitor.field("contrast_temperature", queries.contrast.temperature, positive(),
+                "By which a query's mean log-likelihoods, nats a token, are divided before the softmax.");
 }
 
 }  // namespace

@@ -39,22 +39,28 @@ QuerySource::QuerySource(const QueryConfig& config, const SourceShape& shape) : 
   const QueryShares& shares = config.shares;
   require(shares.titles + shares.first_sentences + shares.sentences > 0,
           "data.titles, data.first_sentences and data.sentences are all 0");
+  const std::int64_t least = together() * (together() + 1);
   require(shape.batch_size >= 1 && shape.segment_length >= 1 && shape.sequence_length % shape.segment_length == 0 &&
-              shape.sequence_length >= 2 * shape.segment_length,
-          fmt::format("train.sequence_length is {}, expected a multiple of the segment's {} tokens, and two of them",
-                      shape.sequence_length, shape.segment_length));
+              shape.sequence_length / shape.segment_length >= least,
+          fmt::format(
+              "train.sequence_length is {}, expected a multiple of the segment's {} tokens, and {} of them or more: "
+              "a segment at least for each document and its {}",
+              shape.sequence_length, shape.segment_length, least,
+              together() == 1 ? "query" : fmt::format("{} queries", together())));
   tokenizer_ = make_tokenizer(config.tokenizer);
   before_ = tokenizer_->encode(unescaped(config.before));
   require(!before_.empty() && static_cast<std::int64_t>(before_.size()) < shape.segment_length,
           fmt::format("data.before has {} tokens, expected 1 to {}", before_.size(), shape.segment_length - 1));
   read_corpus();
-  // Whether there is anything to draw.
-  Draws draws(Random(shape.seed, RandomPurpose::data));
-  for (std::int64_t i = 0; i < most_draws; ++i) {
-    if (draw(draws, shape.sequence_length - shape.segment_length)) return;
-  }
-  throw DataError(fmt::format("{}: no document among {} drawn has a query: expected titles, or texts of two sentences",
-                              config.corpus, most_draws));
+  if (!examples(0).empty()) return;
+  throw DataError(fmt::format(
+      "{}: too few documents among {} drawn have a query{}: expected titles, or texts of two "
+      "sentences",
+      config.corpus, most_draws, together() == 1 ? "" : fmt::format(" that differs from {} others", together() - 1)));
+}
+
+std::int64_t QuerySource::segments_of(const QueryExample& example) const {
+  return (static_cast<std::int64_t>(example.document.size()) + shape_.segment_length - 1) / shape_.segment_length;
 }
 
 void QuerySource::read_corpus() {
@@ -84,8 +90,8 @@ void QuerySource::read_corpus() {
 }
 
 std::optional<QueryExample> QuerySource::draw(Draws& draws, std::int64_t room) const {
-  const Document& document =
-      documents_[static_cast<std::size_t>(draws.below(static_cast<std::int64_t>(documents_.size())))];
+  const std::int64_t drawn = draws.below(static_cast<std::int64_t>(documents_.size()));
+  const Document& document = documents_[static_cast<std::size_t>(drawn)];
   const QueryShares& shares = config_.shares;
   const double kind = draws.uniform() * (shares.titles + shares.first_sentences + shares.sentences);
   const double which = draws.uniform(), stays = draws.uniform(), where = draws.uniform();
@@ -104,6 +110,7 @@ std::optional<QueryExample> QuerySource::draw(Draws& draws, std::int64_t room) c
     back = document.text.substr(any_sentence && stays < config_.left_in ? place.begin : place.end);
   }
   QueryExample example;
+  example.place = drawn;
   example.query = tokenizer_->encode(query);
   if (example.query.empty()) return std::nullopt;
   const auto longest = static_cast<std::size_t>(shape_.segment_length) - before_.size() + 1;
@@ -125,18 +132,31 @@ std::optional<QueryExample> QuerySource::draw(Draws& draws, std::int64_t room) c
   return example;
 }
 
+std::vector<QueryExample> QuerySource::draw_group(Draws& draws, std::int64_t room) const {
+  std::vector<QueryExample> group;
+  for (std::int64_t tries = 0; static_cast<std::int64_t>(group.size()) < together() && tries < most_draws; ++tries) {
+    std::optional<QueryExample> example = draw(draws, room);
+    const auto same = [&](const QueryExample& other) {
+      return other.place == example->place || other.query == example->query;
+    };
+    if (example && std::ranges::none_of(group, same)) group.push_back(std::move(*example));
+  }
+  return group;
+}
+
 std::vector<QueryExample> QuerySource::examples(std::int64_t lane) const {
   Draws draws(
       Random(shape_.seed, RandomPurpose::data, static_cast<std::uint64_t>(steps_), static_cast<std::uint32_t>(lane)));
+  const std::int64_t together = this->together();
   std::vector<QueryExample> examples;
   std::int64_t left = shape_.sequence_length / shape_.segment_length;
-  for (std::int64_t tries = 0; left >= 2 && tries < most_draws; ++tries) {
-    std::optional<QueryExample> example = draw(draws, (left - 1) * shape_.segment_length);
-    if (!example) continue;
-    const auto length = static_cast<std::int64_t>(example->document.size());
-    left -= (length + shape_.segment_length - 1) / shape_.segment_length + 1;
-    examples.push_back(std::move(*example));
-    tries = 0;
+  while (left >= together * (together + 1)) {
+    std::vector<QueryExample> group = draw_group(draws, (left / together - together) * shape_.segment_length);
+    if (static_cast<std::int64_t>(group.size()) < together) break;
+    for (QueryExample& example : group) {
+      left -= segments_of(example) + together;
+      examples.push_back(std::move(example));
+    }
   }
   return examples;
 }
@@ -145,33 +165,49 @@ TokenBatch QuerySource::next(LaneRun lanes) {
   require_lanes(lanes, shape_.batch_size, "queries: ");
   TokenBatch batch = empty_batch(lanes, shape_.sequence_length);
   batch.write_weights.assign(batch.inputs.size(), 0.0F);
-  const std::int64_t segment = shape_.segment_length, documents_a_step = shape_.sequence_length / segment;
+  if (together() > 1) batch.queries.assign(batch.inputs.size(), 0);
+  const std::int64_t documents_a_step = shape_.sequence_length / shape_.segment_length;
   for (std::int64_t i = 0; i < lanes.count; ++i) {
     const std::int64_t lane_begin = i * shape_.sequence_length, lane_end = lane_begin + shape_.sequence_length;
+    const std::vector<QueryExample> examples = this->examples(lanes.first + i);
+    const auto size = static_cast<std::size_t>(together());
     std::int64_t document = steps_ * documents_a_step, row = lane_begin;
-    for (const QueryExample& example : examples(lanes.first + i)) {
-      const auto length = static_cast<std::int64_t>(example.document.size());
-      const std::int64_t begin = row, asked = begin + (length + segment - 1) / segment * segment;
-      row = asked + segment;
-      const auto at = [](std::int64_t place) { return static_cast<std::ptrdiff_t>(place); };
-      std::ranges::copy(example.document, batch.inputs.begin() + at(begin));
-      std::fill_n(batch.write_weights.begin() + at(begin), length, 1.0F);
-      if (config_.text_loss > 0) {
-        std::copy(example.document.begin() + 1, example.document.end(), batch.targets.begin() + at(begin));
-        std::fill_n(batch.loss_weights.begin() + at(begin), length - 1, static_cast<float>(config_.text_loss));
+    for (std::size_t own = 0; own < examples.size(); ++own) {
+      const std::int64_t begin = row;
+      put_document(examples[own], batch, begin);
+      row += segments_of(examples[own]) * shape_.segment_length;
+      const std::size_t group = own - own % size;
+      for (std::size_t asked = group; asked < group + size; ++asked) {
+        put_query(examples[asked], asked == own, static_cast<std::int32_t>(asked + 1), batch, row);
+        row += shape_.segment_length;
       }
-      const auto first = std::ranges::copy(before_, batch.inputs.begin() + at(asked)).out;
-      std::copy(example.query.begin(), example.query.end() - 1, first);
-      const std::int64_t predicted = asked + static_cast<std::int64_t>(before_.size()) - 1;
-      std::ranges::copy(example.query, batch.targets.begin() + at(predicted));
-      std::fill_n(batch.loss_weights.begin() + at(predicted), static_cast<std::int64_t>(example.query.size()), 1.0F);
-      std::fill(batch.documents.begin() + at(begin), batch.documents.begin() + at(row), document++);
+      std::fill(batch.documents.begin() + begin, batch.documents.begin() + row, document++);
     }
     // What is left holds nothing.
     std::fill(batch.documents.begin() + row, batch.documents.begin() + lane_end, document);
   }
   ++steps_;
   return batch;
+}
+
+void QuerySource::put_document(const QueryExample& example, TokenBatch& batch, std::int64_t row) const {
+  const auto length = static_cast<std::int64_t>(example.document.size());
+  std::ranges::copy(example.document, batch.inputs.begin() + row);
+  std::fill_n(batch.write_weights.begin() + row, length, 1.0F);
+  if (config_.text_loss == 0) return;
+  std::copy(example.document.begin() + 1, example.document.end(), batch.targets.begin() + row);
+  std::fill_n(batch.loss_weights.begin() + row, length - 1, static_cast<float>(config_.text_loss));
+}
+
+void QuerySource::put_query(const QueryExample& example, bool own, std::int32_t number, TokenBatch& batch,
+                            std::int64_t row) const {
+  const auto length = static_cast<std::int64_t>(example.query.size());
+  const auto first = std::ranges::copy(before_, batch.inputs.begin() + row).out;
+  std::copy(example.query.begin(), example.query.end() - 1, first);
+  const std::int64_t predicted = row + static_cast<std::int64_t>(before_.size()) - 1;
+  std::ranges::copy(example.query, batch.targets.begin() + predicted);
+  if (own) std::fill_n(batch.loss_weights.begin() + predicted, length, 1.0F);
+  if (together() > 1) std::fill_n(batch.queries.begin() + predicted, length, number);
 }
 
 nlohmann::json QuerySource::task() const {
@@ -186,7 +222,10 @@ nlohmann::json QuerySource::task() const {
           {"first_sentences", config_.shares.first_sentences},
           {"sentences", config_.shares.sentences},
           {"left_in", config_.left_in},
-          {"text_loss", config_.text_loss}};
+          {"text_loss", config_.text_loss},
+          {"contrast", config_.contrast.weight},
+          {"contrast_documents", together()},
+          {"contrast_temperature", config_.contrast.temperature}};
 }
 
 nlohmann::json QuerySource::state() const {
@@ -208,9 +247,10 @@ void QuerySource::restore(const nlohmann::json& state) {
 }
 
 std::string QuerySource::description() const {
-  return fmt::format("queries of {} documents of {}: titles {}, first sentences {}, sentences {}", documents_.size(),
+  return fmt::format("queries of {} documents of {}: titles {}, first sentences {}, sentences {}{}", documents_.size(),
                      printable(config_.corpus), config_.shares.titles, config_.shares.first_sentences,
-                     config_.shares.sentences);
+                     config_.shares.sentences,
+                     together() == 1 ? "" : fmt::format("; {} documents are asked each other's", together()));
 }
 
 }  // namespace palimpsest

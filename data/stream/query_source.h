@@ -19,12 +19,18 @@ namespace palimpsest {
 struct QueryExample {
   std::vector<std::int32_t> document;  // the begin token, the title in a line of its own, the text
   std::vector<std::int32_t> query;     // at least one token
+  std::int64_t place = 0;              // of the document in the corpus, without the empty ones
 };
 
 /// Every lane holds examples one after the other, each a document of its own: its tokens from the border of a segment
 /// on; what is missing to the next border, which is not written to the memory; then, in one segment, the text between
 /// and the query. The loss is that of the query's tokens, and of the document's as `text_loss` says. A document that is
 /// longer than the lane has room is cut: at its end, or around the sentence that was taken out.
+///
+/// With a contrast the examples of a lane form groups of `documents` of it, of which no two have a document or a query
+/// in common. Each document is followed by the queries of all of them, in the same order, a segment each, and
+/// TokenBatch::queries tells these apart. As nothing of a query is written, each is asked of the document's memory
+/// alone.
 class QuerySource final : public TokenSource {
  public:
   /// Reads the corpus, all of which is held in memory. Throws ConfigError on numbers that do not go together,
@@ -42,7 +48,7 @@ class QuerySource final : public TokenSource {
   std::string tokenizer_identity() const override { return tokenizer_->identity(); }
   std::string_view tokenizer_model() const override { return tokenizer_->model(); }
 
-  /// The examples of one lane of the next batch, in order.
+  /// The examples of one lane of the next batch, in order, group after group.
   std::vector<QueryExample> examples(std::int64_t lane) const;
 
  private:
@@ -50,9 +56,17 @@ class QuerySource final : public TokenSource {
     std::string title, text;
   };
 
+  /// Examples that are asked each other's queries.
+  std::int64_t together() const { return config_.contrast.weight > 0 ? config_.contrast.documents : 1; }
+  std::int64_t segments_of(const QueryExample& example) const;
   void read_corpus();
   /// Of a document of at most so many tokens after its cut; nothing where the one drawn has no query of the kind drawn.
   std::optional<QueryExample> draw(Draws& draws, std::int64_t room) const;
+  /// `together` examples, of documents of at most so many tokens each; fewer where too many draws had none.
+  std::vector<QueryExample> draw_group(Draws& draws, std::int64_t room) const;
+  /// Fills rows of a batch, from `row` on.
+  void put_document(const QueryExample& example, TokenBatch& batch, std::int64_t row) const;
+  void put_query(const QueryExample& example, bool own, std::int32_t number, TokenBatch& batch, std::int64_t row) const;
   nlohmann::json task() const;
 
   QueryConfig config_;

@@ -234,6 +234,11 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
        "run.yaml: data.train[0].name is \"a\\nb\", expected letters, digits, -, _ and ."},
       {"train:\n  schedule: parallel\n  recompute: segment\n",
        "run.yaml: train.recompute segment needs train.schedule sequential or automatic, found parallel"},
+      {"data: {kind: queries, contrast: 1}\nmodel: {attention: {kind: local}}\n",
+       "run.yaml: contrast of documents needs model.attention.kind infini without an overlap: queries that follow each "
+       "other would see each other"},
+      {"data: {kind: queries, contrast: 1}\ndistillation: {share: 0.5, teacher: runs/a}\n",
+       "run.yaml: data.contrast 1 needs train.sequence_ranks 1 and distillation.share 0, found 1 and 0.5"},
       {"train:\n  run_directory: \"\"\n", "run.yaml: train.run_directory is empty: checkpoints need a place"},
   });
   EXPECT_NE(refusal("model:\n  hidden_size: 100\n").find("model.hidden_size 100"), std::string::npos);

@@ -138,6 +138,43 @@ TEST_F(QuerySources, AreAFunctionOfSeedStepAndLane) {
   EXPECT_THROW(resumed.next({3, 1}), ConfigError);
 }
 
+TEST_F(QuerySources, DocumentsOfAGroupAreAskedEachOthersQueries) {
+  write(
+      "{\"title\": \"Whales\", \"text\": \"A whale is large. It sings.\"}\n{\"title\": \"Whales\", \"text\": \"They "
+      "eat.\"}\n"
+      "{\"title\": \"Ants\", \"text\": \"An ant is small.\"}\n{\"title\": \"Krill\", \"text\": \"\\u0078.\"}\n");
+  shape_.sequence_length = 24 * 32;  // a group of three documents takes a segment and three queries each
+  config_.contrast = {.weight = 0.5, .documents = 3};
+  QuerySource source(config_, shape_);
+  for (int step = 0; step < 10; ++step) {
+    const auto examples = source.examples(2);
+    const TokenBatch batch = source.next({2, 1});
+    ASSERT_EQ(examples.size(), 6u);
+    std::size_t row = 0;
+    for (std::size_t own = 0; own < 6; ++own) {
+      const std::size_t group = own / 3 * 3;
+      for (std::size_t other = group; other < group + 3; ++other) {
+        EXPECT_EQ(examples[own].place == examples[other].place, own == other);
+        EXPECT_EQ(examples[own].query == examples[other].query, own == other);
+      }
+      for (const std::int32_t token : examples[own].document) EXPECT_EQ(batch.inputs[row++], token);
+      row = (row + 31) / 32 * 32;
+      for (std::size_t asked = group; asked < group + 3; ++asked) {
+        const std::vector<std::int32_t>& query = examples[asked].query;
+        EXPECT_EQ(batch.inputs[row], '\n');
+        for (std::size_t i = 0; i < 32; ++i, ++row) {
+          EXPECT_EQ(batch.queries[row], i < query.size() ? static_cast<std::int32_t>(asked) + 1 : 0);
+          EXPECT_EQ(batch.loss_weights[row], i < query.size() && asked == own ? 1 : 0);
+          EXPECT_EQ(batch.targets[row], i < query.size() ? query[i] : 0);
+          EXPECT_EQ(batch.write_weights[row], 0);
+          EXPECT_EQ(batch.documents[row], batch.documents[row - 1]);
+        }
+      }
+    }
+    EXPECT_EQ(row, batch.inputs.size());
+  }
+}
+
 TEST_F(QuerySources, LongDocumentsAreCutAroundTheSentence) {
   std::string text;
   for (int i = 0; i < 60; ++i) text += "Sentence number " + std::to_string(100 + i) + " stands here. ";
@@ -181,11 +218,18 @@ TEST_F(QuerySources, WhatCannotBeIsNamed) {
   config.before = "";
   EXPECT_NE(message(config).find("data.before has 0 tokens, expected 1 to 31"), std::string::npos);
   write("{\"text\": \"One sentence.\"}\n");
-  EXPECT_NE(message(config_).find("has a query: expected titles"), std::string::npos);
+  EXPECT_NE(message(config_).find("have a query: expected titles"), std::string::npos);
   write("{\"text\": \"\"}\n");
   EXPECT_NE(message(config_).find("holds no documents"), std::string::npos);
   write("{\"text\": \"a\"}\n{\"text\": 3}\n");
   EXPECT_NE(message(config_).find("corpus.jsonl:2"), std::string::npos) << message(config_);
+  config = with({.titles = 1, .first_sentences = 0, .sentences = 0});
+  config.contrast = {.weight = 1, .documents = 2};
+  write("{\"title\": \"same\", \"text\": \"a\"}\n{\"title\": \"same\", \"text\": \"b\"}\n");
+  EXPECT_NE(message(config).find("have a query that differs from 1 others"), std::string::npos);
+  shape_.sequence_length = 5 * 32;
+  EXPECT_NE(message(config).find("and 6 of them or more: a segment at least for each document and its 2 queries"),
+            std::string::npos);
   shape_.sequence_length = 32;
   EXPECT_NE(message(config_).find("train.sequence_length is 32"), std::string::npos);
 }

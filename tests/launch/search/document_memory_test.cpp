@@ -14,6 +14,7 @@
 #include "core/sequence_layout.h"
 #include "data/stream/query_source.h"
 #include "layers/decode_state.h"
+#include "layers/training_pass.h"
 #include "tests/launch/tiny_model.h"
 #include "tests/temporary_directory.h"
 
@@ -183,12 +184,8 @@ TEST_F(DocumentMemory, TrainingAsksAsSearchDoes) {
   const std::vector<QueryExample> examples = source.examples(0);
   const TokenBatch batch = source.next({0, 1});
   ASSERT_GT(examples.size(), 1u);
-  const SequenceState state = model_->empty_state(pool_, 1);
-  Tape tape(pool_, Tape::Mode::inference);
-  const auto layout =
-      std::make_shared<const SequenceLayout>(make_layout(batch.documents, state.documents, 8, batch.write_weights));
-  const auto result = model_->forward(model_->context(tape, layout, state.tokens), batch.inputs, constants_of(state));
-  const std::vector<double> losses = model_->token_losses(pool_, result.hidden.value(), batch.targets);
+  SequenceState state = model_->empty_state(pool_, 1);
+  const std::vector<double> losses = token_losses(*model_, pool_, batch, state);
   std::size_t row = 0;
   for (const QueryExample& example : examples) {
     double loss = 0;
@@ -199,6 +196,34 @@ TEST_F(DocumentMemory, TrainingAsksAsSearchDoes) {
     const SequenceState memory = read_document(*model_, pool_, example.document);
     EXPECT_NEAR(-loss / static_cast<double>(example.query.size()),
                 query_log_likelihoods(*model_, pool_, memory, Tokens{'\n'}, example.query).front(), 1e-4);
+  }
+}
+
+TEST_F(DocumentMemory, ContrastAsksEveryDocumentAsSearchDoes) {
+  const TemporaryDirectory folder;
+  const std::string corpus = (folder / "corpus.jsonl").string();
+  std::ofstream(corpus) << "{\"title\": \"Whales\", \"text\": \"A whale is large.\"}\n"
+                           "{\"title\": \"Ants\", \"text\": \"An ant is small.\"}\n"
+                           "{\"title\": \"Krill\", \"text\": \"Eaten.\"}\n";
+  QuerySource source({.corpus = corpus, .tokenizer = "bytes", .contrast = {.weight = 1, .documents = 3}},
+                     {.seed = 2, .sequence_length = 256, .segment_length = 8});
+  const std::vector<QueryExample> examples = source.examples(0);
+  const TokenBatch batch = source.next({0, 1});
+  ASSERT_EQ(examples.size() % 3, 0u);
+  ASSERT_GT(examples.size(), 3u);
+  SequenceState state = model_->empty_state(pool_, 1);
+  const std::vector<double> losses = token_losses(*model_, pool_, batch, state);
+  std::map<std::pair<std::int64_t, std::int32_t>, double> asked;  // by document and query
+  for (std::size_t row = 0; row < losses.size(); ++row) {
+    if (batch.queries[row] > 0) asked[{batch.documents[row], batch.queries[row]}] += losses[row];
+  }
+  ASSERT_EQ(asked.size(), 3 * examples.size());
+  for (const auto& [pair, loss] : asked) {
+    const QueryExample& document = examples[static_cast<std::size_t>(pair.first)];
+    const Tokens& query = examples[static_cast<std::size_t>(pair.second) - 1].query;
+    const SequenceState memory = read_document(*model_, pool_, document.document);
+    EXPECT_NEAR(-loss / static_cast<double>(query.size()),
+                query_log_likelihoods(*model_, pool_, memory, Tokens{'\n'}, query).front(), 1e-4);
   }
 }
 
