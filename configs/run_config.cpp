@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/printable.h"
 #include "data/text/json_records.h"
+#include "layers/contrast.h"
 
 namespace palimpsest {
 
@@ -116,6 +117,14 @@ void validate(const RunConfig& config) {
   if (distillation.teaches() && distillation.window > 0 && distillation.attention != AttentionKind::local) {
     throw ConfigError(
         fmt::format("distillation.window {} needs distillation.attention local, found full", distillation.window));
+  }
+  if (config.data.kind == DataKind::queries && config.data.queries.contrast.weight > 0) {
+    require_contrast(model.attention);
+    if (train.sequence_ranks > 1 || distillation.teaches()) {
+      throw ConfigError(
+          fmt::format("data.contrast {} needs train.sequence_ranks 1 and distillation.share 0, found {} and {}",
+                      config.data.queries.contrast.weight, train.sequence_ranks, distillation.share));
+    }
   }
   if (train.run_directory.empty()) throw ConfigError("train.run_directory is empty: checkpoints need a place");
   if (config.data.segments_before_targets > 0 && !train.carry_memory) {

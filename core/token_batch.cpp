@@ -15,7 +15,8 @@ TokenBatch parts(const TokenBatch& batch, std::int64_t lanes, std::int64_t token
           part(batch.loss_weights),
           part(batch.write_weights),
           part(batch.answers),
-          part(batch.sources)};
+          part(batch.sources),
+          part(batch.queries)};
 }
 
 }  // namespace

@@ -24,6 +24,10 @@ struct TokenBatch {
   std::vector<std::uint8_t> answers = {};
   /// Which source of a mixture each token is of: the losses of each are added up apart. Empty: not.
   std::vector<std::uint8_t> sources = {};
+  /// Which query of its lane a token predicts a part of, counted from 1, 0 none, where several documents are asked the
+  /// same one: how likely it is after each of them is contrasted. The document whose query it is has loss weights above
+  /// 0 there, the others have none. Empty: nowhere.
+  std::vector<std::int32_t> queries = {};
 };
 
 /// How many of the tokens that count as answers (TokenBatch::answers) the model held most likely.
@@ -43,6 +47,13 @@ struct SourceTotals {
 struct DistillationTotals {
   double loss = 0;        // of the targets' negative log-likelihoods
   double divergence = 0;  // of the model's distributions from the teacher's
+};
+
+/// What a step makes of queries that several documents are asked.
+struct ContrastTotals {
+  double loss = 0;     // of the cross-entropies over the documents, nats, each times its query's tokens
+  double tokens = 0;   // of the queries
+  AnswerCounts found;  // queries that are likeliest after their own document
 };
 
 /// Lanes, and columns of every lane, [begin, end).

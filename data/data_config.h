@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/stream/mixture_config.h"
+#include "data/stream/query_config.h"
 
 namespace palimpsest {
 
@@ -17,6 +18,8 @@ struct DataConfig {
   std::int64_t segments_before_targets = 0;  // that a step begins with; 0: steps lie as they come
   // Of kind passkey.
   PasskeyConfig passkey;
+  // Of kind queries.
+  QueryConfig queries;
   // Of every kind.
   std::string validation;  // token file of the validation split; empty: no evaluation while training
   std::string test;        // token file of the test split

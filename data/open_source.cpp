@@ -6,6 +6,7 @@
 #include "data/stream/aligned_stream.h"
 #include "data/stream/mixture_source.h"
 #include "data/stream/passkey_source.h"
+#include "data/stream/query_source.h"
 #include "data/stream/segment_stream.h"
 #include "data/tokens/token_file.h"
 
@@ -13,6 +14,7 @@ namespace palimpsest {
 
 std::unique_ptr<TokenSource> open_source(const DataConfig& config, const SourceShape& shape) {
   if (config.kind == DataKind::passkey) return std::make_unique<PasskeySource>(config.passkey, shape);
+  if (config.kind == DataKind::queries) return std::make_unique<QuerySource>(config.queries, shape);
   if (!config.mixture.empty()) {
     if (config.virtual_length > 1) {
       throw ConfigError(fmt::format("data.virtual_length is {}: where data.train is a list, each source has its own",

@@ -67,6 +67,14 @@ struct Distillation {
   DistillationTotals* totals = nullptr;  // added to; may be null
 };
 
+/// Queries are to be likelier after their own document than after others that are asked the same one
+/// (TokenBatch::queries, layers/contrast.h).
+struct Contrast {
+  double weight = 0;  // of the cross-entropy over the documents, beside the targets' losses; 0: none
+  double temperature = 1;
+  ContrastTotals* totals = nullptr;  // added to; may be null
+};
+
 struct PassOptions {
   /// Neither is automatic: plan_pass (layers/pass_plan.h) has decided.
   Schedule schedule = Schedule::parallel;
@@ -82,6 +90,7 @@ struct PassOptions {
   /// And its tokens to the total of their source (TokenBatch::sources), of which there has to be one. May be null.
   std::vector<SourceTotals>* sources = nullptr;
   Distillation distillation = {};
+  Contrast contrast = {};
   /// The ranks that share each sequence, if there are several: every one passes the whole batch and works
   /// on its run of segments, all at once (the parallel schedule).
   Communicator* sequence_ranks = nullptr;

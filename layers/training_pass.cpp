@@ -10,6 +10,7 @@
 #include "core/sequence_layout.h"
 #include "core/sequence_share.h"
 #include "layers/attention/registry.h"
+#include "layers/contrast.h"
 
 namespace palimpsest {
 
@@ -35,12 +36,14 @@ void check_batch(const TokenBatch& batch, const SequenceState& state, const Mode
       batch.loss_weights.size() != elements || batch.lanes <= 0 || batch.tokens <= 0 ||
       (!batch.write_weights.empty() && batch.write_weights.size() != elements) ||
       (!batch.answers.empty() && batch.answers.size() != elements) ||
-      (!batch.sources.empty() && batch.sources.size() != elements)) {
+      (!batch.sources.empty() && batch.sources.size() != elements) ||
+      (!batch.queries.empty() && batch.queries.size() != elements)) {
     throw ShapeError(
         fmt::format("a batch of {} lanes x {} tokens holds {} inputs, {} targets, {} document indices, {} loss "
-                    "weights, {} write weights and {} marks of answers and {} of sources",
+                    "weights, {} write weights and {} marks of answers, {} of sources and {} of queries",
                     batch.lanes, batch.tokens, batch.inputs.size(), batch.targets.size(), batch.documents.size(),
-                    batch.loss_weights.size(), batch.write_weights.size(), batch.answers.size(), batch.sources.size()));
+                    batch.loss_weights.size(), batch.write_weights.size(), batch.answers.size(), batch.sources.size(),
+                    batch.queries.size()));
   }
   if (state.lanes() != batch.lanes || state.tokens.size() != state.documents.size() ||
       static_cast<std::int64_t>(state.layers.size()) != config.num_layers) {
@@ -166,12 +169,38 @@ std::shared_ptr<const TeacherRows> lesson_of(const Distillation& distillation, M
       TeacherRows{std::move(hidden), distillation.teacher->head_weight(), distillation.share});
 }
 
+/// accumulate_gradients of a batch whose documents are contrasted: a pass without gradients says what its tokens weigh.
+double accumulate_contrasted(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state,
+                             const PassOptions& options) {
+  require_contrast(model.config().attention);
+  if (options.sequence_ranks != nullptr && options.sequence_ranks->size() > 1) {
+    throw ConfigError("ranks that share a sequence cannot contrast its documents");
+  }
+  if (options.distillation.teacher != nullptr) throw ConfigError("contrasted documents cannot have a teacher");
+  if (options.events.needed) options.events.needed(0, model.parameters().size());
+  const std::vector<double> losses =
+      model.token_losses(pool, read(model, pool, batch, state, /*keeps_state=*/false).hidden.value(), batch.targets);
+  TokenBatch weighted = batch;
+  weighted.loss_weights = contrasted_weights(batch, losses, options.contrast);
+  PassOptions plain = options;
+  plain.contrast = {};
+  accumulate_gradients(model, pool, weighted, state, plain);
+  double loss = 0;
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    if (batch.loss_weights[i] != 0) loss += static_cast<double>(batch.loss_weights[i]) * losses[i];
+  }
+  return loss;
+}
+
 }  // namespace
 
 double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state,
                             const PassOptions& options) {
   const ModelConfig& config = model.config();
   check_batch(batch, state, config);
+  if (options.contrast.weight > 0 && !batch.queries.empty()) {
+    return accumulate_contrasted(model, pool, batch, state, options);
+  }
   if (options.schedule == Schedule::automatic || options.recompute == Recompute::automatic) {
     throw ConfigError("a pass takes its schedule and what it recomputes from plan_pass: neither can be automatic");
   }

@@ -38,6 +38,31 @@ void describe_prompts(PasskeyConfig& passkey, std::string_view tokenizer, Schema
   visitor.list("stages", passkey.stages, "The curriculum. Empty: it follows from `virtual_length`.");
 }
 
+void describe_queries(QueryConfig& queries, SchemaVisitor& visitor) {
+  visitor.field("corpus", queries.corpus, Text{},
+                "A .jsonl file, a document a line: `text`, and perhaps `title`. All of it is held in memory.");
+  visitor.field("tokenizer", queries.tokenizer, Text{}, "As for `palimpsest pack --tokenizer`.");
+  visitor.field(
+      "before", queries.before, Text{},
+      "Stands between document and query, as `--before` of `palimpsest search` does. `\\n`, `\\t` and `\\\\` are a "
+      "line end, a tab and a backslash.");
+  visitor.field("titles", queries.shares.titles, at_least(0.0),
+                "How often a title is the query, beside the other two, and the text without it the document.");
+  visitor.field("first_sentences", queries.shares.first_sentences, at_least(0.0),
+                "How often the first sentence is, and the rest the document.");
+  visitor.field("sentences", queries.shares.sentences, at_least(0.0), "How often any sentence is.");
+  visitor.field("left_in", queries.left_in, between(0.0, 1.0), "Share of those that stay in the document, too.");
+  visitor.field("text_loss", queries.text_loss, at_least(0.0),
+                "How much predicting a document's own tokens weighs, beside 1 for those of its query.");
+  visitor.field(
+      "contrast", queries.contrast.weight, at_least(0.0),
+      "Weight of the cross-entropy over documents that are asked each other's queries, beside the loss of the "
+      "queries. 0: none are.");
+  visitor.field("contrast_documents", queries.contrast.documents, between<std::int64_t>(2, 64), "How many they are.");
+  visitor.field("contrast_temperature", queries.contrast.temperature, positive(),
+                "By which a query's mean log-likelihoods, nats a token, are divided before the softmax.");
+}
+
 }  // namespace
 
 void describe(PasskeyStage& stage, SchemaVisitor& visitor) {
@@ -71,9 +96,11 @@ void describe(MixtureEntry& entry, SchemaVisitor& visitor) {
 
 void describe(DataConfig& data, SchemaVisitor& visitor) {
   visitor.field(
-      "kind", data.kind, Choices{Choice{"text", DataKind::text}, Choice{"passkey", DataKind::passkey}},
+      "kind", data.kind,
+      Choices{Choice{"text", DataKind::text}, Choice{"passkey", DataKind::passkey},
+              Choice{"queries", DataKind::queries}},
       "What is trained on: `text`, a token file; `passkey`, prompts made up on the way that hide keys in filler "
-      "and ask for one (docs/passkey.md).");
+      "and ask for one (docs/passkey.md); `queries`, documents and parts of them to find them by (docs/search.md).");
   visitor.options_of("text", data.kind == DataKind::text, [&](SchemaVisitor& options) {
     options.field_or_list("train", data.train, Text{}, data.mixture,
                           "The training split. A list of sources instead mixes them by their weights (docs/data.md).");
@@ -94,6 +121,8 @@ void describe(DataConfig& data, SchemaVisitor& visitor) {
         "With a `filler` file its tokenizer is taken.",
         options);
   });
+  visitor.options_of("queries", data.kind == DataKind::queries,
+                     [&](SchemaVisitor& options) { describe_queries(data.queries, options); });
   visitor.field("validation", data.validation, Text{},
                 "The validation split, evaluated while training. Empty: no evaluation while training.");
   visitor.field("test", data.test, Text{}, "The test split, for `palimpsest eval`.");

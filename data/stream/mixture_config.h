@@ -7,8 +7,8 @@
 
 namespace palimpsest {
 
-/// What is trained on: token files, or prompts that are made up on the way.
-enum class DataKind { text, passkey };
+/// What is trained on: token files, prompts that are made up on the way, or (not in a mixture) queries of documents.
+enum class DataKind { text, passkey, queries };
 
 /// One of several sources that are mixed.
 struct MixtureEntry {

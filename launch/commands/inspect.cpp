@@ -134,6 +134,10 @@ std::string describe_position(const nlohmann::json& cursor) {
                        whole_number(task, "sequence_length"), whole_number(task, "segments_before_targets"),
                        whole_number(task, "seed"), task.at("data").get<std::string>());
   }
+  if (cursor.value("kind", "") == "queries") {
+    return fmt::format("{} batches of queries of documents read, seed {}", whole_number(cursor, "steps"),
+                       whole_number(cursor.at("task"), "seed"));
+  }
   const StreamCursor place = stream_cursor_from_json(cursor);
   return fmt::format("{} batches of {} lanes x {} tokens read, seed {}, data {}", place.steps, place.batch_size,
                      place.sequence_length, place.seed, place.data_checksum);

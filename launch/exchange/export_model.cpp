@@ -26,8 +26,9 @@ namespace fs = std::filesystem;
 
 /// The configuration as strangers may see it: of paths nothing but the files' names.
 RunConfig published(RunConfig config) {
-  for (std::string* path : {&config.data.train, &config.data.validation, &config.data.test, &config.data.passkey.filler,
-                            &config.data.passkey.tokenizer}) {
+  for (std::string* path :
+       {&config.data.train, &config.data.validation, &config.data.test, &config.data.passkey.filler,
+        &config.data.passkey.tokenizer, &config.data.queries.corpus, &config.data.queries.tokenizer}) {
     *path = fs::path(*path).filename().string();
   }
   for (EvaluationSet& set : config.evaluation.sets) set.file = fs::path(set.file).filename().string();

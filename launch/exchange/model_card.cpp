@@ -109,6 +109,9 @@ std::string training(const SavedModel& saved, const RunConfig& config) {
   const TrainConfig& train = config.train;
   if (saved.progress.step == 0) return "Imported, and not trained since.\n";
   std::string data = config.data.kind == DataKind::passkey ? "passkey prompts (training)" : "";
+  if (config.data.kind == DataKind::queries) {
+    data = fmt::format("parts of documents as queries, `{}` (training)", config.data.queries.corpus);
+  }
   for (const MixtureEntry& entry : config.data.mixture) {
     data += fmt::format("{}{} (training, weight {})", data.empty() ? "" : ", ",
                         entry.kind == DataKind::passkey ? "passkey prompts" : fmt::format("`{}`", entry.file),

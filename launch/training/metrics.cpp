@@ -68,6 +68,10 @@ nlohmann::ordered_json StepMetrics::to_json() const {
                                  {"model_flops_per_second", model_flops_per_second},
                                  {"skipped_steps", skipped_steps}};
   if (divergence) json["divergence"] = *divergence;
+  if (contrast && contrast->tokens > 0) {
+    json["contrast"] = contrast->loss / contrast->tokens;
+    json["found"] = accuracy_of(contrast->found);
+  }
   if (answers.all > 0) json["answer_accuracy"] = accuracy_of(answers);
   if (!position.empty()) json["position"] = position;
   for (const auto& [name, totals] : sources) {
@@ -84,6 +88,10 @@ std::string format_step(const StepMetrics& step, std::int64_t total_steps, doubl
     if (totals.answers.all > 0) data += fmt::format(" ({:.1f} % right)", 100 * accuracy_of(totals.answers));
   }
   if (step.divergence && step.has_targets) data += fmt::format("  KL {:.4f}", *step.divergence);
+  if (step.contrast && step.contrast->tokens > 0) {
+    data += fmt::format("  contrast {:.4f} ({:.1f} % found)", step.contrast->loss / step.contrast->tokens,
+                        100 * accuracy_of(step.contrast->found));
+  }
   if (step.answers.all > 0 && step.sources.empty())
     data += fmt::format("  answers {:.1f} %", 100 * accuracy_of(step.answers));
   if (!step.position.empty()) data += "  " + step.position;

@@ -48,14 +48,15 @@ struct StepMetrics {
   double learning_rate = 0;
   double memory_gate_learning_rate = 0;
   double tokens_per_second = 0;
-  double step_seconds = 0;             // mean over the steps since the last logged one
-  double model_flops_per_second = 0;   // of all ranks together (layers/model_flops.h)
-  std::int64_t time = 0;               // when the step ended, seconds since 1970
-  std::int64_t skipped_steps = 0;      // since the start of the run, because something was not finite
-  std::vector<SourceMetrics> sources;  // of a mixture, those that there were tokens of
-  std::optional<double> divergence;    // from the teacher, mean per token of this step, nats; none without one
-  AnswerCounts answers;                // of this step; none where the data asks no questions
-  std::string position;                // in the data, where the step does not say it all: "stage 2 of 6"
+  double step_seconds = 0;                 // mean over the steps since the last logged one
+  double model_flops_per_second = 0;       // of all ranks together (layers/model_flops.h)
+  std::int64_t time = 0;                   // when the step ended, seconds since 1970
+  std::int64_t skipped_steps = 0;          // since the start of the run, because something was not finite
+  std::vector<SourceMetrics> sources;      // of a mixture, those that there were tokens of
+  std::optional<double> divergence;        // from the teacher, mean per token of this step, nats; none without one
+  std::optional<ContrastTotals> contrast;  // of this step; none where no queries are contrasted
+  AnswerCounts answers;                    // of this step; none where the data asks no questions
+  std::string position;                    // in the data, where the step does not say it all: "stage 2 of 6"
 
   nlohmann::ordered_json to_json() const;
 };

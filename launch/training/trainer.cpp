@@ -263,6 +263,7 @@ void Trainer::log_step(const StepResult& result) {
                             .skipped_steps = state_.progress.skipped_steps,
                             .sources = due ? mixed_losses_.take(source_->mixed()) : std::vector<SourceMetrics>(),
                             .divergence = result.divergence,
+                            .contrast = result.contrast,
                             .answers = result.answers,
                             .position = source_->position()};
   log_.progress(format_step(metrics, train.steps, pace_.seconds_for(train.steps - step)), due);

@@ -37,6 +37,12 @@ void sum_over_ranks(std::vector<SourceTotals>& sources, Communicator& communicat
   }
 }
 
+void sum_over_ranks(ContrastTotals& contrast, Communicator& communicator) {
+  std::array<double, 2> sums = {contrast.loss, contrast.tokens};
+  communicator.all_reduce_sum(std::span<double>(sums));
+  contrast = {sums[0], sums[1], sum_over_ranks(contrast.found, communicator)};
+}
+
 /// With what is not to be trained frozen, before anybody makes room for its gradients.
 ParameterList& trained_parameters(const TrainingStep::Setting& setting) {
   ParameterList& parameters = setting.model.parameters();
@@ -93,6 +99,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
     if (result.divergence) *result.divergence /= result.tokens;
   }
   if (setting_.sources > 0) sum_over_ranks(result.sources, communicator);
+  if (result.contrast) sum_over_ranks(*result.contrast, communicator);
   if (!batch.answers.empty()) result.answers = sum_over_ranks(result.answers, communicator);
 
   const bool finite = std::isfinite(result.loss + result.divergence.value_or(0)) && std::isfinite(result.gradient_norm);
@@ -138,6 +145,8 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
   const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
   double loss = 0;
   DistillationTotals distilled;
+  const QueryContrast& contrast = setting_.config.data.queries.contrast;
+  ContrastTotals contrasted;
   const LanguageModel* teacher = setting_.teacher;
   for (std::int64_t i = 0; i < count; ++i) {
     setting_.observer.enter(Phase::forward);
@@ -148,6 +157,7 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
                         .answers = &result.answers,
                         .sources = setting_.sources > 0 ? &result.sources : nullptr,
                         .distillation = {teacher, setting_.config.distillation.share, &distilled},
+                        .contrast = {contrast.weight, contrast.temperature, &contrasted},
                         .sequence_ranks = setting_.sequence_ranks,
                         .overlap_memory = train.overlap_memory};
     // What the last update has left under way is there once the first micro batch has used it.
@@ -162,6 +172,7 @@ double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_s
     SequenceState& memory = train.carry_memory ? memories[static_cast<std::size_t>(i)] : empty;
     loss += palimpsest::accumulate_gradients(setting_.model, setting_.step_pool, part, memory, options);
   }
+  if (!batch.queries.empty()) result.contrast = contrasted;
   if (teacher == nullptr) return loss;
   result.divergence = distilled.divergence;
   return distilled.loss;

@@ -44,6 +44,7 @@ struct StepResult {
   AnswerCounts answers;               // of the batch, where it has any
   std::vector<SourceTotals> sources;  // of each source of a mixture; none of anything else
   std::optional<double> divergence;   // from the teacher, mean per token, nats; none without one
+  std::optional<ContrastTotals> contrast;  // of the queries that several documents are asked; none without such data
   LearningRates rates;
   StopReason stop;       // of any rank
   std::string warning;   // what was wrong with the loss or the gradients; on rank 0

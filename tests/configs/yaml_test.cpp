@@ -99,8 +99,9 @@ TEST(RunConfigYaml, UnknownNames) {
        "run.yaml:3:3: optimizer.learning_rat is not a key; did you mean learning_rate?"},
       {"optimiser:\n  kind: adamw\n", "run.yaml:1:1: optimiser is not a section; did you mean optimizer?"},
       {"train:\n  steps: 1\nmodle:\n", "run.yaml:3:1: modle is not a section; did you mean model?"},
-      {"data:\n  corpus: x\n",
-       "run.yaml:2:3: data.corpus is not a key; expected kind, train, virtual_length, segments_before_targets, "
+      {"data:\n  corpus: x\n", "run.yaml:2:3: data.corpus is an option of data.kind queries, found text"},
+      {"data:\n  books: x\n",
+       "run.yaml:2:3: data.books is not a key; expected kind, train, virtual_length, segments_before_targets, "
        "validation or test"},
       {"train:\n  learning_rate: 1\n",
        "run.yaml:2:3: train.learning_rate is not a key; did you mean optimizer.learning_rate?"},
@@ -233,6 +234,11 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
        "run.yaml: data.train[0].name is \"a\\nb\", expected letters, digits, -, _ and ."},
       {"train:\n  schedule: parallel\n  recompute: segment\n",
        "run.yaml: train.recompute segment needs train.schedule sequential or automatic, found parallel"},
+      {"data: {kind: queries, contrast: 1}\nmodel: {attention: {kind: local}}\n",
+       "run.yaml: contrast of documents needs model.attention.kind infini without an overlap: queries that follow each "
+       "other would see each other"},
+      {"data: {kind: queries, contrast: 1}\ndistillation: {share: 0.5, teacher: runs/a}\n",
+       "run.yaml: data.contrast 1 needs train.sequence_ranks 1 and distillation.share 0, found 1 and 0.5"},
       {"train:\n  run_directory: \"\"\n", "run.yaml: train.run_directory is empty: checkpoints need a place"},
   });
   EXPECT_NE(refusal("model:\n  hidden_size: 100\n").find("model.hidden_size 100"), std::string::npos);

@@ -204,5 +204,43 @@ class Summaries(EndToEndTest):
         self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])
 
 
+class Searches(EndToEndTest):
+    def search(self, *arguments, expect=0):
+        result = subprocess.run([SOURCE / "launch" / "experiments" / "search.sh", *arguments], stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
+                                env=environment() | {"RUNS": str(self.folder / "runs"), "FIRST": "5",
+                                                     "SETS": SMALL + " model.segment_length=32 train.sequence_length=640"})
+        self.assertEqual(result.returncode, expect, result.stdout)
+        return result.stdout
+
+    def test_rows_train_index_and_are_compared(self):
+        collection, runs = self.folder / "collection", self.folder / "runs"
+        (collection / "qrels").mkdir(parents=True)
+        lines = {"corpus.jsonl": [{"_id": f"d{i}", "title": f"title {i}", "text": text(150, i) + f" word{i}"} for i in range(8)],
+                 "queries.jsonl": [{"_id": f"q{i}", "text": f"word{i} memory"} for i in range(4)]}
+        for name, objects in lines.items():
+            (collection / name).write_text("".join(json.dumps(line) + "\n" for line in objects), encoding="utf-8")
+        self.assertIn("expected qrels/test.tsv in it", self.search(collection, expect=1))
+        (collection / "qrels" / "test.tsv").write_text(
+            "query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(4)), encoding="utf-8")
+        runs.mkdir()
+        self.run_program("tokenizer", "train", self.folder / "corpus", runs / "pieces.model", "--vocab-size", 280)
+        self.assertEqual([line.split()[0] for line in self.search("--list").splitlines()], ["generative", "contrast"])
+        self.assertIn('no row "memory"', self.search(collection, "memory", expect=1))
+        said = self.search(collection)
+        for name in ("generative", "contrast"):
+            evaluation = runs / f"{name}-1" / "evaluation"
+            self.assertEqual({file.name for file in evaluation.iterdir()},
+                             {"bm25.run", "bm25.jsonl", "memory.run", "memory.jsonl", "both.run"})
+            fitted = (evaluation / "both.run").read_text(encoding="utf-8").splitlines()
+            self.assertEqual({line.split()[0] for line in fitted}, {f"q{i}" for i in range(4)})
+        self.assertEqual(said.count("fitted on the other half"), 4)
+        # Full-text search has found every document, and of the weights that do no better 0 is the first.
+        self.assertEqual(said.count("2 queries with a weight of 0.0"), 4)
+        again = self.search(collection)
+        self.assertNotIn("Result:", again)
+        self.assertEqual(said.splitlines()[-5:], again.splitlines()[-5:])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,5 +1,6 @@
 """palimpsest index and search: from a corpus to measures, over a kill."""
 import json
+import re
 import signal
 import subprocess
 import time
@@ -131,6 +132,32 @@ class Search(EndToEndTest):
             self.assertIn("Stopped by SIGINT: some sentences are missing", output)
         lines = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
         self.assertEqual([len(line["documents"]) for line in lines], [12] * 100)
+
+    def config_of_queries(self, run, steps):
+        file = self.config(run, train={"steps": steps})
+        data = f"  kind: queries\n  corpus: {self.corpus}\n  tokenizer: bytes"
+        file.write_text(re.sub(r"(?m)^  train: .*$", data, file.read_text(encoding="utf-8")), encoding="utf-8")
+        return file
+
+    def test_documents_are_trained_on_with_queries_of_their_own(self):
+        for run, steps in (("asked", 4), ("asked-again", 2)):
+            model = self.config_of_queries(run, steps)
+            self.assertIn("queries of 12 documents", self.run_program("train", model).stdout)
+        self.assertIn("2 batches of queries of documents read, seed", self.run_program("inspect", model).stdout)
+        self.run_program("train", model, "--set", "train.steps=4", ranks=2)
+        self.assert_close(self.losses("asked-again"), self.losses("asked"), 1e-5)
+        self.assertIn("titles", self.run_program("train", model, "--set", "train.steps=5", "data.titles=3", expect=2).stderr)
+
+    def test_documents_are_contrasted_alike_on_two_ranks(self):
+        for run, ranks in (("one", 1), ("two", 2)):
+            log = self.run_program("train", self.config_of_queries(run, 3), "--set", "data.contrast=0.5",
+                                   "data.contrast_documents=2", "train.sequence_length=128", ranks=ranks).stdout
+            self.assertIn("; 2 documents are asked each other's", log)
+            self.assertRegex(log, r"contrast \d\.\d{4} \(\d+\.\d % found\)")
+        one, two = self.metrics("one"), self.metrics("two")
+        self.assert_close([line["contrast"] for line in two], [line["contrast"] for line in one], 1e-4)
+        self.assert_close(self.losses("two"), self.losses("one"), 1e-5)
+        self.assertTrue(all(0 <= line["found"] <= 1 for line in one))
 
     def test_a_stopped_index_goes_on(self):
         model = self.config("stopped", train={"steps": 1})

@@ -6,13 +6,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <memory>
 
 #include "core/error.h"
 #include "core/sequence_layout.h"
+#include "data/stream/query_source.h"
 #include "layers/decode_state.h"
+#include "layers/training_pass.h"
 #include "tests/launch/tiny_model.h"
+#include "tests/temporary_directory.h"
 
 namespace palimpsest {
 
@@ -169,6 +173,58 @@ TEST_F(DocumentMemory, SideBySideIsAsAlone) {
   // A document that fills a pass stands alone.
   EXPECT_EQ(side_by_side(*model_, std::vector<std::int64_t>{4000, 6, 3999}, 9),
             (std::vector<std::vector<std::size_t>>{{0}, {2}, {1}}));
+}
+
+TEST_F(DocumentMemory, TrainingAsksAsSearchDoes) {
+  const TemporaryDirectory folder;
+  const std::string corpus = (folder / "corpus.jsonl").string();
+  std::ofstream(corpus) << "{\"title\": \"Whales\", \"text\": \"A whale is large. It eats krill.\"}\n";
+  QuerySource source({.corpus = corpus, .tokenizer = "bytes"},
+                     {.seed = 2, .sequence_length = 160, .segment_length = 8});
+  const std::vector<QueryExample> examples = source.examples(0);
+  const TokenBatch batch = source.next({0, 1});
+  ASSERT_GT(examples.size(), 1u);
+  SequenceState state = model_->empty_state(pool_, 1);
+  const std::vector<double> losses = token_losses(*model_, pool_, batch, state);
+  std::size_t row = 0;
+  for (const QueryExample& example : examples) {
+    double loss = 0;
+    const std::int64_t document = batch.documents[row];
+    for (; row < losses.size() && batch.documents[row] == document; ++row) {
+      loss += batch.loss_weights[row] * losses[row];
+    }
+    const SequenceState memory = read_document(*model_, pool_, example.document);
+    EXPECT_NEAR(-loss / static_cast<double>(example.query.size()),
+                query_log_likelihoods(*model_, pool_, memory, Tokens{'\n'}, example.query).front(), 1e-4);
+  }
+}
+
+TEST_F(DocumentMemory, ContrastAsksEveryDocumentAsSearchDoes) {
+  const TemporaryDirectory folder;
+  const std::string corpus = (folder / "corpus.jsonl").string();
+  std::ofstream(corpus) << "{\"title\": \"Whales\", \"text\": \"A whale is large.\"}\n"
+                           "{\"title\": \"Ants\", \"text\": \"An ant is small.\"}\n"
+                           "{\"title\": \"Krill\", \"text\": \"Eaten.\"}\n";
+  QuerySource source({.corpus = corpus, .tokenizer = "bytes", .contrast = {.weight = 1, .documents = 3}},
+                     {.seed = 2, .sequence_length = 256, .segment_length = 8});
+  const std::vector<QueryExample> examples = source.examples(0);
+  const TokenBatch batch = source.next({0, 1});
+  ASSERT_EQ(examples.size() % 3, 0u);
+  ASSERT_GT(examples.size(), 3u);
+  SequenceState state = model_->empty_state(pool_, 1);
+  const std::vector<double> losses = token_losses(*model_, pool_, batch, state);
+  std::map<std::pair<std::int64_t, std::int32_t>, double> asked;  // by document and query
+  for (std::size_t row = 0; row < losses.size(); ++row) {
+    if (batch.queries[row] > 0) asked[{batch.documents[row], batch.queries[row]}] += losses[row];
+  }
+  ASSERT_EQ(asked.size(), 3 * examples.size());
+  for (const auto& [pair, loss] : asked) {
+    const QueryExample& document = examples[static_cast<std::size_t>(pair.first)];
+    const Tokens& query = examples[static_cast<std::size_t>(pair.second) - 1].query;
+    const SequenceState memory = read_document(*model_, pool_, document.document);
+    EXPECT_NEAR(-loss / static_cast<double>(query.size()),
+                query_log_likelihoods(*model_, pool_, memory, Tokens{'\n'}, query).front(), 1e-4);
+  }
 }
 
 TEST_F(DocumentMemory, StopsWhereItIsTold) {

@@ -40,6 +40,15 @@ TEST(Metrics, AStepWithoutATargetHasNoLoss) {
   EXPECT_TRUE(format_step(metrics, 9, 1).starts_with("step 0/9  all masked  "));
 }
 
+TEST(Metrics, AStepSaysHowManyQueriesFoundTheirDocument) {
+  StepMetrics metrics;
+  EXPECT_FALSE(metrics.to_json().contains("contrast"));
+  metrics.contrast = {.loss = 3, .tokens = 4, .found = {1, 8}};
+  EXPECT_EQ(metrics.to_json().at("contrast"), 0.75);
+  EXPECT_EQ(metrics.to_json().at("found"), 0.125);
+  EXPECT_NE(format_step(metrics, 9, 1).find("  contrast 0.7500 (12.5 % found)"), std::string::npos);
+}
+
 TEST(Metrics, GatesAreWrittenSomeTwoHundredTimes) {
   EXPECT_EQ(gates_line(7, {{0.5, 0.25}}).dump(), R"({"kind":"gates","step":7,"gates":[[0.5,0.25]]})");
   const auto count = [](std::int64_t steps, std::int64_t log_every) {

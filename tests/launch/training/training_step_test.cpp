@@ -127,6 +127,52 @@ TEST_F(TrainingStepTest, LearnsFromATeacherAndSaysSoApart) {
   }
 }
 
+TEST_F(TrainingStepTest, ContrastsDocumentsAndSaysSoApart) {
+  // In every lane two documents of a segment, each asked two queries of seven tokens.
+  config_.train.sequence_length = 48;
+  config_.train.carry_memory = false;
+  config_.optimizer.learning_rate = 0.01;
+  batch_ = {};
+  batch_.lanes = 4;
+  batch_.tokens = 48;
+  for (std::int32_t i = 0; i < 4 * 48; ++i) {
+    const std::int32_t document = i / 24 % 2, query = i / 8 % 3, at = i % 8, lane = i / 48;
+    const bool asked = query > 0 && at < 7;
+    const auto token = [&](std::int32_t place) { return 97 + (query * 5 + lane * 3 + place * 7) % 26; };
+    batch_.inputs.push_back(query == 0 ? 97 + (document * 11 + i) % 26 : token(at));
+    batch_.targets.push_back(token(at + 1));
+    batch_.documents.push_back(document);
+    batch_.loss_weights.push_back(asked && query == document + 1 ? 1.0F : 0.0F);
+    batch_.write_weights.push_back(query == 0 ? 1.0F : 0.0F);
+    batch_.queries.push_back(asked ? query : 0);
+  }
+  const auto without = [&] {
+    const auto model = tiny_model(pool_);
+    TrainingStep step = make_step(*model);
+    StepState state = step.empty_state();
+    return step.step(batch_, state);
+  }();
+  config_.data.queries.contrast = {.weight = 1, .documents = 2, .temperature = 0.5};
+  std::vector<StepResult> firsts;
+  for (const std::int64_t size : {0, 2, 1}) {
+    config_.train.micro_batch_size = size;
+    const auto model = tiny_model(pool_);
+    TrainingStep step = make_step(*model);
+    StepState state = step.empty_state();
+    firsts.push_back(step.step(batch_, state));
+    EXPECT_NEAR(firsts.back().loss, without.loss, 1e-5 * without.loss) << "of the queries alone";
+    EXPECT_EQ(firsts.back().tokens, 4 * 2 * 7);
+    EXPECT_EQ(firsts.back().contrast->tokens, 4 * 2 * 7);
+    EXPECT_EQ(firsts.back().contrast->found.all, 8);
+    EXPECT_NEAR(firsts.back().contrast->loss, firsts[0].contrast->loss, 1e-5 * firsts[0].contrast->loss);
+    EXPECT_NEAR(firsts.back().gradient_norm, firsts[0].gradient_norm, 1e-4 * firsts[0].gradient_norm);
+    StepResult last;
+    for (int i = 0; i < 20; ++i) last = step.step(batch_, state);
+    EXPECT_LT(last.contrast->loss, 0.5 * firsts[0].contrast->loss);
+    EXPECT_EQ(last.contrast->found.right, 8);
+  }
+}
+
 TEST_F(TrainingStepTest, CarriesNothingUnlessAsked) {
   config_.train.carry_memory = false;
   const auto model = tiny_model(pool_);
