@@ -126,7 +126,7 @@ train() {
   changes_of "$name"
   case $name in
     imported-*) import_parent "$name" ;;
-    *) train_row "$name" "${changes[@]}" ;;
+    *) train_row "$name" "${books[@]}" "${changes[@]}" ;;
   esac
   case $name in
     # Windows alone, as the model was trained; and with half a window at least before each token.

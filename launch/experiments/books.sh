@@ -48,7 +48,7 @@ order=(local transformer-xl linear best transformer-xl-gradient overlap-alone li
 train() {
   local run
   run=$(run_of "$1")
-  train_row "$1"
+  train_row "$1" "${books[@]}"
   case $1 in
     full) measure "$run" test --split test --window 4096 ;;
     local)

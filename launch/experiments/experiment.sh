@@ -9,6 +9,9 @@ seed=${SEED:-1} precision=${PRECISION:-float32} ranks=${RANKS:-1}
 runs=${RUNS:-runs/$(basename "$0" .sh)}
 palimpsest=${PALIMPSEST:-build/release/palimpsest}
 config=configs/books.yaml
+# Where `prepare` puts the books, for those that train on them.
+# shellcheck disable=SC2034
+books=("data.train=$runs/pieces/train.h5" "data.validation=$runs/pieces/validation.h5" "data.test=$runs/pieces/test.h5")
 declare -A row=()  # by name the keys of the configuration that a row changes
 order=()           # in which rows are trained
 
@@ -61,16 +64,15 @@ prepare() {
   "$palimpsest" pack "$1" "$pieces" --tokenizer "$pieces/pieces.model" --force
 }
 
-# train_row NAME [KEY=VALUE]...: trains a row, or goes on with it: on the books, with these keys, those of the row and
-# those of SETS, of which later ones count.
+# train_row NAME [KEY=VALUE]...: trains a row, or goes on with it, with these keys, those of the row and those of SETS, of
+# which later ones count.
 train_row() {
   local name=$1 sets
   shift
   read -ra sets <<<"${row[$name]} ${SETS:-}"
   say "$name, seed $seed: ${row[$name]:-as $config}"
   mpirun -n "$ranks" "$palimpsest" train "$config" --set "train.run_directory=$(run_of "$name")" "train.seed=$seed" \
-    "train.precision=$precision" "data.train=$runs/pieces/train.h5" "data.validation=$runs/pieces/validation.h5" \
-    "data.test=$runs/pieces/test.h5" "$@" "${sets[@]}"
+    "train.precision=$precision" "$@" "${sets[@]}"
 }
 
 # measure RUN RESULT OPTION...: evaluates a run directory, unless that has been done.

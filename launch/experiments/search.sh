@@ -11,24 +11,19 @@
 #
 # Environment: SEED (1), PRECISION (float32), RUNS (runs/search), RANKS (1): how many ranks train and index, FIRST (100): how
 # many documents BM25 hands to the model, SETS: further keys for every row, PALIMPSEST: a program that is built already.
-# shellcheck source=../scripts/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+# shellcheck source=experiment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 
-config=configs/search.yaml
-seed=${SEED:-1} precision=${PRECISION:-float32} runs=${RUNS:-runs/search} ranks=${RANKS:-1} first=${FIRST:-100}
-palimpsest=${PALIMPSEST:-build/release/palimpsest}
-
-declare -A row=(
+config=configs/search.yaml first=${FIRST:-100}
+row=(
   [generative]=""
   # Four documents are asked each other's queries: ten segments a document.
   [contrast]="data.contrast=0.1 data.contrast_documents=4 train.sequence_length=2560 train.batch_size=2"
 )
 order=(generative contrast)
 
-run_of() { printf '%s/%s-%s' "$runs" "$1" "$seed"; }
-
-# prepare COLLECTION: the tokenizer, unless it is there.
-prepare() {
+# prepare_collection COLLECTION: the tokenizer, unless it is there.
+prepare_collection() {
   local file
   for file in corpus.jsonl queries.jsonl qrels/test.tsv; do
     [ -e "$1/$file" ] || fail "$1: no collection in BEIR's layout; expected $file in it"
@@ -47,15 +42,6 @@ for line in sys.stdin:
   "$palimpsest" tokenizer train "$runs/text" "$runs/pieces.model" --vocab-size 4096
 }
 
-# train NAME COLLECTION: trains a row, or goes on with it.
-train() {
-  local name=$1 sets
-  read -ra sets <<<"${row[$name]} ${SETS:-}"
-  say "$name, seed $seed: ${row[$name]:-as $config}"
-  mpirun -n "$ranks" "$palimpsest" train "$config" --set "train.run_directory=$(run_of "$name")" "train.seed=$seed" \
-    "train.precision=$precision" "data.corpus=$2/corpus.jsonl" "data.tokenizer=$runs/pieces.model" "${sets[@]}"
-}
-
 # search RUN COLLECTION NAME OPTION...: writes what is found for the collection's queries, unless that has been done.
 search() {
   local run=$1 queries=$2/queries.jsonl result=$1/evaluation/$3
@@ -64,8 +50,8 @@ search() {
     "$palimpsest" search "$run" "$run/index" --queries "$queries" --run "$result.run" --json "$result.jsonl" "$@"
 }
 
-# measure NAME COLLECTION: indexes the documents with a row's model, and searches by the memory, by BM25 and by both.
-measure() {
+# search_with NAME COLLECTION: indexes the documents with a row's model, and searches by the memory, by BM25 and by both.
+search_with() {
   local run judged=$2/qrels/test.tsv
   run=$(run_of "$1")
   if ! is_measured "$run" "$run/index/index.json"; then rm -rf "$run/index"; fi
@@ -80,25 +66,18 @@ measure() {
   "$palimpsest" measure "$run/evaluation/bm25.run" "$judged" "$run/evaluation/both.run"
 }
 
-if [ "${1:-}" = --list ]; then
-  for name in "${order[@]}"; do printf '%-32s %s\n' "$name" "${row[$name]:-as it is}"; done
-  exit
-fi
 case "${1:-}" in
-  "" | -*) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit $(($# ? 0 : 2)) ;;
+  --list) list_rows; exit ;;
+  "" | -*) show_usage; exit $(($# ? 0 : 2)) ;;
 esac
 collection=$1
 shift
 [ $# -gt 0 ] || set -- "${order[@]}"
-for name in "$@"; do [ -n "${row[$name]+there}" ] || fail "no row \"$name\"; --list shows them"; done
+check_rows "$@"
 
-use_mpi
-if [ -z "${PALIMPSEST:-}" ]; then
-  install_missing build
-  build release palimpsest
-fi
-prepare "$collection"
+get_ready
+prepare_collection "$collection"
 for name in "$@"; do
-  train "$name" "$collection"
-  measure "$name" "$collection"
+  train_row "$name" "data.corpus=$collection/corpus.jsonl" "data.tokenizer=$runs/pieces.model"
+  search_with "$name" "$collection"
 done

@@ -13,16 +13,15 @@
 # more a step has for the summary, REGISTER_STEPS (300), PAIR_STEPS (500), SETS: further keys of both trainings; MAX_TOKENS
 # (1500) of a written summary, DECODING (--temperature 0 --no-repeat-ngram 20), WORDS (400): of a summary so many are looked up among
 # the books, 0: all.
-# shellcheck source=../scripts/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+# shellcheck source=experiment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 
 case "${1:-}" in
-  "" | -*) sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "$0"; exit $(($# ? 0 : 2)) ;;
+  "" | -*) show_usage; exit $(($# ? 0 : 2)) ;;
 esac
 [ $# = 3 ] || fail "expected DATA CORPUS BASE, got $# arguments"
 data=$1 corpus=$2 base=$3
-runs=${RUNS:-runs/summaries/$(basename "$base")} ranks=${RANKS:-1} seed=${SEED:-1}
-palimpsest=${PALIMPSEST:-build/release/palimpsest}
+runs=${RUNS:-runs/summaries/$(basename "$base")}
 tokenizer=${TOKENIZER:-$(dirname "$base")/pieces/pieces.model}
 k=${K:-4} room=${ROOM:-28}
 read -ra sets <<<"${SETS:-}"
@@ -35,11 +34,7 @@ for name in pairs.jsonl all_epitomes.jsonl; do [ -e "$data/$name" ] || fail "$da
 segment=$(sed -n 's/^  segment_length: *\([0-9]*\).*/\1/p' "$base/config.yaml")
 [ -n "$segment" ] || fail "$base/config.yaml: no model.segment_length"
 
-use_mpi
-if [ -z "${PALIMPSEST:-}" ]; then
-  install_missing build
-  build release palimpsest
-fi
+get_ready
 
 helper() { launch/experiments/summaries.py "$@"; }
 
