@@ -28,6 +28,11 @@ double rate_factor(const OptimizerConfig& config, const std::string& name) {
   return factor;
 }
 
+double weight_decay_of(ParameterRole role, const OptimizerConfig& config) {
+  if (role == ParameterRole::memory_gate) return config.memory_gate_weight_decay;
+  return is_matrix(role) ? config.weight_decay : 0.0;
+}
+
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerConfig& config, const ParameterList& parameters, MemoryPool& pool,
@@ -105,7 +110,7 @@ void Optimizer::update(ParameterList& parameters, const LearningRates& rates, do
       ++index;
       continue;
     }
-    const double weight_decay = is_matrix(parameter.role) ? config_.weight_decay : 0.0;
+    const double weight_decay = weight_decay_of(parameter.role, config_);
     const double rate = rates.of(parameter.role) * rate_factors_[index];
     pull_toward_initial(index, parameter, rate);  // the update refreshes the working copy
     update_parameter(index, parameter, {step_, rate, weight_decay, gradient_scale});

@@ -38,9 +38,10 @@ class Optimizer {
   /// One step over the parameters the optimiser was made for: masters and bfloat16 working copies
   /// of those that are trained change, gradients stay as they are. Every gradient is multiplied by `gradient_scale` on
   /// the way (clipping); a parameter without gradient counts as having gradient zero. Weight decay acts on matrices and
-  /// embeddings only. The bits of the result do not depend on the number of threads. Of parameters that are shared out,
-  /// only this rank's share changes. Calls `updated(index)` after each trained parameter, in order. Throws ShapeError
-  /// when the parameters are not those of the constructor, or others of them are trained.
+  /// embeddings, and on memory gates by a rate of their own. The bits of the result do not depend on the number of
+  /// threads. Of parameters that are shared out, only this rank's share changes. Calls `updated(index)` after each
+  /// trained parameter, in order. Throws ShapeError when the parameters are not those of the constructor, or others of
+  /// them are trained.
   void update(ParameterList& parameters, const LearningRates& rates, double gradient_scale = 1.0,
               const Updated& updated = {});
 

@@ -27,7 +27,8 @@ struct OptimizerConfig {
   double decay_start = 0;  // share of all steps before which the rate stays at its peak; never before the warm-up ends
   /// The rate at the last step as a share of the peak.
   double final_learning_rate_ratio = 0.1;
-  double weight_decay = 0.1;        // matrices and embeddings only
+  double weight_decay = 0.1;            // matrices and embeddings only
+  double memory_gate_weight_decay = 0;  // of logits: toward one half
   double decay_toward_initial = 0;  // toward the weights that the run began with; but for the memory's own parameters
   double beta1 = 0.9;
   double beta2 = 0.95;

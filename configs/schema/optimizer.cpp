@@ -33,7 +33,11 @@ void describe(OptimizerConfig& optimizer, SchemaVisitor& visitor) {
   visitor.field("final_learning_rate_ratio", optimizer.final_learning_rate_ratio, between(0.0, 1.0),
                 "The rate of the last step as a share of the peak (`cosine` and `linear`).");
   visitor.field("weight_decay", optimizer.weight_decay, at_least(0.0),
-                "Decoupled weight decay of matrices and embeddings; norms, biases and memory gates have none.");
+                "Decoupled weight decay of matrices and embeddings; norms and biases have none.");
+  visitor.field(
+      "memory_gate_weight_decay", optimizer.memory_gate_weight_decay, at_least(0.0),
+      "The same of the memory gates, whose logits it draws to 0, half of the memory. It is there for comparison: "
+      "other programs that decay all parameters do this unasked.");
   visitor.field("decay_toward_initial", optimizer.decay_toward_initial, at_least(0.0),
                 "Decoupled decay of matrices, embeddings, norms and biases toward `train.initial_weights`, against "
                 "forgetting (L2-SP): takes a copy of the trained weights, in memory and in each checkpoint.");

@@ -120,15 +120,19 @@ TEST_P(EveryOptimizer, FollowsThePaperForEveryRole) {
   add_every_role(parameters, pool, DataType::float64, DataType::float64);
   OptimizerConfig config = config_of(GetParam());
   config.adafactor_clip_threshold = 0.9;
+  config.memory_gate_weight_decay = 0.3;
   const auto optimizer = make_optimizer(config, parameters, pool);
   std::vector<Reference> references;
   for (const Parameter& parameter : parameters) {
     const Shape& shape = parameter.master.shape();
     const bool matrix = parameter.role == ParameterRole::matrix || parameter.role == ParameterRole::embedding;
+    const bool gate = parameter.role == ParameterRole::memory_gate;
     references.push_back({.config = config,
                           .rows = shape[0],
                           .columns = shape.rank() == 2 ? shape[1] : 0,
-                          .weight_decay = matrix ? config.weight_decay : 0.0,
+                          .weight_decay = matrix ? config.weight_decay
+                                          : gate ? config.memory_gate_weight_decay
+                                                 : 0.0,
                           .scaled = parameter.role != ParameterRole::memory_gate,
                           .p = parameter.master.to_doubles()});
   }
