@@ -11,8 +11,9 @@
 # Options:
 #   --hosts A,B,...       the machines (default: those of the Slurm job, else this one)
 #   --hostfile FILE       the same, the first word of each line (Open MPI's format: NAME slots=N)
-#   --ranks-per-node N    ranks on each machine (default: Slurm's tasks per node, else one for each NUMA node, in most
-#                         machines a socket, that this machine has)
+#   --ranks-per-node N    ranks on each machine (default: Slurm's tasks per node, else 1 where --threads is given, else
+#                         for commands that share their work one for each NUMA node, in most machines a socket, of this
+#                         machine, unless train.batch_size cannot be shared by so many)
 #   --threads N           threads of each rank, and cores that it is bound to (default: Slurm's CPUs per task,
 #                         else the cores of this machine shared out evenly)
 #   --bind core|none      none leaves ranks to the system, and allows more threads than cores (default: core)
@@ -21,6 +22,7 @@
 #                         job whose Slurm knows PMIx, else mpirun)
 #   --program FILE        palimpsest (default: this repository's build/release/palimpsest, else the one on the path)
 #   --dry-run             print the command instead of running it
+#   --print-ranks         print the number of ranks on each machine instead
 #
 # SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask the ranks to save a checkpoint after the step in hand and leave; a
 # second SIGINT ends them at once. The exit code is that of the first rank that failed (palimpsest --help), 138 for a
@@ -41,18 +43,34 @@ whole_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 must be a whole number of
 count_usable() {
   local cpu place
   while IFS=, read -r cpu place; do
-    taskset -c "$cpu" true 2>/dev/null && echo "$place"
+    if taskset -c "$cpu" true 2>/dev/null; then echo "$place"; fi
   done < <(lscpu --parse="CPU,$1" | grep -v '^#') | sort -u | wc -l
+}
+
+# default_ranks COMMAND ARGUMENT...: ranks on each machine where nobody has said how many.
+default_ranks() {
+  local ranks=1 machines=${SLURM_JOB_NUM_NODES:-1}
+  if [ "$launcher" = none ] || [ -n "$threads" ]; then
+    echo 1
+    return
+  fi
+  case $1 in train | eval | index | pack | passkey | summarize) ranks=$(count_usable NODE) ;; esac
+  if [ "$1" = train ] && [ "$ranks" -gt 1 ]; then
+    [ -z "$hosts" ] || machines=$(tr ',' '\n' <<<"$hosts" | wc -l)
+    "$program" "$@" --plan 2>/dev/null | grep -q "\"ranks\":\[\([0-9,]*,\)\?$((ranks * machines))[],]" || ranks=1
+  fi
+  echo "$ranks"
 }
 
 knows_pmix() { srun --mpi=list 2>&1 | grep -qw pmix; }
 
 hosts='' ranks_per_node=${SLURM_NTASKS_PER_NODE:-} threads=${SLURM_CPUS_PER_TASK:-} bind=core interface='' launcher=''
-program='' dry_run=no
+program='' dry_run=no print_ranks=no
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --dry-run) dry_run=yes; shift; continue ;;
+    --print-ranks) print_ranks=yes; shift; continue ;;
     --) break ;;
     --hosts | --hostfile | --ranks-per-node | --threads | --bind | --interface | --launcher | --program) ;;
     *) fail "unknown option $1; options come before --, palimpsest's arguments after it (see --help)" ;;
@@ -97,12 +115,13 @@ fi
 need taskset "install Debian's util-linux"
 need lscpu "install Debian's util-linux"
 cores=$(count_usable CORE)
-if [ "$launcher" = none ]; then
-  ranks_per_node=1
-elif [ -z "$ranks_per_node" ]; then
-  ranks_per_node=$(count_usable NODE)
-fi
+[ "$cores" -gt 0 ] || fail "lscpu --parse=CPU,CORE lists no core that this process may use"
+[ -n "$ranks_per_node" ] || ranks_per_node=$(default_ranks "$@")
 whole_number --ranks-per-node "$ranks_per_node"
+if [ $print_ranks = yes ]; then
+  echo "$ranks_per_node"
+  exit 0
+fi
 if [ -z "$threads" ]; then
   threads=$((cores / ranks_per_node > 0 ? cores / ranks_per_node : 1))
 fi

@@ -48,14 +48,6 @@ def plural(count, noun):
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def numa_nodes():
-    """Those whose cores this process may run on: launch/run.sh's default for the ranks of a machine."""
-    lines = subprocess.run(["lscpu", "--parse=CPU,NODE"], capture_output=True, text=True, check=True).stdout.splitlines()
-    places = (line.split(",") for line in lines if not line.startswith("#"))
-    usable = os.sched_getaffinity(0)
-    return len({node for cpu, node in places if int(cpu) in usable})
-
-
 class Supervisor:
     def __init__(self, options, launch_options, train):
         self.options = options
@@ -68,6 +60,7 @@ class Supervisor:
             if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self.pass_on)
         self.plan = self.read_plan()
+        self.ranks_per_node = options.ranks_per_node or self.default_ranks()
 
     def pass_on(self, number, _frame):
         self.signal = number
@@ -75,15 +68,23 @@ class Supervisor:
             self.child.send_signal(number)
 
     def command(self, *options, train):
-        return [RUN, *self.launch_options, "--ranks-per-node", str(self.options.ranks_per_node), *options, "--", *train]
+        return [RUN, *self.launch_options, *options, "--", *train]
 
-    def read_plan(self):
-        """What the program says about the run; a wrong configuration ends here."""
-        command = self.command("--launcher", "none", train=[*self.train, "--plan"])
+    def answer(self, command):
+        """What run.sh or the program prints; a wrong configuration ends here."""
         result = subprocess.run(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, check=False)
         if result.returncode != 0:
             raise SystemExit(result.returncode)
         return json.loads(result.stdout)
+
+    def read_plan(self):
+        """What the program says about the run."""
+        return self.answer(self.command("--launcher", "none", train=[*self.train, "--plan"]))
+
+    def default_ranks(self):
+        """The ranks that run.sh would start on each machine."""
+        hosts = ("--hosts", ",".join(self.options.hosts)) if self.options.hosts else ()
+        return self.answer(self.command(*hosts, "--print-ranks", train=self.train))
 
     def newest_step(self):
         """The step of the newest checkpoint; -1 if there is none."""
@@ -127,13 +128,13 @@ class Supervisor:
         """The most answering machines that the batch can be shared by; empty if there are none."""
         answering = self.answering_hosts()
         for count in range(len(answering), 0, -1):
-            if count * self.options.ranks_per_node in self.plan["ranks"]:
+            if count * self.ranks_per_node in self.plan["ranks"]:
                 if count < len(answering):
                     say(f"{', '.join(answering[count:])} left out: train.batch_size {self.plan['batch_size']} can be "
                         f"shared by {', '.join(map(str, self.plan['ranks']))} ranks")
                 return answering[:count]
         if answering == self.options.hosts:
-            fail(f"no number of these machines with {plural(self.options.ranks_per_node, 'rank')} each can share "
+            fail(f"no number of these machines with {plural(self.ranks_per_node, 'rank')} each can share "
                  f"train.batch_size {self.plan['batch_size']}: possible are {', '.join(map(str, self.plan['ranks']))} ranks")
         return []
 
@@ -152,7 +153,7 @@ class Supervisor:
         if self.signal is None:
             # In a session of its own, so that a Ctrl-C reaches it once: passed on by this program.
             train = [*self.train, *self.time_left()]
-            self.child = subprocess.Popen(self.command(*options, train=train), start_new_session=True)
+            self.child = subprocess.Popen(self.command("--ranks-per-node", str(self.ranks_per_node), *options, train=train), start_new_session=True)
             if self.signal is not None:  # it came while the child was being started
                 self.child.send_signal(self.signal)
             code = self.child.wait()
@@ -241,8 +242,7 @@ def main():
     parser.add_argument("--hosts", metavar="A,B,...", help="the machines (default: those of run.sh, none being probed)")
     parser.add_argument("--hostfile", metavar="FILE", help="the same, the first word of each line")
     parser.add_argument("--ranks-per-node", type=at_least(int, 1), metavar="N",
-                        default=os.environ.get("SLURM_NTASKS_PER_NODE") or numa_nodes(),
-                        help="ranks on each machine (default: Slurm's tasks per node, else one for each NUMA node)")
+                        help="ranks on each machine (default: that of run.sh)")
     parser.add_argument("--max-restarts", type=at_least(int, 0), metavar="N", default=5,
                         help="restarts in a row without a new checkpoint (default: 5)")
     parser.add_argument("--pause", type=at_least(float, 0), metavar="SECONDS", default=10,

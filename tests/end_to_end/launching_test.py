@@ -90,14 +90,26 @@ class Run(LaunchTest):
     def test_a_rank_for_each_numa_node(self):
         if CORES < 2:
             self.skipTest("needs two cores")
-        # A machine with a NUMA node for each core, as far as lscpu tells.
+        # A machine with a NUMA node for each core, as far as lscpu tells, and with a core that this process may not use.
         tools = self.folder / "two-nodes"
         tools.mkdir()
-        (tools / "lscpu").write_text("#!/bin/sh\n/usr/bin/lscpu --parse=CPU,CORE\n", encoding="utf-8")
+        (tools / "lscpu").write_text("#!/bin/sh\n/usr/bin/lscpu --parse=CPU,CORE\necho 9999,9999\n", encoding="utf-8")
         (tools / "lscpu").chmod(0o755)
         path = {"PATH": f"{tools}:{os.environ['PATH']}"}
-        cores = re.search(r"ppr:1:node:pe=(\d+) ", self.dry("--ranks-per-node", 1, **path))[1]
-        self.assertIn(f"ppr:{cores}:node:pe=1 ", self.dry(**path))
+
+        def ranks(*command, options=(), **variables):
+            return int(self.launch(RUN, "--print-ranks", "--program", PROGRAM, *options, "--", *command, **path, **variables)[0])
+
+        cores = int(re.search(r"ppr:1:node:pe=(\d+) ", self.dry("--ranks-per-node", 1, **path))[1])
+        fits, odd = self.config("fits", train={"batch_size": cores}), self.config("odd", train={"batch_size": 1})
+        self.assertEqual(ranks("train", fits), cores)
+        self.assertIn(f"ppr:{cores}:node:pe=1 ", self.launch(RUN, "--dry-run", "--program", PROGRAM, "--", "train", fits, **path)[0])
+        self.assertEqual(ranks("eval", fits), cores)
+        self.assertEqual(ranks("train", odd), 1)
+        self.assertEqual(ranks("train", fits, options=("--hosts", "a,b,c")), 1)
+        self.assertEqual(ranks("generate", fits), 1)
+        self.assertEqual(ranks("train", fits, options=("--threads", 1)), 1)
+        self.assertEqual(ranks("train", fits, SLURM_CPUS_PER_TASK="1"), 1)
         self.assertIn(f"env OMP_NUM_THREADS={cores} ", self.dry("--launcher", "none", **path))
 
     def test_missing_mpirun(self):
