@@ -205,10 +205,10 @@ class Summaries(EndToEndTest):
 
 
 class Searches(EndToEndTest):
-    def search(self, *arguments, expect=0):
+    def search(self, *arguments, expect=0, first=5):
         result = subprocess.run([SOURCE / "launch" / "experiments" / "search.sh", *arguments], stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
-                                env=environment() | {"RUNS": str(self.folder / "runs"), "FIRST": "5",
+                                env=environment() | {"RUNS": str(self.folder / "runs"), "FIRST": str(first),
                                                      "SETS": SMALL + " model.segment_length=32 train.sequence_length=640"})
         self.assertEqual(result.returncode, expect, result.stdout)
         return result.stdout
@@ -231,15 +231,33 @@ class Searches(EndToEndTest):
         for name in ("generative", "contrast"):
             evaluation = runs / f"{name}-1" / "evaluation"
             self.assertEqual({file.name for file in evaluation.iterdir()},
-                             {"bm25.run", "bm25.jsonl", "memory.run", "memory.jsonl", "both.run"})
+                             {"settings", "bm25.run", "bm25.jsonl", "memory.run", "memory.jsonl", "memory.json", "both.run", "both.json"})
             fitted = (evaluation / "both.run").read_text(encoding="utf-8").splitlines()
             self.assertEqual({line.split()[0] for line in fitted}, {f"q{i}" for i in range(4)})
         self.assertEqual(said.count("fitted on the other half"), 4)
         # Full-text search has found every document, and of the weights that do no better 0 is the first.
         self.assertEqual(said.count("2 queries with a weight of 0.0"), 4)
         again = self.search(collection)
-        self.assertNotIn("Result:", again)
+        self.assertNotRegex(again, r"Result: .*(run|jsonl)\n")
         self.assertEqual(said.splitlines()[-5:], again.splitlines()[-5:])
+        self.run_program("report", runs / "generative-1", "--out", runs / "report.html", "--csv", runs / "csv")
+        self.assertIn("both", (runs / "csv" / "search.csv").read_text(encoding="utf-8"))
+
+        # Other settings, other queries: nothing is told of what was found before.
+        evaluation = runs / "generative-1" / "evaluation"
+        queries = (collection / "queries.jsonl").read_text(encoding="utf-8")
+        (collection / "queries.jsonl").write_text(queries.replace("word3", "word4"), encoding="utf-8")
+        self.search(collection, "generative", first=1)
+        self.assertEqual({line.split()[3] for line in (evaluation / "memory.run").read_text(encoding="utf-8").splitlines()}, {"1"})
+        self.assertIn("q3 Q0 d4 1 ", (evaluation / "bm25.run").read_text(encoding="utf-8"))
+
+    def test_a_weight_needs_documents(self):
+        found = self.folder / "found.jsonl"
+        for content, message in ("", "holds no query"), ('{"id": "a", "documents": []}\n', "no document was found for any query"):
+            found.write_text(content, encoding="utf-8")
+            result = subprocess.run([SOURCE / "launch" / "experiments" / "interpolate.py", "program", found, "judged", self.folder / "out"],
+                                    capture_output=True, text=True, timeout=60)
+            self.assertEqual((result.returncode, result.stderr), (1, f"{found}: {message}\n"))
 
 
 if __name__ == "__main__":
