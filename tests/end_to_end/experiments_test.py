@@ -89,12 +89,14 @@ class Adapt(EndToEndTest):
         cls.abstracts = cls.folder / "abstracts.jsonl"
         cls.abstracts.write_text("".join(json.dumps({"_id": str(i), "text": text(60, f"abstract {i}")}) + "\n" for i in range(60)),
                                  encoding="utf-8")
+        # Of more bytes than an excerpt has, two each behind the first.
+        (cls.folder / "corpus" / "train" / "long.txt").write_text("x" + "é" * 1200 + "\nanother line\n", encoding="utf-8")
         (cls.folder / "pieces").mkdir()
         cls("run_program").run_program("tokenizer", "train", cls.folder / "corpus", cls.folder / "pieces" / "pieces.model",
                                        "--vocab-size", 280)
 
-    def adapt(self, *arguments, expect=0):
-        small = SMALL.replace("vocab_size=0", "vocab_size=280") + " model.segment_length=64"
+    def adapt(self, *arguments, expect=0, steps=2):
+        small = SMALL.replace("vocab_size=0", "vocab_size=280") + f" model.segment_length=64 train.steps={steps}"
         result = subprocess.run([SOURCE / "launch" / "experiments" / "adapt.sh", *arguments], stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
                                 env=environment() | {"RUNS": str(self.folder), "SETS": small, "DOCUMENTS": "3"})
@@ -108,7 +110,12 @@ class Adapt(EndToEndTest):
         return result.stderr if expect else result.stdout
 
     def test_rows_go_on_from_the_parent_and_are_told_in_tables(self):
+        (self.folder / "abstracts").mkdir()  # as a killed process leaves it
         said = self.adapt(self.folder / "corpus", self.abstracts, *self.ROWS)
+        others = self.folder / "others.jsonl"
+        others.write_text(self.abstracts.read_text(encoding="utf-8"), encoding="utf-8")
+        self.assertIn("holds the abstracts of", self.adapt(self.folder / "corpus", others, *self.ROWS, expect=1))
+        self.assertNotIn("UTF-8", said)
         again = self.adapt(self.folder / "corpus", self.abstracts, *self.ROWS)
         self.assertNotIn("Result:", again)
         self.assertEqual(said.splitlines()[-18:], again.splitlines()[-18:])
@@ -134,11 +141,28 @@ class Adapt(EndToEndTest):
         complete = (self.folder / "abstracts-replay-25-1" / "metrics.jsonl").read_text(encoding="utf-8")
         unfinished.write_text("".join(complete.splitlines(keepends=True)[:2]), encoding="utf-8")
         self.assertIn("is not complete", self.forgetting("unfinished", expect=1))
+        unfinished.write_text(complete + complete[:20], encoding="utf-8")
+        self.assertIn("| unfinished-1 |", self.forgetting("unfinished"))
+        unfinished.write_text(complete[:20] + "\n" + complete, encoding="utf-8")
+        self.assertIn("metrics.jsonl:1: no JSON", self.forgetting("unfinished", expect=1))
+
+        # A parent that is trained on is imported anew; what has begun with it as it was is not taken for something else.
+        imported = (self.folder / "imported-overlap-1" / "config.yaml").stat().st_mtime_ns
+        self.adapt(self.folder / "corpus", self.abstracts, "imported-overlap", steps=3)
+        self.assertGreater((self.folder / "imported-overlap-1" / "config.yaml").stat().st_mtime_ns, imported)
+        self.assertIn("has begun with parent step-00000002, and now there is parent step-00000003",
+                      self.adapt(self.folder / "corpus", self.abstracts, "memory-best", expect=1, steps=3))
 
     def test_mistakes_are_named(self):
         self.assertIn('no row "locl"', self.adapt(self.folder / "corpus", self.abstracts, "locl", expect=1))
         self.assertIn("no file of abstracts", self.adapt(self.folder / "corpus", expect=1))
         self.assertIn("imported-best", self.adapt("--list"))
+        self.assertIn("no such file of abstracts", self.adapt(self.folder / "corpus", self.folder / "none.jsonl", expect=1))
+        compressed = self.folder / "compressed" / "train" / "a.txt.gz"
+        for split in "train", "validation":
+            (self.folder / "compressed" / split).mkdir(parents=True)
+        compressed.write_bytes(b"")
+        self.assertIn("a.txt.gz: compressed", self.adapt(self.folder / "compressed", self.abstracts, expect=1))
 
 
 class Summaries(EndToEndTest):
