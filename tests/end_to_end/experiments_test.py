@@ -1,5 +1,6 @@
 """The scripts of launch/experiments: their rows train, go on, are measured and compared."""
 import json
+import shutil
 import subprocess
 import unittest
 
@@ -182,6 +183,7 @@ class Summaries(EndToEndTest):
         epitomes = [{"title": pair["title"], "summary": pair["summary"]} for pair in pairs] + [{"title": "Another", "summary": text(200, "another")}]
         for name, records in ("pairs", pairs), ("all_epitomes", epitomes):
             (data / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        shutil.copytree(data, self.folder / "data-2")
         self.run_program("train", self.config("base"))
 
         def script(*arguments, expect=0, **variables):
@@ -197,35 +199,49 @@ class Summaries(EndToEndTest):
         lines = [json.loads(line) for line in (runs / "texts" / "register.jsonl").read_text(encoding="utf-8").splitlines()]
         self.assertEqual(len(lines), 4)
         self.assertNotIn(pairs[3]["summary"], [line["text"] for line in lines])
-        written = json.loads((runs / "results" / "written.jsonl").read_text(encoding="utf-8"))
+        written = json.loads((runs / "results-1" / "written.jsonl").read_text(encoding="utf-8"))
         self.assertEqual(written["id"], "3")
         book = (corpus / "test" / "3.txt").read_text(encoding="utf-8")
         for like, words in ("written", max(1, len(written["text"].split()))), ("reference", len(pairs[3]["summary"].split())):
             for kind in "lead", "random", "centroid":
-                extract = json.loads((runs / "results" / f"{like}-length" / f"{kind}.jsonl").read_text(encoding="utf-8"))["text"]
+                extract = json.loads((runs / "results-1" / f"{like}-length" / f"{kind}.jsonl").read_text(encoding="utf-8"))["text"]
                 self.assertEqual(len(extract.split()), words, kind)
                 self.assertTrue(all(line in book for line in extract.splitlines()), kind)
-        lead = json.loads((runs / "results" / "reference-length" / "lead.jsonl").read_text(encoding="utf-8"))["text"]
+        lead = json.loads((runs / "results-1" / "reference-length" / "lead.jsonl").read_text(encoding="utf-8"))["text"]
         self.assertTrue(book.startswith(" ".join(lead.split())))
-        ranking = json.loads((runs / "results" / "ranking.json").read_text(encoding="utf-8"))
+        ranking = json.loads((runs / "results-1" / "ranking.json").read_text(encoding="utf-8"))
         self.assertEqual([(row["id"], row["books"]) for row in ranking["queries"]], [("3", 4), ("0", 4), ("1", 4), ("2", 4)])
         self.assertAlmostEqual(ranking["means"]["train"]["difference"], sum(row["difference"] for row in ranking["queries"][1:]) / 3)
         # The rank is what other tools find in the run.
-        measured = json.loads((runs / "pairs" / "evaluation" / "search.json").read_text(encoding="utf-8"))
+        measured = json.loads((runs / "pairs-1" / "evaluation" / "search.json").read_text(encoding="utf-8"))
         self.assertEqual([1 / row["rank"] for row in ranking["queries"]],
                          [next(row["runs"][0]["mrr"] for row in measured["by_query"] if row["query"] == query["id"]) for query in ranking["queries"]])
         # Steps before the segments of a summary have no target, and are read all the same.
-        losses = [line["loss"] for line in self.metrics("summaries/pairs")]
+        losses = [line["loss"] for line in self.metrics("summaries/pairs-1")]
         self.assertEqual(len(losses), 12)
         self.assertIn(None, losses)
         self.assertGreater(len(losses) - losses.count(None), 0)
         for row in (r"lead-written-length +0\.", r"centroid-reference-length +0\.", r"(?m)^written +[01]\.", r"mean +test", "summaries-memory-none"):
             self.assertRegex(said, row)
         # Again: nothing is made anew, and the tables are the same.
-        states = {file: file.stat().st_mtime_ns for file in (runs / "results").rglob("*") if file.name not in ("results", "ranking.json")}
+        states = {file: file.stat().st_mtime_ns for file in (runs / "results-1").rglob("*") if file.name not in ("results", "ranking.json")}
         again = script(data, corpus, self.folder / "base")
         self.assertEqual({file: file.stat().st_mtime_ns for file in states}, states)
         self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])
+        # With other settings what depends on them is made anew.
+        script(data, corpus, self.folder / "base", MAX_TOKENS="20", WORDS="3")
+        shorter = json.loads((runs / "results-1" / "written.jsonl").read_text(encoding="utf-8"))
+        self.assertEqual((written["tokens"], shorter["tokens"]), (40, 20))
+        queries = (runs / "texts" / "queries.jsonl").read_text(encoding="utf-8")
+        self.assertTrue(all(len(json.loads(line)["text"].split()) == 3 for line in queries.splitlines()))
+        kept = {file.name for file in states if file.stat().st_mtime_ns == states[file]}
+        self.assertEqual(kept, {"reference-length", "lead.jsonl", "random.jsonl", "centroid.jsonl", *(f"rouge-{kind}-reference-length.json" for kind in ("lead", "random", "centroid"))})
+
+        self.assertIn("holds the texts of", script(self.folder / "data-2", corpus, self.folder / "base", expect=1))
+        full = self.folder / "full" / "config.yaml"
+        full.parent.mkdir()
+        full.write_text((self.folder / "base" / "config.yaml").read_text(encoding="utf-8").replace("kind: infini", "kind: full"), encoding="utf-8")
+        self.assertIn("of attention kind full", script(data, corpus, self.folder / "full", expect=1))
 
 
 class Searches(EndToEndTest):
