@@ -78,6 +78,9 @@ class Books(EndToEndTest):
         self.assertEqual("".join(turn["content"] for turn in records["names"][0]["messages"]), long)
         self.assertEqual(records["recalled-1000"][1]["completion"], text(5000, "c")[-1000:-400])
         self.assertEqual(len(list((runs / "linear-1" / "evaluation").glob("far-*.json"))), 2 * len(records))
+        far[1] = self.folder / "corpus"
+        said = subprocess.run(far, capture_output=True, text=True, env=environment() | {"RUNS": str(runs)}, timeout=60)
+        self.assertIn("holds the texts of", said.stderr)
 
 
 class Adapt(EndToEndTest):
