@@ -96,14 +96,62 @@ export_parent() {
   is_measured "$(run_of parent)" "$model/config.json" || "$palimpsest" export "$(run_of parent)" "$model" --force
 }
 
-# import_parent NAME: a run directory made of that folder.
+# import_parent NAME: a run directory made of that folder, anew if the parent has been trained further since.
 import_parent() {
   local run sets
   run=$(run_of "$1")
-  [ ! -e "$run" ] || return 0
+  if is_measured "$(run_of parent)" "$run/config.yaml"; then return; fi
+  rm -rf "$run"
   read -ra sets <<<"${row[$1]} ${SETS:-}"
   say "$1, seed $seed: ${row[$1]:-as it is}"
   "$palimpsest" import "$model" "$run" --set "train.precision=$precision" "data.test=$runs/pieces/test.h5" "${sets[@]}"
+}
+
+# state_of NAME: the newest checkpoint of a row, and what the row has begun with.
+state_of() {
+  local run checkpoints
+  run=$(run_of "$1")
+  checkpoints=("$run"/checkpoints/step-*)
+  printf '%s\n' "$1 ${checkpoints[-1]##*/}"
+  if [ -e "$run.begun-with" ]; then cat "$run.begun-with"; fi
+}
+
+# begin_with FROM NAME: notes beside a row what it begins with; stops if it has begun and that has been trained further since.
+begin_with() {
+  local run state
+  run=$(run_of "$2") state=$(state_of "$1")
+  if [ ! -e "$run" ]; then
+    mkdir -p "$runs"
+    printf '%s\n' "$state" >"$run.begun-with"
+  elif [ -e "$run.begun-with" ] && [ "$(<"$run.begun-with")" != "$state" ]; then
+    fail "$run has begun with $(paste -sd, "$run.begun-with"), and now there is $(paste -sd, <<<"$state"); remove" \
+      "the folder to train the row anew, or RUNS=FOLDER puts all rows elsewhere"
+  fi
+}
+
+# excerpts_of BOOK FOLDER: the first 1,000 lines of a text, in files of at most 2,000 bytes each, or of one longer line.
+excerpts_of() {
+  head -n 1000 "$1" | LC_ALL=C name="$2/$(basename "$1" .txt)" awk '{
+    size = length($0) + 1
+    if (file == "" || held + size > 2000) {
+      if (file != "") close(file)
+      file = sprintf("%s-%03d.txt", ENVIRON["name"], number++)
+      held = 0
+    }
+    print > file
+    held += size
+  }'
+}
+
+# require_plain_texts CORPUS: stops unless its books are text files as they are, of which excerpts can be made.
+require_plain_texts() {
+  local split compressed
+  for split in train validation; do
+    [ -d "$1/$split" ] || fail "$1: no folder in PG19's layout; expected train/, validation/ and test/ in it"
+  done
+  compressed=$(find "$1"/{train,validation}/ \( -name '*.txt.gz' -o -name '*.txt.zst' \) -print -quit)
+  [ -z "$compressed" ] || fail "$compressed: compressed; expected files *.txt, of which excerpts can be made"
+  compgen -G "$1/train/*.txt" >/dev/null || fail "$1/train: holds no *.txt"
 }
 
 # read_test NAME RESULT OPTION...: measures a row on the books of the test split; the result's name begins with $test.
@@ -120,8 +168,12 @@ train() {
   [ -z "${trained[$name]:-}" ] || return 0
   case $name in
     parent | scratch-*) ;;
-    abstracts*) train memory-best ;;
+    abstracts*) train memory-best; begin_with memory-best "$name" ;;
     *) train parent; export_parent ;;
+  esac
+  case $name in
+    parent | scratch-* | imported-* | abstracts*) ;;
+    *) begin_with parent "$name" ;;
   esac
   changes_of "$name"
   case $name in
@@ -152,18 +204,23 @@ corpus=$1 records=$2
 shift 2
 [ $# -gt 0 ] || set -- "${order[@]}"
 check_rows "$@"
+require_plain_texts "$corpus"
+[ -e "$records" ] || fail "$records: no such file of abstracts"
+require_source "$abstracts/source" "$records" abstracts
 
 get_ready
 prepare "$corpus"
-[ -e "$abstracts" ] || "$palimpsest" pack "$records" "$abstracts" --tokenizer "$runs/pieces/pieces.model" --split-by hash:90/5/5
+if [ ! -e "$abstracts/train.h5" ] || [ ! -e "$abstracts/validation.h5" ]; then
+  mkdir -p "$abstracts"
+  realpath "$records" >"$abstracts/source"
+  "$palimpsest" pack "$records" "$abstracts" --tokenizer "$runs/pieces/pieces.model" --split-by hash:90/5/5 --force
+fi
 if [ ! -e "$excerpts" ]; then
   # Texts are mixed by whole documents, so only texts as short as the abstracts have their share in so short a run.
   folder=$runs/excerpts
   rm -rf "$folder"
   mkdir "$folder"
-  for book in "$corpus"/train/*.txt; do
-    head -n 1000 "$book" | split -C 2000 --additional-suffix=.txt - "$folder/$(basename "$book" .txt)-"
-  done
+  for book in "$corpus"/train/*.txt; do excerpts_of "$book" "$folder"; done
   "$palimpsest" pack "$folder" "$excerpts" --tokenizer "$runs/pieces/pieces.model"
   rm -r "$folder"
 fi
@@ -172,7 +229,7 @@ if [ ! -e "$validation" ]; then
   first=$runs/first-books
   rm -rf "$first"
   mkdir "$first"
-  find "$(realpath "$corpus")/validation" -name '*.txt*' | LC_ALL=C sort | sed "${DOCUMENTS}q" | xargs -d '\n' ln -s -t "$first"
+  find "$(realpath "$corpus")/validation" -name '*.txt' | LC_ALL=C sort | sed "${DOCUMENTS}q" | xargs -d '\n' ln -s -t "$first"
   "$palimpsest" pack "$first" "$validation" --tokenizer "$runs/pieces/pieces.model"
   rm -r "$first"
 fi

@@ -44,12 +44,25 @@ get_ready() {
 
 run_of() { printf '%s/%s-%s' "$runs" "$1" "$seed"; }
 
+# require_source STAMP PATH WHAT: stops if the stamp, a file, says that its folder was made of another file or folder.
+require_source() {
+  if [ -e "$1" ] && [ "$(<"$1")" != "$(realpath "$2")" ]; then
+    fail "$(dirname "$1") holds the $3 of $(<"$1"); RUNS=FOLDER puts those of $2 elsewhere"
+  fi
+}
+
+# note_settings STAMP SETTING...: writes down with what settings results are made from now on, if the stamp says otherwise.
+# What is older than the stamp was made with others: is_measured takes it as a FILE.
+note_settings() {
+  local stamp=$1
+  shift
+  [ -e "$stamp" ] && [ "$(<"$stamp")" = "$(printf '%s\n' "$@")" ] || printf '%s\n' "$@" >"$stamp"
+}
+
 # prepare CORPUS: the tokenizer and the token files in $runs/pieces, unless they are there.
 prepare() {
   local pieces=$runs/pieces
-  if [ -e "$pieces/corpus" ] && [ "$(<"$pieces/corpus")" != "$(realpath "$1")" ]; then
-    fail "$pieces holds the pieces of $(<"$pieces/corpus"); RUNS=FOLDER puts those of another corpus elsewhere"
-  fi
+  require_source "$pieces/corpus" "$1" pieces
   if [ -e "$pieces/train.h5" ] && [ -e "$pieces/validation.h5" ] && [ -e "$pieces/test.h5" ]; then
     return
   fi

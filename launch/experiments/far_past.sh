@@ -18,11 +18,13 @@ far=$runs/far tokenizer=$runs/pieces/pieces.model
 [ $# -gt 0 ] || fail "no run directory given"
 [ -d "$corpus/test" ] || fail "$corpus: no folder in PG19's layout; expected test/ in it"
 [ -e "$tokenizer" ] || fail "$tokenizer is not there; launch/experiments/books.sh makes it"
+require_source "$far/corpus" "$corpus" texts
 
 get_ready
 if [ ! -e "$far" ]; then
   rm -rf "$far.tmp"
   launch/experiments/far_past.py "$corpus/test" "$far.tmp"
+  realpath "$corpus" >"$far.tmp/corpus"
   mv "$far.tmp" "$far"
 fi
 tasks=()

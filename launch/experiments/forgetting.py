@@ -8,10 +8,19 @@ import pathlib
 import sys
 
 
+def lines_of(file):
+    """A last line without an end is half written, as a run that goes on or was killed leaves it, and is left out."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            sys.exit(f"{file}:{number}: no JSON: {error}")
+
+
 def evaluations(file):
     """The evaluations of each set, in order: one before the first step, and others."""
     sets = {}
-    for line in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+    for line in lines_of(file):
         if line["kind"] == "evaluation":
             sets.setdefault(line["split"], []).append(line)
     if not sets or any(lines[0]["step"] > 0 for lines in sets.values()):

@@ -53,6 +53,8 @@ def main():
     arguments = parser.parse_args()
     with open(arguments.found, encoding="utf-8") as file:
         queries = sorted((json.loads(line) for line in file), key=lambda query: query["id"])
+    if not any(query["documents"] for query in queries):
+        sys.exit(f"{arguments.found}: no document was found for any query" if queries else f"{arguments.found}: holds no query")
     halves = [queries[0::2], queries[1::2]]
     gains = []
     with tempfile.TemporaryDirectory() as folder:

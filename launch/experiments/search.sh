@@ -28,9 +28,7 @@ prepare_collection() {
   for file in corpus.jsonl queries.jsonl qrels/test.tsv; do
     [ -e "$1/$file" ] || fail "$1: no collection in BEIR's layout; expected $file in it"
   done
-  if [ -e "$runs/collection" ] && [ "$(<"$runs/collection")" != "$(realpath "$1")" ]; then
-    fail "$runs holds results on $(<"$runs/collection"); RUNS=FOLDER puts those on another collection elsewhere"
-  fi
+  require_source "$runs/collection" "$1" results
   mkdir -p "$runs/text"
   realpath "$1" >"$runs/collection"
   [ ! -e "$runs/pieces.model" ] || return 0
@@ -42,11 +40,12 @@ for line in sys.stdin:
   "$palimpsest" tokenizer train "$runs/text" "$runs/pieces.model" --vocab-size 4096
 }
 
-# search RUN COLLECTION NAME OPTION...: writes what is found for the collection's queries, unless that has been done.
+# search RUN COLLECTION NAME OPTION...: writes what is found for the collection's queries, unless that has been done with
+# the settings of now.
 search() {
   local run=$1 queries=$2/queries.jsonl result=$1/evaluation/$3
   shift 3
-  is_measured "$run" "$result.jsonl" ||
+  is_measured "$run" "$result.jsonl" "$run/evaluation/settings" ||
     "$palimpsest" search "$run" "$run/index" --queries "$queries" --run "$result.run" --json "$result.jsonl" "$@"
 }
 
@@ -57,13 +56,15 @@ search_with() {
   if ! is_measured "$run" "$run/index/index.json"; then rm -rf "$run/index"; fi
   mpirun -n "$ranks" "$palimpsest" index "$run" "$2/corpus.jsonl" "$run/index"
   mkdir -p "$run/evaluation"
+  note_settings "$run/evaluation/settings" "FIRST $first" "corpus.jsonl $(sha256sum <"$2/corpus.jsonl")" \
+    "queries.jsonl $(sha256sum <"$2/queries.jsonl")"
   search "$run" "$2" bm25 --first-stage only
   search "$run" "$2" memory --first-stage "bm25:$first"
   launch/experiments/interpolate.py "$palimpsest" "$run/evaluation/memory.jsonl" "$judged" "$run/evaluation/both.run"
   say "$1: BM25, and its first $first put in order by the memory alone"
-  "$palimpsest" measure "$run/evaluation/bm25.run" "$judged" "$run/evaluation/memory.run"
+  "$palimpsest" measure "$run/evaluation/bm25.run" "$judged" "$run/evaluation/memory.run" --json "$run/evaluation/memory.json"
   say "$1: BM25, and both together"
-  "$palimpsest" measure "$run/evaluation/bm25.run" "$judged" "$run/evaluation/both.run"
+  "$palimpsest" measure "$run/evaluation/bm25.run" "$judged" "$run/evaluation/both.run" --json "$run/evaluation/both.json"
 }
 
 case "${1:-}" in

@@ -8,8 +8,8 @@
 # DATA holds pairs.jsonl and all_epitomes.jsonl (launch/experiments/summaries.py says how), CORPUS all books in PG19's layout,
 # among them those of the pairs, BASE is a run directory of launch/experiments/books.sh, or another run on texts.
 #
-# Environment: RUNS (runs/summaries/BASE's name), TOKENIZER (BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1), RANKS (1),
-# PALIMPSEST: a program that is built already; K (4): segments before a summary through which its gradients flow, ROOM (28): so many
+# Environment: RUNS (runs/summaries/BASE's name), TOKENIZER (BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1): of the
+# trainings and of what is drawn at random, RANKS (1), PALIMPSEST: a program that is built already; K (4): segments before a summary through which its gradients flow, ROOM (28): so many
 # more a step has for the summary, REGISTER_STEPS (300), PAIR_STEPS (500), SETS: further keys of both trainings; MAX_TOKENS
 # (1500) of a written summary, DECODING (--temperature 0 --no-repeat-ngram 20), WORDS (400): of a summary so many are looked up among
 # the books, 0: all.
@@ -26,23 +26,28 @@ tokenizer=${TOKENIZER:-$(dirname "$base")/pieces/pieces.model}
 k=${K:-4} room=${ROOM:-28}
 read -ra sets <<<"${SETS:-}"
 read -ra decoding <<<"${DECODING:---temperature 0 --no-repeat-ngram 20}"
-texts=$runs/texts run=$runs/pairs results=$runs/results
+texts=$runs/texts register=$runs/register-$seed run=$runs/pairs-$seed results=$runs/results-$seed
 for name in pairs.jsonl all_epitomes.jsonl; do [ -e "$data/$name" ] || fail "$data: $name is not there"; done
 [ -d "$corpus" ] || fail "$corpus: no folder of books"
 [ -e "$base/config.yaml" ] || fail "$base: no run directory; launch/experiments/books.sh makes one"
 [ "$tokenizer" = bytes ] || [ -e "$tokenizer" ] || fail "$tokenizer is not there; TOKENIZER names that of $base"
 segment=$(sed -n 's/^  segment_length: *\([0-9]*\).*/\1/p' "$base/config.yaml")
 [ -n "$segment" ] || fail "$base/config.yaml: no model.segment_length"
+! grep -q '^    kind: full$' "$base/config.yaml" ||
+  fail "$base: of attention kind full, whose state grows with a book; expected a kind that carries its memory on"
+require_source "$texts/data" "$data" texts
+require_source "$texts/corpus" "$corpus" texts
 
 get_ready
 
 helper() { launch/experiments/summaries.py "$@"; }
 
-# of_checkpoint RESULT COMMAND...: makes a result, unless it is there and of the run's newest checkpoint.
+# of_checkpoint RESULT FILE COMMAND...: makes a result of a file, unless it is there, of the run's newest checkpoint and not older
+# than the file.
 of_checkpoint() {
-  local result=$1
-  shift
-  is_measured "$run" "$result" || "$@"
+  local result=$1 source=$2
+  shift 2
+  is_measured "$run" "$result" "$source" || "$@"
 }
 
 # pack NAME OPTION...: the token file of a file of records, unless it is there.
@@ -52,67 +57,71 @@ pack() {
   [ -e "$texts/$name.h5" ] || "$palimpsest" pack "$texts/$name.jsonl" "$texts/$name.h5" --tokenizer "$tokenizer" "$@"
 }
 
-# train NAME STEPS FROM KEY...: a run of BASE's shape, or goes on with it.
+# train RUN STEPS FROM KEY...: a run of BASE's shape, or goes on with it.
 train() {
-  local name=$1 steps=$2 from=$3
+  local trained=$1 steps=$2 from=$3
   shift 3
-  say "Training $name, $steps steps from $from"
-  mpirun -n "$ranks" "$palimpsest" train "$base/config.yaml" --set "train.run_directory=$runs/$name" "train.initial_weights=$from" \
+  say "Training $trained, $steps steps from $from"
+  mpirun -n "$ranks" "$palimpsest" train "$base/config.yaml" --set "train.run_directory=$trained" "train.initial_weights=$from" \
     "train.seed=$seed" "train.steps=$steps" "train.carry_memory=true" "data.validation=" "data.test=" "evaluation.every=0" \
     "optimizer.learning_rate=5e-4" "optimizer.warmup_steps=20" "$@" "${sets[@]}"
 }
 
-if [ ! -e "$texts/queries.jsonl" ]; then
+mkdir -p "$texts" "$results"
+realpath "$data" >"$texts/data"
+realpath "$corpus" >"$texts/corpus"
+note_settings "$texts/words" "${WORDS:-400}"
+note_settings "$results/decoding" "${MAX_TOKENS:-1500}" "${decoding[@]}"
+if [ ! -e "$texts/queries.jsonl" ] || [ "$texts/words" -nt "$texts/queries.jsonl" ]; then
   say "Preparing $data"
   helper prepare "$data" "$corpus" "$texts" --words "${WORDS:-400}"
 fi
 pack register
 pack train --records summary
 pack asked --records summary
-train register "${REGISTER_STEPS:-300}" "$base" "data.train=$texts/register.h5"
-train pairs "${PAIR_STEPS:-500}" "$runs/register" "data.train=$texts/train.h5" "data.segments_before_targets=$k" \
+train "$register" "${REGISTER_STEPS:-300}" "$base" "data.train=$texts/register.h5"
+train "$run" "${PAIR_STEPS:-500}" "$register" "data.train=$texts/train.h5" "data.segments_before_targets=$k" \
   "train.sequence_length=$(((k + room) * segment))" "train.batch_size=4" "train.micro_batch_size=1"
 
-mkdir -p "$results"
-of_checkpoint "$results/written.jsonl" mpirun -n "$ranks" "$palimpsest" summarize "$run" "$texts/asked.jsonl" \
+of_checkpoint "$results/written.jsonl" "$results/decoding" mpirun -n "$ranks" "$palimpsest" summarize "$run" "$texts/asked.jsonl" \
   --max-tokens "${MAX_TOKENS:-1500}" "${decoding[@]}" --seed "$seed" --out "$results/written.jsonl"
 
 # Floors as long as the references, and as long as what the model has written.
 [ -e "$results/reference-length/centroid.jsonl" ] ||
   helper floors "$texts/asked.jsonl" summary "$texts/asked.jsonl" "$results/reference-length" --seed "$seed"
-of_checkpoint "$results/written-length/centroid.jsonl" \
+of_checkpoint "$results/written-length/centroid.jsonl" "$results/written.jsonl" \
   helper floors "$results/written.jsonl" text "$texts/asked.jsonl" "$results/written-length" --seed "$seed"
 tables=()
 for length in written reference; do
   for kind in lead random centroid; do tables+=("$results/rouge-$kind-$length-length.json"); done
 done
-of_checkpoint "$results/rouge-written.json" \
+of_checkpoint "$results/rouge-written.json" "$results/written.jsonl" \
   "$palimpsest" rouge "$texts/asked.jsonl" "$results/written.jsonl" --json "$results/rouge-written.json"
 for length in written reference; do
   for kind in lead random centroid; do
-    of_checkpoint "$results/rouge-$kind-$length-length.json" "$palimpsest" rouge "$texts/asked.jsonl" \
-      "$results/$length-length/$kind.jsonl" --json "$results/rouge-$kind-$length-length.json"
+    extracts=$results/$length-length/$kind.jsonl rouge=$results/rouge-$kind-$length-length.json
+    of_checkpoint "$rouge" "$extracts" "$palimpsest" rouge "$texts/asked.jsonl" "$extracts" --json "$rouge"
   done
 done
 
 # Whose summary is it? The index is of one checkpoint. What sees nothing but its segment remembers no book.
-index=$runs/books.index
+index=$runs/books-$seed.index
 remembers=true
 ! grep -q '^    kind: local$' "$base/config.yaml" || remembers=false
 if [ -e "$index" ] && ! is_measured "$run" "$index/index.json"; then rm -rf "$index"; fi
-if $remembers && ! is_measured "$run" "$results/search.jsonl"; then
+if $remembers && ! is_measured "$run" "$results/search.jsonl" "$texts/queries.jsonl"; then
   say "Reading $corpus"
   mpirun -n "$ranks" "$palimpsest" index "$run" "$corpus" "$index"
   say "Looking up the summaries among all books"
   "$palimpsest" search "$run" "$index" --queries "$texts/queries.jsonl" --before $'\n\nSummary:\n' --run "$results/search.run" \
     --json "$results/search.jsonl"
 fi
-! $remembers || of_checkpoint "$run/evaluation/search.json" \
+! $remembers || of_checkpoint "$run/evaluation/search.json" "$results/search.run" \
   "$palimpsest" measure "$results/search.run" "$texts/qrels.txt" --json "$run/evaluation/search.json"
 # The true summaries behind their own books, and with the memory knocked out.
 for memory in kept none; do
   result=$run/evaluation/summaries-memory-$memory.json
-  of_checkpoint "$result" mpirun -n "$ranks" "$palimpsest" eval "$run" --data "$texts/asked.h5" --memory "$memory" --json "$result"
+  of_checkpoint "$result" "$texts/asked.h5" mpirun -n "$ranks" "$palimpsest" eval "$run" --data "$texts/asked.h5" --memory "$memory" --json "$result"
 done
 
 say "ROUGE of summaries of books that were not trained on, and of extracts of as many words as were written or as the references have"

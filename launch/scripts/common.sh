@@ -68,12 +68,13 @@ build() {
   cmake --build --preset "$preset" --target "$target" --parallel "$cores"
 }
 
-# is_measured RUN RESULT: whether the result is there, and of the run's newest checkpoint.
+# is_measured RUN RESULT [FILE]...: whether the result is there, of the run's newest checkpoint and not older than these files.
 is_measured() {
-  local checkpoint
-  [ -e "$2" ] || return 1
-  for checkpoint in "$1"/checkpoints/step-*; do
-    [ ! "$checkpoint" -nt "$2" ] || return 1
+  local run=$1 result=$2 source
+  shift 2
+  [ -e "$result" ] || return 1
+  for source in "$run"/checkpoints/step-* "$@"; do
+    [ ! "$source" -nt "$result" ] || return 1
   done
 }
 

@@ -1,5 +1,6 @@
 """The scripts of launch/experiments: their rows train, go on, are measured and compared."""
 import json
+import shutil
 import subprocess
 import unittest
 
@@ -77,6 +78,9 @@ class Books(EndToEndTest):
         self.assertEqual("".join(turn["content"] for turn in records["names"][0]["messages"]), long)
         self.assertEqual(records["recalled-1000"][1]["completion"], text(5000, "c")[-1000:-400])
         self.assertEqual(len(list((runs / "linear-1" / "evaluation").glob("far-*.json"))), 2 * len(records))
+        far[1] = self.folder / "corpus"
+        said = subprocess.run(far, capture_output=True, text=True, env=environment() | {"RUNS": str(runs)}, timeout=60)
+        self.assertIn("holds the texts of", said.stderr)
 
 
 class Adapt(EndToEndTest):
@@ -89,12 +93,14 @@ class Adapt(EndToEndTest):
         cls.abstracts = cls.folder / "abstracts.jsonl"
         cls.abstracts.write_text("".join(json.dumps({"_id": str(i), "text": text(60, f"abstract {i}")}) + "\n" for i in range(60)),
                                  encoding="utf-8")
+        # Of more bytes than an excerpt has, two each behind the first.
+        (cls.folder / "corpus" / "train" / "long.txt").write_text("x" + "é" * 1200 + "\nanother line\n", encoding="utf-8")
         (cls.folder / "pieces").mkdir()
         cls("run_program").run_program("tokenizer", "train", cls.folder / "corpus", cls.folder / "pieces" / "pieces.model",
                                        "--vocab-size", 280)
 
-    def adapt(self, *arguments, expect=0):
-        small = SMALL.replace("vocab_size=0", "vocab_size=280") + " model.segment_length=64"
+    def adapt(self, *arguments, expect=0, steps=2):
+        small = SMALL.replace("vocab_size=0", "vocab_size=280") + f" model.segment_length=64 train.steps={steps}"
         result = subprocess.run([SOURCE / "launch" / "experiments" / "adapt.sh", *arguments], stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
                                 env=environment() | {"RUNS": str(self.folder), "SETS": small, "DOCUMENTS": "3"})
@@ -108,7 +114,12 @@ class Adapt(EndToEndTest):
         return result.stderr if expect else result.stdout
 
     def test_rows_go_on_from_the_parent_and_are_told_in_tables(self):
+        (self.folder / "abstracts").mkdir()  # as a killed process leaves it
         said = self.adapt(self.folder / "corpus", self.abstracts, *self.ROWS)
+        others = self.folder / "others.jsonl"
+        others.write_text(self.abstracts.read_text(encoding="utf-8"), encoding="utf-8")
+        self.assertIn("holds the abstracts of", self.adapt(self.folder / "corpus", others, *self.ROWS, expect=1))
+        self.assertNotIn("UTF-8", said)
         again = self.adapt(self.folder / "corpus", self.abstracts, *self.ROWS)
         self.assertNotIn("Result:", again)
         self.assertEqual(said.splitlines()[-18:], again.splitlines()[-18:])
@@ -134,11 +145,28 @@ class Adapt(EndToEndTest):
         complete = (self.folder / "abstracts-replay-25-1" / "metrics.jsonl").read_text(encoding="utf-8")
         unfinished.write_text("".join(complete.splitlines(keepends=True)[:2]), encoding="utf-8")
         self.assertIn("is not complete", self.forgetting("unfinished", expect=1))
+        unfinished.write_text(complete + complete[:20], encoding="utf-8")
+        self.assertIn("| unfinished-1 |", self.forgetting("unfinished"))
+        unfinished.write_text(complete[:20] + "\n" + complete, encoding="utf-8")
+        self.assertIn("metrics.jsonl:1: no JSON", self.forgetting("unfinished", expect=1))
+
+        # A parent that is trained on is imported anew; what has begun with it as it was is not taken for something else.
+        imported = (self.folder / "imported-overlap-1" / "config.yaml").stat().st_mtime_ns
+        self.adapt(self.folder / "corpus", self.abstracts, "imported-overlap", steps=3)
+        self.assertGreater((self.folder / "imported-overlap-1" / "config.yaml").stat().st_mtime_ns, imported)
+        self.assertIn("has begun with parent step-00000002, and now there is parent step-00000003",
+                      self.adapt(self.folder / "corpus", self.abstracts, "memory-best", expect=1, steps=3))
 
     def test_mistakes_are_named(self):
         self.assertIn('no row "locl"', self.adapt(self.folder / "corpus", self.abstracts, "locl", expect=1))
         self.assertIn("no file of abstracts", self.adapt(self.folder / "corpus", expect=1))
         self.assertIn("imported-best", self.adapt("--list"))
+        self.assertIn("no such file of abstracts", self.adapt(self.folder / "corpus", self.folder / "none.jsonl", expect=1))
+        compressed = self.folder / "compressed" / "train" / "a.txt.gz"
+        for split in "train", "validation":
+            (self.folder / "compressed" / split).mkdir(parents=True)
+        compressed.write_bytes(b"")
+        self.assertIn("a.txt.gz: compressed", self.adapt(self.folder / "compressed", self.abstracts, expect=1))
 
 
 class Summaries(EndToEndTest):
@@ -158,6 +186,7 @@ class Summaries(EndToEndTest):
         epitomes = [{"title": pair["title"], "summary": pair["summary"]} for pair in pairs] + [{"title": "Another", "summary": text(200, "another")}]
         for name, records in ("pairs", pairs), ("all_epitomes", epitomes):
             (data / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        shutil.copytree(data, self.folder / "data-2")
         self.run_program("train", self.config("base"))
 
         def script(*arguments, expect=0, **variables):
@@ -173,42 +202,56 @@ class Summaries(EndToEndTest):
         lines = [json.loads(line) for line in (runs / "texts" / "register.jsonl").read_text(encoding="utf-8").splitlines()]
         self.assertEqual(len(lines), 4)
         self.assertNotIn(pairs[3]["summary"], [line["text"] for line in lines])
-        written = json.loads((runs / "results" / "written.jsonl").read_text(encoding="utf-8"))
+        written = json.loads((runs / "results-1" / "written.jsonl").read_text(encoding="utf-8"))
         self.assertEqual(written["id"], "3")
         book = (corpus / "test" / "3.txt").read_text(encoding="utf-8")
         for like, words in ("written", max(1, len(written["text"].split()))), ("reference", len(pairs[3]["summary"].split())):
             for kind in "lead", "random", "centroid":
-                extract = json.loads((runs / "results" / f"{like}-length" / f"{kind}.jsonl").read_text(encoding="utf-8"))["text"]
+                extract = json.loads((runs / "results-1" / f"{like}-length" / f"{kind}.jsonl").read_text(encoding="utf-8"))["text"]
                 self.assertEqual(len(extract.split()), words, kind)
                 self.assertTrue(all(line in book for line in extract.splitlines()), kind)
-        lead = json.loads((runs / "results" / "reference-length" / "lead.jsonl").read_text(encoding="utf-8"))["text"]
+        lead = json.loads((runs / "results-1" / "reference-length" / "lead.jsonl").read_text(encoding="utf-8"))["text"]
         self.assertTrue(book.startswith(" ".join(lead.split())))
-        ranking = json.loads((runs / "results" / "ranking.json").read_text(encoding="utf-8"))
+        ranking = json.loads((runs / "results-1" / "ranking.json").read_text(encoding="utf-8"))
         self.assertEqual([(row["id"], row["books"]) for row in ranking["queries"]], [("3", 4), ("0", 4), ("1", 4), ("2", 4)])
         self.assertAlmostEqual(ranking["means"]["train"]["difference"], sum(row["difference"] for row in ranking["queries"][1:]) / 3)
         # The rank is what other tools find in the run.
-        measured = json.loads((runs / "pairs" / "evaluation" / "search.json").read_text(encoding="utf-8"))
+        measured = json.loads((runs / "pairs-1" / "evaluation" / "search.json").read_text(encoding="utf-8"))
         self.assertEqual([1 / row["rank"] for row in ranking["queries"]],
                          [next(row["runs"][0]["mrr"] for row in measured["by_query"] if row["query"] == query["id"]) for query in ranking["queries"]])
         # Steps before the segments of a summary have no target, and are read all the same.
-        losses = [line["loss"] for line in self.metrics("summaries/pairs")]
+        losses = [line["loss"] for line in self.metrics("summaries/pairs-1")]
         self.assertEqual(len(losses), 12)
         self.assertIn(None, losses)
         self.assertGreater(len(losses) - losses.count(None), 0)
         for row in (r"lead-written-length +0\.", r"centroid-reference-length +0\.", r"(?m)^written +[01]\.", r"mean +test", "summaries-memory-none"):
             self.assertRegex(said, row)
         # Again: nothing is made anew, and the tables are the same.
-        states = {file: file.stat().st_mtime_ns for file in (runs / "results").rglob("*") if file.name not in ("results", "ranking.json")}
+        states = {file: file.stat().st_mtime_ns for file in (runs / "results-1").rglob("*") if file.name not in ("results", "ranking.json")}
         again = script(data, corpus, self.folder / "base")
         self.assertEqual({file: file.stat().st_mtime_ns for file in states}, states)
         self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])
+        # With other settings what depends on them is made anew.
+        script(data, corpus, self.folder / "base", MAX_TOKENS="20", WORDS="3")
+        shorter = json.loads((runs / "results-1" / "written.jsonl").read_text(encoding="utf-8"))
+        self.assertEqual((written["tokens"], shorter["tokens"]), (40, 20))
+        queries = (runs / "texts" / "queries.jsonl").read_text(encoding="utf-8")
+        self.assertTrue(all(len(json.loads(line)["text"].split()) == 3 for line in queries.splitlines()))
+        kept = {file.name for file in states if file.stat().st_mtime_ns == states[file]}
+        self.assertEqual(kept, {"reference-length", "lead.jsonl", "random.jsonl", "centroid.jsonl", *(f"rouge-{kind}-reference-length.json" for kind in ("lead", "random", "centroid"))})
+
+        self.assertIn("holds the texts of", script(self.folder / "data-2", corpus, self.folder / "base", expect=1))
+        full = self.folder / "full" / "config.yaml"
+        full.parent.mkdir()
+        full.write_text((self.folder / "base" / "config.yaml").read_text(encoding="utf-8").replace("kind: infini", "kind: full"), encoding="utf-8")
+        self.assertIn("of attention kind full", script(data, corpus, self.folder / "full", expect=1))
 
 
 class Searches(EndToEndTest):
-    def search(self, *arguments, expect=0):
+    def search(self, *arguments, expect=0, first=5):
         result = subprocess.run([SOURCE / "launch" / "experiments" / "search.sh", *arguments], stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
-                                env=environment() | {"RUNS": str(self.folder / "runs"), "FIRST": "5",
+                                env=environment() | {"RUNS": str(self.folder / "runs"), "FIRST": str(first),
                                                      "SETS": SMALL + " model.segment_length=32 train.sequence_length=640"})
         self.assertEqual(result.returncode, expect, result.stdout)
         return result.stdout
@@ -231,15 +274,33 @@ class Searches(EndToEndTest):
         for name in ("generative", "contrast"):
             evaluation = runs / f"{name}-1" / "evaluation"
             self.assertEqual({file.name for file in evaluation.iterdir()},
-                             {"bm25.run", "bm25.jsonl", "memory.run", "memory.jsonl", "both.run"})
+                             {"settings", "bm25.run", "bm25.jsonl", "memory.run", "memory.jsonl", "memory.json", "both.run", "both.json"})
             fitted = (evaluation / "both.run").read_text(encoding="utf-8").splitlines()
             self.assertEqual({line.split()[0] for line in fitted}, {f"q{i}" for i in range(4)})
         self.assertEqual(said.count("fitted on the other half"), 4)
         # Full-text search has found every document, and of the weights that do no better 0 is the first.
         self.assertEqual(said.count("2 queries with a weight of 0.0"), 4)
         again = self.search(collection)
-        self.assertNotIn("Result:", again)
+        self.assertNotRegex(again, r"Result: .*(run|jsonl)\n")
         self.assertEqual(said.splitlines()[-5:], again.splitlines()[-5:])
+        self.run_program("report", runs / "generative-1", "--out", runs / "report.html", "--csv", runs / "csv")
+        self.assertIn("both", (runs / "csv" / "search.csv").read_text(encoding="utf-8"))
+
+        # Other settings, other queries: nothing is told of what was found before.
+        evaluation = runs / "generative-1" / "evaluation"
+        queries = (collection / "queries.jsonl").read_text(encoding="utf-8")
+        (collection / "queries.jsonl").write_text(queries.replace("word3", "word4"), encoding="utf-8")
+        self.search(collection, "generative", first=1)
+        self.assertEqual({line.split()[3] for line in (evaluation / "memory.run").read_text(encoding="utf-8").splitlines()}, {"1"})
+        self.assertIn("q3 Q0 d4 1 ", (evaluation / "bm25.run").read_text(encoding="utf-8"))
+
+    def test_a_weight_needs_documents(self):
+        found = self.folder / "found.jsonl"
+        for content, message in ("", "holds no query"), ('{"id": "a", "documents": []}\n', "no document was found for any query"):
+            found.write_text(content, encoding="utf-8")
+            result = subprocess.run([SOURCE / "launch" / "experiments" / "interpolate.py", "program", found, "judged", self.folder / "out"],
+                                    capture_output=True, text=True, timeout=60)
+            self.assertEqual((result.returncode, result.stderr), (1, f"{found}: {message}\n"))
 
 
 if __name__ == "__main__":
