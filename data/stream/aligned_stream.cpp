@@ -26,11 +26,14 @@ AlignedStream::AlignedStream(std::shared_ptr<const TokenFile> file, const Source
                     segments, shape.segment_length, shape.sequence_length));
   }
   units_ = window_units(*file_, shape.sequence_length, segments * shape.segment_length);
+  if (static_cast<std::int64_t>(units_.size()) < shape.batch_size) {  // where short ones share a window
+    units_ = window_units(*file_, shape.sequence_length, segments * shape.segment_length, shape.batch_size);
+  }
   if (static_cast<std::int64_t>(units_.size()) < shape.batch_size) {
-    throw DataError(
-        fmt::format("{}: its documents can be read in {} lanes at most, which take whole ones, but "
-                    "train.batch_size is {}",
-                    name(), units_.size(), shape.batch_size));
+    throw DataError(fmt::format(
+        "{}: has {} documents, each of which is read whole in one lane, but train.batch_size is {}: expected "
+        "as many or more",
+        name(), units_.size(), shape.batch_size));
   }
   for (std::vector<std::size_t>& units : balanced_groups(units_, shape.batch_size)) {
     std::vector<std::int64_t> offsets{0};
