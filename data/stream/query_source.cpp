@@ -310,17 +310,12 @@ nlohmann::json QuerySource::state() const {
 }
 
 void QuerySource::restore(const nlohmann::json& state) {
-  if (!state.is_object() || state.value("kind", nlohmann::json()) != "queries") {
-    throw ConfigError("queries: the position in the data cannot be resumed: it is not one in queries of documents");
-  }
-  const auto theirs = state.find("task"), steps = state.find("steps");
-  if (theirs == state.end() || !theirs->is_object() || steps == state.end() || !steps->is_number_unsigned() ||
-      steps->get<std::uint64_t>() >
-          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max() / shape_.sequence_length)) {
-    throw DataError("data cursor: \"task\" or \"steps\" is not as expected");
-  }
-  require_same_task("queries", task(), *theirs);
-  steps_ = steps->get<std::int64_t>();
+  steps_ = restored_steps(state,
+                          {.kind = "queries",
+                           .whose = "queries",
+                           .expected = "one in queries of documents",
+                           .sequence_length = shape_.sequence_length},
+                          task());
 }
 
 std::string QuerySource::description() const {
