@@ -1,7 +1,6 @@
 #include "data/stream/aligned_stream.h"
 
 #include <algorithm>
-#include <limits>
 #include <span>
 #include <utility>
 
@@ -26,11 +25,14 @@ AlignedStream::AlignedStream(std::shared_ptr<const TokenFile> file, const Source
                     segments, shape.segment_length, shape.sequence_length));
   }
   units_ = window_units(*file_, shape.sequence_length, segments * shape.segment_length);
+  if (static_cast<std::int64_t>(units_.size()) < shape.batch_size) {  // where short ones share a window
+    units_ = window_units(*file_, shape.sequence_length, segments * shape.segment_length, shape.batch_size);
+  }
   if (static_cast<std::int64_t>(units_.size()) < shape.batch_size) {
-    throw DataError(
-        fmt::format("{}: its documents can be read in {} lanes at most, which take whole ones, but "
-                    "train.batch_size is {}",
-                    name(), units_.size(), shape.batch_size));
+    throw DataError(fmt::format(
+        "{}: has {} documents, each of which is read whole in one lane, but train.batch_size is {}: expected "
+        "as many or more",
+        name(), units_.size(), shape.batch_size));
   }
   for (std::vector<std::size_t>& units : balanced_groups(units_, shape.batch_size)) {
     std::vector<std::int64_t> offsets{0};
@@ -108,18 +110,12 @@ nlohmann::json AlignedStream::state() const {
 }
 
 void AlignedStream::restore(const nlohmann::json& state) {
-  if (!state.is_object() || state.value("kind", nlohmann::json()) != "aligned") {
-    throw ConfigError(fmt::format(
-        "{}: the position in the data cannot be resumed: it is not one with data.segments_before_targets", name()));
-  }
-  const auto theirs = state.find("task"), steps = state.find("steps");
-  const std::int64_t last = std::numeric_limits<std::int64_t>::max() / shape_.sequence_length - 1;
-  if (theirs == state.end() || !theirs->is_object() || steps == state.end() || !steps->is_number_unsigned() ||
-      steps->get<std::uint64_t>() > static_cast<std::uint64_t>(last)) {
-    throw DataError("data cursor: \"task\" or \"steps\" is not as expected");
-  }
-  require_same_task(name(), task(), *theirs);
-  steps_ = steps->get<std::int64_t>();
+  steps_ = restored_steps(state,
+                          {.kind = "aligned",
+                           .whose = name(),
+                           .expected = "one with data.segments_before_targets",
+                           .sequence_length = shape_.sequence_length},
+                          task());
 }
 
 std::string AlignedStream::description() const {

@@ -243,9 +243,7 @@ nlohmann::json PasskeySource::state() const {
 }
 
 void PasskeySource::restore(const nlohmann::json& state) {
-  if (!state.is_object() || state.value("kind", nlohmann::json()) != "passkey") {
-    throw ConfigError("passkey: the position in the data cannot be resumed: it is not one in passkey prompts");
-  }
+  require_kind(state, "passkey", "passkey", "one in passkey prompts");
   const auto theirs = state.find("task"), begins = state.find("stage_begins"), counted = state.find("counted");
   if (theirs == state.end() || !theirs->is_object() || begins == state.end() || !begins->is_array() ||
       begins->empty() || begins->size() > stages_.size() || counted == state.end() || !counted->is_object()) {

@@ -1,9 +1,9 @@
 #include "data/stream/query_source.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/io/file_hash.h"
 #include "core/printable.h"
+#include "core/white_space.h"
 #include "data/stream/source_parts.h"
 #include "data/text/json_records.h"
 #include "data/text/line_blocks.h"
@@ -21,7 +22,8 @@ namespace palimpsest {
 
 namespace {
 
-constexpr std::int64_t most_draws = 1000;  // for one example
+// For one group. Up to the first of them no document may have another one's query in it.
+constexpr std::int64_t choosy_draws = 200, most_draws = 1000;
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw ConfigError("queries: " + message);
@@ -52,11 +54,6 @@ QuerySource::QuerySource(const QueryConfig& config, const SourceShape& shape) : 
   require(!before_.empty() && static_cast<std::int64_t>(before_.size()) < shape.segment_length,
           fmt::format("data.before has {} tokens, expected 1 to {}", before_.size(), shape.segment_length - 1));
   read_corpus();
-  if (!examples(0).empty()) return;
-  throw DataError(fmt::format(
-      "{}: too few documents among {} drawn have a query{}: expected titles, or texts of two "
-      "sentences",
-      config.corpus, most_draws, together() == 1 ? "" : fmt::format(" that differs from {} others", together() - 1)));
 }
 
 std::int64_t QuerySource::segments_of(const QueryExample& example) const {
@@ -68,7 +65,7 @@ void QuerySource::read_corpus() {
   constexpr std::uint64_t longest_line = std::uint64_t{1} << 30;
   LineBlocks blocks(config_.corpus, 0, std::numeric_limits<std::uint64_t>::max(), block_bytes, longest_line);
   FileHash hash;
-  std::int64_t number = 0;
+  std::int64_t number = 0, read = 0;
   while (const auto block = blocks.next()) {
     std::string_view left = block->text;
     while (!left.empty()) {
@@ -80,51 +77,121 @@ void QuerySource::read_corpus() {
       Record record = parse_record(line, fmt::format("{}:{}", config_.corpus, number), format);
       auto* document = std::get_if<CorpusDocument>(&record.document);
       if (document == nullptr) continue;  // an empty text has no query
-      hash.update(std::as_bytes(std::span(record.origin.title)));
-      hash.update(std::as_bytes(std::span(document->text)));
-      documents_.push_back({std::move(record.origin.title), std::move(document->text)});
+      ++read;
+      for (const std::string_view part : {std::string_view(record.origin.title), std::string_view(document->text)}) {
+        const std::string size = fmt::format("{} ", part.size());
+        hash.update(std::as_bytes(std::span(size)));
+        hash.update(std::as_bytes(std::span(part)));
+      }
+      add({.title = std::move(record.origin.title), .text = std::move(document->text)});
     }
   }
-  if (documents_.empty()) throw DataError(fmt::format("{}: holds no documents", config_.corpus));
+  if (read == 0) throw DataError(fmt::format("{}: holds no documents", config_.corpus));
   checksum_ = hash.digest();
+  const QueryShares& shares = config_.shares;
+  const std::string expected = fmt::format("expected {} or more, with {}", together(),
+                                           shares.first_sentences + shares.sentences == 0 ? "titles"
+                                           : shares.titles == 0                           ? "texts of two sentences"
+                                                                : "titles, or texts of two sentences");
+  if (documents_.empty()) {
+    throw DataError(fmt::format("{}: none of its {} documents has a query: {}", config_.corpus, read, expected));
+  }
+  if (together() == 1 || static_cast<std::int64_t>(reserve_.size()) == together()) return;
+  throw DataError(fmt::format(
+      "{}: {} of its {} documents have a query that is not another one's, but data.contrast_documents is {}: {}",
+      config_.corpus, reserve_.size(), read, together(), expected));
 }
 
-std::optional<QueryExample> QuerySource::draw(Draws& draws, std::int64_t room) const {
-  const std::int64_t drawn = draws.below(static_cast<std::int64_t>(documents_.size()));
-  const Document& document = documents_[static_cast<std::size_t>(drawn)];
+void QuerySource::add(Document document) {
   const QueryShares& shares = config_.shares;
+  document.has_title = shares.titles > 0 && !query_tokens(document.title).empty();
+  std::vector<SentencePlace> places;
+  if (shares.first_sentences + shares.sentences > 0) places = sentence_places(document.text);
+  const auto sentence = [&](const SentencePlace& place) {
+    return query_tokens(std::string_view(document.text).substr(place.begin, place.end - place.begin));
+  };
+  document.sentences = places.size() >= 2 && !sentence(places.front()).empty() ? places.size() : 0;
+  if (!document.has_title && document.sentences == 0) return;
+  documents_.push_back(std::move(document));
+  if (together() == 1 || static_cast<std::int64_t>(reserve_.size()) == together()) return;
+  // The first of its queries that none of the others has.
+  Choice choice{.document = static_cast<std::int64_t>(documents_.size()) - 1};
+  const auto is_new = [&](const std::string_view query) {
+    std::vector<std::int32_t> tokens = query_tokens(query);
+    return !tokens.empty() && reserved_.insert(std::move(tokens)).second;
+  };
+  const Document& own = documents_.back();
+  bool found = own.has_title && is_new(own.title);
+  if (!found && own.sentences > 0) {
+    if (shares.sentences == 0) places.resize(1);
+    choice.is_title = false;
+    choice.is_first = shares.sentences == 0;
+    for (choice.sentence = 0; choice.sentence < places.size(); ++choice.sentence) {
+      const SentencePlace& place = places[choice.sentence];
+      found = is_new(std::string_view(own.text).substr(place.begin, place.end - place.begin));
+      if (found) break;
+    }
+  }
+  if (found) reserve_.push_back(choice);
+}
+
+std::vector<std::int32_t> QuerySource::query_tokens(std::string_view query) const {
+  if (is_blank(query)) return {};
+  std::vector<std::int32_t> tokens = tokenizer_->encode(query);
+  const auto longest = static_cast<std::size_t>(shape_.segment_length) - before_.size() + 1;
+  if (tokens.size() > longest) tokens.resize(longest);
+  return tokens;
+}
+
+QuerySource::Choice QuerySource::draw(Draws& draws) const {
+  Choice choice{.document = draws.below(static_cast<std::int64_t>(documents_.size()))};
+  const Document& document = documents_[static_cast<std::size_t>(choice.document)];
+  QueryShares shares = config_.shares;  // of what the document has
+  if (!document.has_title) shares.titles = 0;
+  if (document.sentences == 0) shares.first_sentences = shares.sentences = 0;
   const double kind = draws.uniform() * (shares.titles + shares.first_sentences + shares.sentences);
-  const double which = draws.uniform(), stays = draws.uniform(), where = draws.uniform();
-  const bool any_sentence = kind >= shares.titles + shares.first_sentences;
-  std::string query, front, back;  // of the document, what stands before the query's place and behind it
-  if (kind < shares.titles) {
-    query = document.title;
+  const double which = draws.uniform(), stays = draws.uniform();
+  choice.where = draws.uniform();
+  choice.is_title = document.has_title && (kind < shares.titles || document.sentences == 0);
+  if (choice.is_title) return choice;
+  choice.is_first = shares.sentences == 0 || kind < shares.titles + shares.first_sentences;
+  choice.stays = !choice.is_first && stays < config_.left_in;
+  if (choice.is_first) return choice;
+  const auto drawn = static_cast<std::size_t>(which * static_cast<double>(document.sentences));
+  choice.sentence = std::min(drawn, document.sentences - 1);
+  return choice;
+}
+
+QueryExample QuerySource::example(const Choice& choice, std::int64_t room) const {
+  const Document& document = documents_[static_cast<std::size_t>(choice.document)];
+  QueryExample example;
+  example.place = choice.document;
+  std::string front, back;  // of the document, what stands before the query's place and behind it
+  if (choice.is_title) {
+    example.text = document.title;
     back = document.text;
   } else {
     const std::vector<SentencePlace> places = sentence_places(document.text);
-    if (places.size() < 2) return std::nullopt;
-    const auto chosen = static_cast<std::size_t>(which * static_cast<double>(places.size()));
-    const SentencePlace place = places[any_sentence ? std::min(chosen, places.size() - 1) : 0];
-    query = document.text.substr(place.begin, place.end - place.begin);
+    const auto text_of = [&](const SentencePlace& place) {
+      return document.text.substr(place.begin, place.end - place.begin);
+    };
+    SentencePlace place = places[choice.sentence];
+    if (query_tokens(text_of(place)).empty()) place = places.front();  // of characters that the tokenizer leaves out
+    example.text = text_of(place);
     front = (document.title.empty() ? "" : document.title + '\n') + document.text.substr(0, place.begin);
-    back = document.text.substr(any_sentence && stays < config_.left_in ? place.begin : place.end);
+    back = document.text.substr(choice.stays ? place.begin : place.end);
   }
-  QueryExample example;
-  example.place = drawn;
-  example.query = tokenizer_->encode(query);
-  if (example.query.empty()) return std::nullopt;
-  const auto longest = static_cast<std::size_t>(shape_.segment_length) - before_.size() + 1;
-  if (example.query.size() > longest) example.query.resize(longest);
+  example.query = query_tokens(example.text);
   example.document.push_back(tokenizer_->begin_id());
   append(example.document, tokenizer_->encode(front + back));
   const auto length = static_cast<std::int64_t>(example.document.size());
   if (length <= room) return example;
   // A run of them that has the place of the sentence in it; the begin token stays.
-  if (any_sentence) {
+  if (!choice.is_title && !choice.is_first) {
     const auto place = static_cast<std::int64_t>(tokenizer_->encode(front).size()) + 1;
     const std::int64_t last = length - room + 1, least = std::clamp<std::int64_t>(place - room + 1, 1, last);
     const std::int64_t most = std::clamp(place, least, last);
-    const std::int64_t first = least + static_cast<std::int64_t>(where * static_cast<double>(most - least + 1));
+    const std::int64_t first = least + static_cast<std::int64_t>(choice.where * static_cast<double>(most - least + 1));
     const auto begin = example.document.begin();
     example.document.erase(begin + 1, begin + static_cast<std::ptrdiff_t>(first));
   }
@@ -132,15 +199,26 @@ std::optional<QueryExample> QuerySource::draw(Draws& draws, std::int64_t room) c
   return example;
 }
 
+bool QuerySource::has(std::int64_t document, std::string_view query) const {
+  const Document& searched = documents_[static_cast<std::size_t>(document)];
+  return searched.text.find(query) != std::string::npos || searched.title.find(query) != std::string::npos;
+}
+
 std::vector<QueryExample> QuerySource::draw_group(Draws& draws, std::int64_t room) const {
   std::vector<QueryExample> group;
-  for (std::int64_t tries = 0; static_cast<std::int64_t>(group.size()) < together() && tries < most_draws; ++tries) {
-    std::optional<QueryExample> example = draw(draws, room);
-    const auto same = [&](const QueryExample& other) {
-      return other.place == example->place || other.query == example->query;
+  const auto is_whole = [&] { return static_cast<std::int64_t>(group.size()) == together(); };
+  for (std::int64_t tries = 0; !is_whole() && tries < most_draws; ++tries) {
+    if (tries < choosy_draws && tries % (8 * together()) == 0) group.clear();  // none may go with what it has
+    QueryExample drawn = example(draw(draws), room);
+    const auto clashes = [&](const QueryExample& other) {
+      return other.place == drawn.place || other.query == drawn.query ||
+             (tries < choosy_draws && (has(other.place, drawn.text) || has(drawn.place, other.text)));
     };
-    if (example && std::ranges::none_of(group, same)) group.push_back(std::move(*example));
+    if (std::ranges::none_of(group, clashes)) group.push_back(std::move(drawn));
   }
+  if (is_whole()) return group;
+  group.clear();
+  for (const Choice& choice : reserve_) group.push_back(example(choice, room));
   return group;
 }
 
@@ -152,7 +230,6 @@ std::vector<QueryExample> QuerySource::examples(std::int64_t lane) const {
   std::int64_t left = shape_.sequence_length / shape_.segment_length;
   while (left >= together * (together + 1)) {
     std::vector<QueryExample> group = draw_group(draws, (left / together - together) * shape_.segment_length);
-    if (static_cast<std::int64_t>(group.size()) < together) break;
     for (QueryExample& example : group) {
       left -= segments_of(example) + together;
       examples.push_back(std::move(example));
@@ -233,17 +310,12 @@ nlohmann::json QuerySource::state() const {
 }
 
 void QuerySource::restore(const nlohmann::json& state) {
-  if (!state.is_object() || state.value("kind", nlohmann::json()) != "queries") {
-    throw ConfigError("queries: the position in the data cannot be resumed: it is not one in queries of documents");
-  }
-  const auto theirs = state.find("task"), steps = state.find("steps");
-  if (theirs == state.end() || !theirs->is_object() || steps == state.end() || !steps->is_number_unsigned() ||
-      steps->get<std::uint64_t>() >
-          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max() / shape_.sequence_length)) {
-    throw DataError("data cursor: \"task\" or \"steps\" is not as expected");
-  }
-  require_same_task("queries", task(), *theirs);
-  steps_ = steps->get<std::int64_t>();
+  steps_ = restored_steps(state,
+                          {.kind = "queries",
+                           .whose = "queries",
+                           .expected = "one in queries of documents",
+                           .sequence_length = shape_.sequence_length},
+                          task());
 }
 
 std::string QuerySource::description() const {

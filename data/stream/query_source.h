@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/stream/draws.h"
@@ -19,7 +21,8 @@ namespace palimpsest {
 struct QueryExample {
   std::vector<std::int32_t> document;  // the begin token, the title in a line of its own, the text
   std::vector<std::int32_t> query;     // at least one token
-  std::int64_t place = 0;              // of the document in the corpus, without the empty ones
+  std::int64_t place = 0;              // of the document among those of the corpus that have a query
+  std::string text = {};               // of the query, whole
 };
 
 /// Every lane holds examples one after the other, each a document of its own: its tokens from the border of a segment
@@ -28,14 +31,14 @@ struct QueryExample {
 /// longer than the lane has room is cut: at its end, or around the sentence that was taken out.
 ///
 /// With a contrast the examples of a lane form groups of `documents` of it, of which no two have a document or a query
-/// in common. Each document is followed by the queries of all of them, in the same order, a segment each, and
-/// TokenBatch::queries tells these apart. As nothing of a query is written, each is asked of the document's memory
-/// alone.
+/// in common, nor, unless such ones are hard to find, one that stands in another's document. Each document is followed
+/// by the queries of all of them, in the same order, a segment each, and TokenBatch::queries tells these apart. As
+/// nothing of a query is written, each is asked of the document's memory alone.
 class QuerySource final : public TokenSource {
  public:
   /// Reads the corpus, all of which is held in memory. Throws ConfigError on numbers that do not go together,
   /// FileError and DataError, naming the line, on a record that is not one, and DataError where no document has a
-  /// query.
+  /// query of the kinds that are drawn, or fewer than a group needs have different ones.
   QuerySource(const QueryConfig& config, const SourceShape& shape);
 
   TokenBatch next(LaneRun lanes) override;
@@ -54,15 +57,33 @@ class QuerySource final : public TokenSource {
  private:
   struct Document {
     std::string title, text;
+    bool has_title = false;     // as a query, if titles are drawn
+    std::size_t sentences = 0;  // likewise
+  };
+  /// What is asked of a document.
+  struct Choice {
+    std::int64_t document = 0;
+    bool is_title = true;
+    std::size_t sentence = 0;  // otherwise
+    bool is_first = false;     // as such: a document that is too long is cut at its end
+    bool stays = false;        // in the document
+    double where = 0;          // it is cut, from 0 to below 1
   };
 
   /// Examples that are asked each other's queries.
   std::int64_t together() const { return config_.contrast.weight > 0 ? config_.contrast.documents : 1; }
   std::int64_t segments_of(const QueryExample& example) const;
   void read_corpus();
-  /// Of a document of at most so many tokens after its cut; nothing where the one drawn has no query of the kind drawn.
-  std::optional<QueryExample> draw(Draws& draws, std::int64_t room) const;
-  /// `together` examples, of documents of at most so many tokens each; fewer where too many draws had none.
+  /// To the documents, if it has a query, and to the reserve, as long as that is not whole.
+  void add(Document document);
+  /// As many as a segment has room for; none of a blank text.
+  std::vector<std::int32_t> query_tokens(std::string_view query) const;
+  Choice draw(Draws& draws) const;
+  /// Of a document of at most so many tokens after its cut.
+  QueryExample example(const Choice& choice, std::int64_t room) const;
+  /// Whether a document's title or text has these words in it.
+  bool has(std::int64_t document, std::string_view query) const;
+  /// `together` examples, of documents of at most so many tokens each.
   std::vector<QueryExample> draw_group(Draws& draws, std::int64_t room) const;
   /// Fills rows of a batch, from `row` on.
   void put_document(const QueryExample& example, TokenBatch& batch, std::int64_t row) const;
@@ -73,7 +94,10 @@ class QuerySource final : public TokenSource {
   SourceShape shape_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<std::int32_t> before_;
-  std::vector<Document> documents_;
+  std::vector<Document> documents_;  // that have a query
+  // With a contrast: a group of different queries for where too many draws make none, and these queries.
+  std::vector<Choice> reserve_;
+  std::set<std::vector<std::int32_t>> reserved_;
   std::string checksum_;  // of titles and texts
   std::int64_t steps_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,24 @@ void require_same_task(std::string_view whose, const nlohmann::json& ours, const
   if (differences.empty()) return;
   throw ConfigError(
       fmt::format("{}: the position in the data cannot be resumed: {}", whose, fmt::join(differences, "; ")));
+}
+
+void require_kind(const nlohmann::json& state, std::string_view kind, std::string_view whose,
+                  std::string_view expected) {
+  if (state.is_object() && state.value("kind", nlohmann::json()) == kind) return;
+  throw ConfigError(fmt::format("{}: the position in the data cannot be resumed: it is not {}", whose, expected));
+}
+
+std::int64_t restored_steps(const nlohmann::json& state, const StepsPosition& position, const nlohmann::json& task) {
+  require_kind(state, position.kind, position.whose, position.expected);
+  const auto theirs = state.find("task"), steps = state.find("steps");
+  const std::int64_t last = std::numeric_limits<std::int64_t>::max() / position.sequence_length - 1;
+  if (theirs == state.end() || !theirs->is_object() || steps == state.end() || !steps->is_number_unsigned() ||
+      steps->get<std::uint64_t>() > static_cast<std::uint64_t>(last)) {
+    throw DataError("data cursor: \"task\" or \"steps\" is not as expected");
+  }
+  require_same_task(position.whose, task, *theirs);
+  return steps->get<std::int64_t>();
 }
 
 }  // namespace palimpsest

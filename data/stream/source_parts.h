@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -29,5 +30,21 @@ void fill_text(const TokenFile& file, TokenWindow& window, TokenSpan tokens, std
 /// What the position in a source depends on, key by key, now and where it was stored. Throws ConfigError, opening with
 /// `whose` and naming what differs, when it cannot be resumed.
 void require_same_task(std::string_view whose, const nlohmann::json& ours, const nlohmann::json& theirs);
+
+/// Throws ConfigError, opening with `whose`, unless a stored position is of this kind: `expected`, in words.
+void require_kind(const nlohmann::json& state, std::string_view kind, std::string_view whose,
+                  std::string_view expected);
+
+/// Of a source whose position is its steps alone.
+struct StepsPosition {
+  std::string_view kind;
+  std::string whose;             // as messages open
+  std::string_view expected;     // the kind, in words
+  std::int64_t sequence_length;  // which says how many steps there can be
+};
+
+/// The steps of a stored position: an object of "kind", "task" and "steps". Throws ConfigError on another kind or task,
+/// DataError where it is not as it has to be.
+std::int64_t restored_steps(const nlohmann::json& state, const StepsPosition& position, const nlohmann::json& task);
 
 }  // namespace palimpsest

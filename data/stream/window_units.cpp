@@ -18,12 +18,13 @@ std::int64_t longest_prompt(const TokenFile& file, std::int64_t document) {
   return prompt;
 }
 
-std::vector<WindowUnit> window_units(const TokenFile& file, std::int64_t window, std::int64_t context) {
+std::vector<WindowUnit> window_units(const TokenFile& file, std::int64_t window, std::int64_t context,
+                                     std::int64_t least) {
   std::vector<WindowUnit> units;
   for (std::int64_t document = 0; document < file.document_count(); ++document) {
     const DocumentInfo info = file.document(document);
     const std::int64_t prompt = longest_prompt(file, document);
-    if (prompt <= context && !units.empty()) {
+    if (prompt <= context && !units.empty() && static_cast<std::int64_t>(units.size()) >= least) {
       WindowUnit& last = units.back();
       if (last.front + last.tokens + info.tokens <= last.windows * window) {
         last.tokens += info.tokens;

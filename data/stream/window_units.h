@@ -23,9 +23,10 @@ std::int64_t longest_prompt(const TokenFile& file, std::int64_t document);
 
 /// All documents of a file, in its order, in windows of `window` tokens. One with a longest prompt of more than
 /// `context` tokens has `front` so that a window begins exactly `context` tokens before its first target behind that.
-/// Any other one that the last window has room for, whole, follows there. The rest begin with a window. 0 < context <
-/// window.
-std::vector<WindowUnit> window_units(const TokenFile& file, std::int64_t window, std::int64_t context);
+/// Any other one that the last window has room for, whole, follows there. The rest begin with a window, and
+/// so do all as long as there are fewer units than `least`. 0 < context < window.
+std::vector<WindowUnit> window_units(const TokenFile& file, std::int64_t window, std::int64_t context,
+                                     std::int64_t least = 0);
 
 /// Shares units out to `groups` groups that have about as many windows: indices, ascending in each. None is empty if
 /// there are enough of them.

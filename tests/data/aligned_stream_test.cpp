@@ -150,6 +150,21 @@ TEST_F(AlignedStreamTest, RanksShareTheSameStepsAndGoOnAnywhere) {
   EXPECT_EQ(later.next({0, 3}).lanes, 3);
 }
 
+TEST_F(AlignedStreamTest, ShortDocumentsShareAStepOnlyWhereLanesAreNotLeftEmpty) {
+  const NumberedFile short_ones({3, 3, 3, 3}, {0, 0, 0, 0});  // all fit into one step
+  const auto four = std::make_shared<const TokenFile>(short_ones.file->path());
+  AlignedStream stream(four, shape, segments);
+  EXPECT_EQ(stream.epoch_tokens(), 3 * window);
+  std::set<std::int32_t> first;
+  for (const std::int64_t lane : {0, 1, 2}) {
+    AlignedStream reader(four, shape, segments);
+    first.insert(reader.next({lane, 1}).inputs[1]);
+  }
+  EXPECT_EQ(first.size(), 3u);
+  shape.batch_size = 5;
+  EXPECT_TRUE(holds(message_of<DataError>([&] { AlignedStream(four, shape, segments); }), "has 4 documents, each"));
+}
+
 TEST_F(AlignedStreamTest, RefusesWhatCannotBe) {
   AlignedStream stream = this->stream();
   nlohmann::json state = stream.state();

@@ -175,6 +175,60 @@ TEST_F(QuerySources, DocumentsOfAGroupAreAskedEachOthersQueries) {
   }
 }
 
+TEST_F(QuerySources, FewDocumentsWithAQueryAreFoundAndBlankTitlesAreNone) {
+  std::string lines;
+  for (int i = 0; i < 3000; ++i) lines += "{\"title\": \"\\n\\n\", \"text\": \"a\"}\n";
+  write(lines +
+        "{\"title\": \"Ants\", \"text\": \"b\"}\n{\"text\": \"c. D.\"}\n{\"title\": \"Bees\", \"text\": \"e\"}\n");
+  QuerySource source(config_, shape_);
+  for (int step = 0; step < 20; ++step, source.next({0, 3})) {
+    for (std::int64_t lane = 0; lane < 3; ++lane) {
+      ASSERT_EQ(source.examples(lane).size(), 4u);
+      for (const QueryExample& example : source.examples(lane)) EXPECT_FALSE(example.text.starts_with('\n'));
+    }
+  }
+  EXPECT_EQ(drawn(with({.titles = 1, .first_sentences = 0, .sentences = 0})),
+            (std::set<std::string>{"b|Ants", "e|Bees"}));
+}
+
+TEST_F(QuerySources, AGroupIsFoundWhereverDocumentsHaveDifferentQueries) {
+  // Draws make next to none: the one other sentence is a needle.
+  std::string same;
+  for (int i = 0; i < 1500; ++i) same += "{\"text\": \"A b. A b.\"}\n";
+  write(same + "{\"text\": \"C d. C d.\"}\n" + same);
+  config_.contrast = {.weight = 1, .documents = 2};
+  for (shape_.seed = 0; shape_.seed < 4; ++shape_.seed) {
+    const QuerySource source(config_, shape_);
+    for (std::int64_t lane = 0; lane < 3; ++lane) {
+      const auto examples = source.examples(lane);
+      ASSERT_EQ(examples.size(), 2u);
+      EXPECT_NE(examples[0].query, examples[1].query);
+    }
+  }
+}
+
+TEST_F(QuerySources, NoDocumentOfAGroupHasAnothersQueryInIt) {
+  std::string lines;
+  for (int i = 0; i < 10; ++i) lines += "{\"title\": \"t" + std::to_string(i) + "\", \"text\": \"Of ants.\"}\n";
+  write(lines + "{\"title\": \"ants\", \"text\": \"Six legs.\"}\n");
+  shape_.sequence_length = 12 * 32;
+  config_ = with({.titles = 1, .first_sentences = 0, .sentences = 0});
+  config_.contrast = {.weight = 1, .documents = 3};
+  QuerySource source(config_, shape_);
+  for (int step = 0; step < 50; ++step, source.next({0, 3})) {
+    const auto examples = source.examples(0);
+    ASSERT_EQ(examples.size(), 3u);
+    for (std::size_t i = 1; i < 3; ++i) EXPECT_NE(examples[i].text, "ants");  // whose group can't be made whole
+  }
+}
+
+TEST_F(QuerySources, TheChecksumKnowsWhereATitleEnds) {
+  write("{\"title\": \"ab\", \"text\": \"c\"}\n");
+  const nlohmann::json one = QuerySource(config_, shape_).state();
+  write("{\"title\": \"a\", \"text\": \"bc\"}\n");
+  EXPECT_NE(QuerySource(config_, shape_).state(), one);
+}
+
 TEST_F(QuerySources, LongDocumentsAreCutAroundTheSentence) {
   std::string text;
   for (int i = 0; i < 60; ++i) text += "Sentence number " + std::to_string(100 + i) + " stands here. ";
@@ -218,7 +272,8 @@ TEST_F(QuerySources, WhatCannotBeIsNamed) {
   config.before = "";
   EXPECT_NE(message(config).find("data.before has 0 tokens, expected 1 to 31"), std::string::npos);
   write("{\"text\": \"One sentence.\"}\n");
-  EXPECT_NE(message(config_).find("have a query: expected titles"), std::string::npos);
+  EXPECT_NE(message(config_).find("none of its 1 documents has a query: expected 1 or more, with titles, or"),
+            std::string::npos);
   write("{\"text\": \"\"}\n");
   EXPECT_NE(message(config_).find("holds no documents"), std::string::npos);
   write("{\"text\": \"a\"}\n{\"text\": 3}\n");
@@ -226,7 +281,9 @@ TEST_F(QuerySources, WhatCannotBeIsNamed) {
   config = with({.titles = 1, .first_sentences = 0, .sentences = 0});
   config.contrast = {.weight = 1, .documents = 2};
   write("{\"title\": \"same\", \"text\": \"a\"}\n{\"title\": \"same\", \"text\": \"b\"}\n");
-  EXPECT_NE(message(config).find("have a query that differs from 1 others"), std::string::npos);
+  EXPECT_NE(message(config).find(
+                "1 of its 2 documents have a query that is not another one's, but data.contrast_documents is 2"),
+            std::string::npos);
   shape_.sequence_length = 5 * 32;
   EXPECT_NE(message(config).find("and 6 of them or more: a segment at least for each document and its 2 queries"),
             std::string::npos);
