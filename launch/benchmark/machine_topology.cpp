@@ -17,10 +17,11 @@ MachineTopology find_topology() {
   if (hwloc_topology_init(&opened) != 0) return {};
   const std::unique_ptr<std::remove_pointer_t<hwloc_topology_t>, decltype(&hwloc_topology_destroy)> topology(
       opened, hwloc_topology_destroy);
-  // The second flag is what the first asks for.
-  const unsigned long flags = HWLOC_TOPOLOGY_FLAG_RESTRICT_TO_CPUBINDING | HWLOC_TOPOLOGY_FLAG_IS_THISSYSTEM;
-  if (hwloc_topology_set_flags(opened, flags) != 0) return {};
   if (hwloc_topology_load(opened) != 0) return {};
+  const std::unique_ptr<hwloc_bitmap_s, decltype(&hwloc_bitmap_free)> cores(hwloc_bitmap_alloc(), hwloc_bitmap_free);
+  if (hwloc_get_cpubind(opened, cores.get(), HWLOC_CPUBIND_PROCESS) != 0) return {};
+  // Sockets and memory that none of these cores is near to are another process's.
+  if (hwloc_topology_restrict(opened, cores.get(), HWLOC_RESTRICT_FLAG_REMOVE_CPULESS) != 0) return {};
   // Caches of a level may lie on several depths of the tree: -1 there.
   const auto count = [&](hwloc_obj_type_t type) {
     return std::max<std::int64_t>(hwloc_get_nbobjs_by_type(opened, type), 0);

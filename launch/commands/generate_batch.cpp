@@ -1,9 +1,6 @@
 #include "launch/commands/generate_batch.h"
 
 #include <exception>
-#include <optional>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -24,34 +21,6 @@ namespace {
 
 /// How often finished results are written to disk, where they go to a file.
 constexpr double seconds_between_keeping = 2;
-
-/// Lines that come in any order, handed on in the order of the prompts.
-class OrderedLines {
- public:
-  OrderedLines(std::size_t prompts, KeptResults& results) : lines_(prompts), results_(results) {}
-
-  void add(std::size_t index, std::string line) {
-    lines_[index] = std::move(line);
-    ++finished_;
-    for (; next_ < lines_.size() && lines_[next_]; ++next_) hand_on(next_);
-  }
-  /// Those, too, before which one is missing.
-  void add_rest() {
-    for (; next_ < lines_.size(); ++next_) hand_on(next_);
-  }
-  std::size_t finished() const { return finished_; }
-
- private:
-  void hand_on(std::size_t index) {
-    if (!lines_[index]) return;
-    results_.add(*lines_[index] + '\n');
-    lines_[index]->clear();
-  }
-
-  std::vector<std::optional<std::string>> lines_;
-  KeptResults& results_;
-  std::size_t finished_ = 0, next_ = 0;
-};
 
 }  // namespace
 
@@ -81,16 +50,16 @@ int generate_many(const GenerationCommand& common, const BatchOptions& options, 
   MemoryPool pool;
   const SavedModel saved = open_for_generation(common, communicator, log, pool);
   const StopRequest stop_request;
-  OrderedLines lines(prompts.size(), results);
   const auto start = Pace::Clock::now();
   double next_keeping = seconds_between_keeping;
-  std::int64_t tokens = 0;
+  std::int64_t tokens = 0, finished = 0;
   const auto take = [&](std::size_t index, const BatchResult& result) {
     tokens += static_cast<std::int64_t>(result.tokens.size());
-    lines.add(index, to_json_line(prompts[index], result, common.generation, options.log_probabilities));
-    log.progress(fmt::format("{} of {} prompts  {}", lines.finished(), prompts.size(),
-                             format_rate(tokens, seconds_since(start))),
-                 /*lasting=*/false);
+    ++finished;
+    results.add(index, to_json_line(prompts[index], result, common.generation, options.log_probabilities) + '\n');
+    log.progress(
+        fmt::format("{} of {} prompts  {}", finished, prompts.size(), format_rate(tokens, seconds_since(start))),
+        /*lasting=*/false);
   };
   const auto goes_on = [&] {
     if (const double seconds = seconds_since(start); seconds >= next_keeping) {
@@ -108,14 +77,13 @@ int generate_many(const GenerationCommand& common, const BatchOptions& options, 
   }
   log.end_progress();
   try {
-    lines.add_rest();
     if (!whole) results.keep();
   } catch (const WriteError&) {
     if (!failure) failure = std::current_exception();
   }
   if (const auto path = results.finish(whole)) log.note(fmt::format("Results: {}", path->string()));
   if (failure) std::rethrow_exception(failure);
-  log.note(fmt::format("{} of {}, {} tokens at {}", lines.finished(),
+  log.note(fmt::format("{} of {}, {} tokens at {}", finished,
                        format_plural(static_cast<std::int64_t>(prompts.size()), "prompt"), tokens,
                        format_rate(tokens, seconds_since(start))));
   if (whole) return ExitCode::ok;

@@ -1,13 +1,13 @@
-// Where texts go that a command writes one after another: to standard output as they come, or to a file, which is
-// written whole when all are there. Until then they stand beside it, in FILE.partial.jsonl (the name's ending stays
-// last), so that not even a killed process loses what was finished.
+// Where texts go that a command writes in any order: to standard output, each as soon as all before it are there, or to
+// a file, which is written whole when all are there. Until then they stand beside it as they come, in
+// FILE.partial.jsonl (the name's ending stays last), so that not even a killed process loses what was finished.
 #pragma once
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "core/io/descriptor.h"
 
@@ -18,8 +18,9 @@ class KeptResults {
   /// An empty path is standard output. Throws WriteError where no file could come there.
   explicit KeptResults(std::filesystem::path path);
 
-  /// Throws WriteError where standard output cannot be written.
-  void add(std::string text);
+  /// A text, with the end of its line, and its place among all of them; one of each place. Throws WriteError where
+  /// standard output cannot be written.
+  void add(std::size_t place, std::string text);
   /// To disk with what was added: behind what this object has in the partial file, which never is one that was there
   /// before, but FILE.partial-2.jsonl and so on. Throws WriteError.
   void keep();
@@ -33,11 +34,12 @@ class KeptResults {
   std::filesystem::path partial(int number) const;
   void remove_partial_files_within(const std::filesystem::path& results) const;
   bool holds_all_of(const std::filesystem::path& file) const;
-  std::string joined(std::size_t begin) const;
+  std::string joined() const;
 
   std::filesystem::path path_;
-  std::vector<std::string> texts_;
-  std::size_t kept_ = 0;  // of these in the partial file
+  std::map<std::size_t, std::string> texts_;  // by place; without those that are printed
+  std::size_t next_ = 0;                      // of standard output
+  std::string unkept_;                        // not yet in the partial file
   std::filesystem::path own_partial_;
   std::optional<Descriptor> file_;
 };

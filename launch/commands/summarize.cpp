@@ -177,8 +177,8 @@ class Summarizing {
 
   void add(std::string summary) {
     if (summary.empty()) return;
+    if (results_ != nullptr) results_->add(static_cast<std::size_t>(finished_), std::move(summary));
     ++finished_;
-    if (results_ != nullptr) results_->add(std::move(summary));
   }
 
   /// What is not complete never takes the place of what is.

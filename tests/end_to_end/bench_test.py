@@ -2,9 +2,10 @@
 import json
 import os
 import pathlib
+import subprocess
 import unittest
 
-from harness import EndToEndTest
+from harness import PROGRAM, TIMEOUT, EndToEndTest, environment
 
 SMALL = ("model.vocab_size=64", "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "model.ffn_size=48",
          "model.segment_length=16", "train.sequence_length=64")
@@ -35,9 +36,18 @@ class Bench(EndToEndTest):
                                 memory["step_bytes"] + memory["parameter_bytes"] + memory["optimizer_bytes"])
         self.assertEqual(result["hardware_threads"], len(os.sched_getaffinity(0)))
         self.assertGreaterEqual(result["cores"], result["sockets"])
-        self.assertEqual(result["numa_nodes"], len(list(pathlib.Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1)
         self.assertIn(f"[{result['huge_pages']}]", pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text("utf-8"))
         self.assertEqual(result["parameters"], 2 * 64 * 32 + 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32 + 2))
+
+    def test_a_bound_process_counts_what_is_its_own(self):
+        cores = sorted(os.sched_getaffinity(0))
+        # As if each core were a socket with memory of its own.
+        machine = {"HWLOC_THISSYSTEM": "1", "HWLOC_SYNTHETIC": f"pack:{cores[-1] + 1} [numa] l3:1 core:1 pu:1"}
+        arguments = [PROGRAM, "bench", self.config("bound"), "--json", "--forward", "--steps", "1", "--set", *SMALL]
+        for count in {1, len(cores)}:
+            words = ["taskset", "-c", ",".join(map(str, cores[:count])), *arguments]
+            result = json.loads(subprocess.run(words, capture_output=True, check=True, env=environment() | machine, timeout=TIMEOUT).stdout)
+            self.assertEqual([result[key] for key in ("sockets", "numa_nodes", "level3_caches", "cores")], [count] * 4)
 
     def test_what_is_asked_for_is_what_is_measured(self):
         result = self.bench(settings=("train.schedule=sequential", "train.recompute=segment"))
