@@ -68,7 +68,7 @@ bool vectors_multiply(DataType type) {
 ProductKind product_kind(const ConstMatrix& a, const ConstMatrix& b) {
   if (a.type == DataType::float64) return ProductKind::reference;
   if (products::row_suits(a, b)) return ProductKind::row;
-  if (products::few_rows_suit(a, b)) return ProductKind::few_rows;
+  if (vectors_multiply(a.type) && products::few_rows_suit(a, b)) return ProductKind::few_rows;
   if (a.type == DataType::bfloat16 && !products::onednn_has_bfloat16()) return ProductKind::widened;
   if (matmul_uses_matrix_units() && products::units_suit(a, b)) return ProductKind::matrix_units;
   if (vectors_multiply(a.type) && products::vectors_suit(a, b)) return ProductKind::vectors;

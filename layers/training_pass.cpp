@@ -169,7 +169,34 @@ std::shared_ptr<const TeacherRows> lesson_of(const Distillation& distillation, M
       TeacherRows{std::move(hidden), distillation.teacher->head_weight(), distillation.share});
 }
 
-/// accumulate_gradients of a batch whose documents are contrasted: a pass without gradients says what its tokens weigh.
+/// Tokens of each lane that a pass with these options, which has the sequences alone, reads at a time.
+std::int64_t tokens_at_once(const ModelConfig& config, const TokenBatch& batch, const PassOptions& options) {
+  const bool sequential = options.recompute == Recompute::segment || options.schedule == Schedule::sequential;
+  return sequential ? config.segment_length : batch.tokens;
+}
+
+/// The loss of every token of a batch, read `step` tokens of each lane at a time. The state stays as it is.
+std::vector<double> losses_of(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch,
+                              const SequenceState& state, std::int64_t step) {
+  if (step >= batch.tokens) {
+    return model.token_losses(pool, read(model, pool, batch, state, /*keeps_state=*/false).hidden.value(),
+                              batch.targets);
+  }
+  std::vector<double> losses(batch.inputs.size());
+  SequenceState carried = state;  // a pass replaces its tensors, and writes to none of them
+  for (std::int64_t begin = 0; begin < batch.tokens; begin += step) {
+    const TokenBatch chunk = columns_of(batch, begin, std::min(begin + step, batch.tokens));
+    const std::vector<double> of_chunk =
+        model.token_losses(pool, inference_pass(model, pool, chunk, carried), chunk.targets);
+    for (std::int64_t lane = 0; lane < batch.lanes; ++lane) {
+      std::copy_n(of_chunk.begin() + lane * chunk.tokens, chunk.tokens, losses.begin() + lane * batch.tokens + begin);
+    }
+  }
+  return losses;
+}
+
+/// accumulate_gradients of a batch whose documents are contrasted: a pass without gradients, in the steps of the other
+/// so that it takes no more memory, says what its tokens weigh.
 double accumulate_contrasted(LanguageModel& model, MemoryPool& pool, const TokenBatch& batch, SequenceState& state,
                              const PassOptions& options) {
   require_contrast(model.config().attention);
@@ -179,7 +206,7 @@ double accumulate_contrasted(LanguageModel& model, MemoryPool& pool, const Token
   if (options.distillation.teacher != nullptr) throw ConfigError("contrasted documents cannot have a teacher");
   if (options.events.needed) options.events.needed(0, model.parameters().size());
   const std::vector<double> losses =
-      model.token_losses(pool, read(model, pool, batch, state, /*keeps_state=*/false).hidden.value(), batch.targets);
+      losses_of(model, pool, batch, state, tokens_at_once(model.config(), batch, options));
   TokenBatch weighted = batch;
   weighted.loss_weights = contrasted_weights(batch, losses, options.contrast);
   PassOptions plain = options;
@@ -210,8 +237,7 @@ double accumulate_gradients(LanguageModel& model, MemoryPool& pool, const TokenB
   sequence.overlaps = options.overlap_memory;
   if (sequence && recomputing) throw ConfigError("ranks that share a sequence cannot recompute it segment by segment");
   if (sequence && options.distillation.teacher) throw ConfigError("ranks that share a sequence cannot have a teacher");
-  const bool sequential = !sequence && (recomputing || options.schedule == Schedule::sequential);
-  const std::int64_t step = sequential ? config.segment_length : batch.tokens;
+  const std::int64_t step = sequence ? batch.tokens : tokens_at_once(config, batch, options);
 
   const bool learns = has_targets(batch);
   const Distillation& distillation = learns ? options.distillation : Distillation{};

@@ -227,6 +227,11 @@ BenchmarkResult run_benchmark(const RunConfig& config, const BenchmarkOptions& o
     throw ConfigError(fmt::format("bench measures training without a teacher: distillation.share is {}, expected 0",
                                   resolved.distillation.share));
   }
+  if (resolved.data.kind == DataKind::queries && resolved.data.queries.contrast.weight > 0 &&
+      options.subject == BenchmarkOptions::Subject::training) {
+    throw ConfigError(fmt::format("bench measures training without contrast: data.contrast is {}, expected 0",
+                                  resolved.data.queries.contrast.weight));
+  }
   resolved.model = resolved.model.resolved();
   return Bench(resolved, options, communicator).run();
 }

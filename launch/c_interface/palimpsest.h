@@ -86,7 +86,8 @@ struct PalimpsestGeneration {
 };
 
 /* More of how the next token is chosen. Later versions may have more members behind these: `size` says which the caller
- * knows of, and keeps programs that were built earlier working. */
+ * knows of, and keeps programs that were built earlier working; the rest is as by default. A larger struct than the
+ * library's, of a later version, is refused. */
 struct PalimpsestDecoding {
   size_t size;             /* of this struct in bytes, as palimpsest_decoding_defaults leaves it */
   int64_t min_tokens;      /* the end token is not among the first so many */

@@ -1,8 +1,10 @@
 // Texts.
 #include <algorithm>
+#include <cstddef>
 #include <string_view>
 
 #include "launch/c_interface/handles.h"
+#include "launch/c_interface/sized_struct.h"
 
 using namespace palimpsest::c_interface;
 using palimpsest::ConfigError;
@@ -62,17 +64,20 @@ palimpsest::GenerationOptions options_of(const PalimpsestGeneration& given) {
   return options;
 }
 
-/// The members that the first version with this struct had, which all have.
-constexpr std::size_t least_decoding = sizeof(PalimpsestDecoding);
+/// The size of the first version of this struct, up to its last member: it stays when members are added.
+constexpr std::size_t least_decoding = offsetof(PalimpsestDecoding, length_penalty) + sizeof(double);
 
-void require_known(std::size_t size) {
-  if (size == least_decoding) return;
-  throw ConfigError(
-      fmt::format("decoding has a size of {} bytes, expected {} (palimpsest_decoding_defaults)", size, least_decoding));
+PalimpsestDecoding default_decoding() {
+  const palimpsest::GenerationOptions defaults;
+  return {.size = sizeof(PalimpsestDecoding),
+          .min_tokens = defaults.sampling.min_tokens,
+          .no_repeat_ngram = defaults.sampling.no_repeat_ngram,
+          .beams = defaults.beams,
+          .length_penalty = defaults.length_penalty};
 }
 
-palimpsest::GenerationOptions options_of(const PalimpsestGeneration& given, const PalimpsestDecoding& decoding) {
-  require_known(decoding.size);
+palimpsest::GenerationOptions options_of(const PalimpsestGeneration& given, const PalimpsestDecoding& of_caller) {
+  const PalimpsestDecoding decoding = from_caller(of_caller, default_decoding(), least_decoding, "decoding");
   palimpsest::GenerationOptions options = options_of(given);
   options.sampling.min_tokens = decoding.min_tokens;
   options.sampling.no_repeat_ngram = decoding.no_repeat_ngram;
@@ -186,16 +191,8 @@ int palimpsest_text_generate(PalimpsestText* text, const PalimpsestGeneration* o
 }
 
 int palimpsest_decoding_defaults(PalimpsestDecoding* decoding, size_t size) {
-  return guarded([&] {
-    PalimpsestDecoding& result = required(decoding, "decoding");
-    require_known(size);
-    const palimpsest::GenerationOptions defaults;
-    result = {.size = size,
-              .min_tokens = defaults.sampling.min_tokens,
-              .no_repeat_ngram = defaults.sampling.no_repeat_ngram,
-              .beams = defaults.beams,
-              .length_penalty = defaults.length_penalty};
-  });
+  return guarded(
+      [&] { to_caller(required(decoding, "decoding"), default_decoding(), size, least_decoding, "decoding"); });
 }
 
 int palimpsest_text_generate_decoding(PalimpsestText* text, const PalimpsestGeneration* options,

@@ -65,14 +65,25 @@ RunConfig configure(const ModelDescription& description, const ImportOptions& op
   return parse_run_config(to_yaml(config), path.string(), options.overrides);
 }
 
-/// Whether the folder has to hold every parameter of the model: not those of a memory, or of LoRA, that others wrote no
-/// word of, or that --set gives to a model that had none, or another one.
-bool holds_all(const ModelDescription& description, const fs::path& path, const ModelConfig& model) {
-  if (description.own.is_null()) return false;
-  const ModelConfig exported = exported_config(description, path).model;
-  const AttentionConfig &before = exported.attention, &now = model.attention;
-  return now.kind == before.kind && now.memory_readout == before.memory_readout &&
-         now.memory_decay == before.memory_decay && model.lora == exported.lora;
+/// The shape of the model that a run of ours exported; none where others wrote the folder.
+std::optional<ModelConfig> exported_shape(const ModelDescription& description, const fs::path& path) {
+  if (description.own.is_null()) return std::nullopt;
+  return exported_config(description, path).model;
+}
+
+/// Whether a folder may lack the parameter: what is of a memory, or of LoRA, where others wrote it, and in an export
+/// what
+/// --set gives to a model that had no such parameter.
+bool may_be_new(const Parameter& parameter, const std::optional<ModelConfig>& exported, const ModelConfig& model) {
+  if (is_released_parameter(parameter.name)) return false;
+  if (!exported || model.attention.kind != exported->attention.kind) return true;
+  if (parameter.role == ParameterRole::memory_gain) {
+    return model.attention.memory_readout != exported->attention.memory_readout;
+  }
+  if (parameter.role == ParameterRole::memory_decay) {
+    return model.attention.memory_decay != exported->attention.memory_decay;
+  }
+  return parameter.name.find(".lora_") != std::string::npos && model.lora != exported->lora;
 }
 
 /// Throws FileError on a NaN or an infinity: no text has a loss with it.
@@ -97,9 +108,10 @@ bool repeats_embedding(const SafetensorsFolder::Place& head, std::span<const flo
   return true;
 }
 
-/// Reads every parameter that the folder has; returns the names of those that it has not and, unless it is `complete`,
-/// need not have.
-std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool complete) {
+/// Reads every parameter that the folder, an export of the shape `exported` if there is one, has; returns the names of
+/// those that it has not and need not have.
+std::vector<std::string> load(const fs::path& folder, LanguageModel& model,
+                              const std::optional<ModelConfig>& exported) {
   const SafetensorsFolder tensors(folder);
   std::vector<std::string> initialized;
   std::set<std::string> used;
@@ -107,7 +119,7 @@ std::vector<std::string> load(const fs::path& folder, LanguageModel& model, bool
     const std::string name = hugging_face_name(parameter.name);
     const auto found = tensors.tensors().find(name);
     if (found == tensors.tensors().end()) {
-      if (!complete && !is_released_parameter(parameter.name)) {
+      if (may_be_new(parameter, exported, model.config())) {
         initialized.push_back(parameter.name);
         continue;
       }
@@ -179,8 +191,8 @@ ReleasedModel read_released_model(const ImportOptions& options, MemoryPool& pool
   }
   released.model = std::make_unique<LanguageModel>(pool, released.config.model.resolved(), DataType::float32);
   released.model->initialize(released.config.train.seed);
-  released.initialized = load(options.folder, *released.model,
-                              holds_all(description, options.folder / "config.json", released.config.model));
+  released.initialized =
+      load(options.folder, *released.model, exported_shape(description, options.folder / "config.json"));
   released.notes = notes_of(description, released.config, *released.tokenizer);
   return released;
 }

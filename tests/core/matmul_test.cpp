@@ -187,6 +187,27 @@ TEST(Matmul, SeesATensorAsAMatrix) {
   EXPECT_EQ(m.data, tensor.raw().data());
 }
 
+TEST(Matmul, AFewRowsOfFloat32HaveAProductOfTheirOwnWhereVectorsMultiply) {
+  const auto kind = [](DataType type, std::int64_t rows, bool transposed) {
+    constexpr std::int64_t inner = 512, columns = 1024;
+    return product_kind({nullptr, type, rows, inner, inner, 1},
+                        {nullptr, type, inner, columns, transposed ? 1 : columns, transposed ? inner : 1});
+  };
+#if defined(__AVX512F__)
+  const bool own = true;
+#elif defined(__AVX2__) && defined(__FMA__)
+  const bool own = products::onednn_vector_bytes() <= 32;
+#else
+  const bool own = false;
+#endif
+  for (const std::int64_t rows : {24, 40, 64}) {
+    EXPECT_EQ(kind(DataType::float32, rows, true) == ProductKind::few_rows, own) << rows;
+    EXPECT_NE(kind(DataType::bfloat16, rows, true), ProductKind::few_rows) << rows;
+    EXPECT_NE(kind(DataType::float32, rows, false), ProductKind::few_rows) << rows;
+  }
+  for (const std::int64_t rows : {23, 65}) EXPECT_NE(kind(DataType::float32, rows, true), ProductKind::few_rows);
+}
+
 TEST(NativeBfloat16, WasCheckedWithEveryProductThatTrainingMayUse) {
   const auto checked = bfloat16_kinds();
   for (const int threads : {1, 2, 3, 8}) {

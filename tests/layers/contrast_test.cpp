@@ -148,6 +148,25 @@ TEST_P(ModelContrast, GradientsAreThoseOfCentralDifferencesInEverySchedule) {
   }
 }
 
+TEST_P(ModelContrast, ReadingBeforehandTakesNoMoreMemoryThanTheScheduleDoes) {
+  const TokenBatch batch = asked_batch(2, {120, 120, 120});
+  const auto peak = [&](Schedule schedule, Recompute recompute, double of_contrast) {
+    MemoryPool pool;
+    PassOptions passing = options(schedule, recompute);
+    passing.contrast.weight = of_contrast;
+    SequenceState state = model_.empty_state(pool, 2);
+    model_.parameters().clear_gradients();
+    accumulate_gradients(model_, pool, batch, state, passing);
+    model_.parameters().clear_gradients();
+    return static_cast<double>(pool.statistics().peak_bytes_in_use);
+  };
+  for (const auto& [schedule, recompute] :
+       {std::pair{Schedule::parallel, Recompute::cheap}, std::pair{Schedule::parallel, Recompute::block},
+        std::pair{Schedule::sequential, Recompute::none}, std::pair{Schedule::sequential, Recompute::segment}}) {
+    EXPECT_LT(peak(schedule, recompute, weight), 1.01 * peak(schedule, recompute, 0));
+  }
+}
+
 TEST_P(ModelContrast, NoQuerySeesAnotherOrAnotherDocument) {
   const TokenBatch batch = asked_batch(1, {7, 12, 4});
   const std::vector<double> losses = losses_of(batch);

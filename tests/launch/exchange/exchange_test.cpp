@@ -253,6 +253,31 @@ TEST_F(Exchange, LoraIsMergedOnTheWayOutAndIntoTheWeightsOfANewRun) {
   expect_equal(*stored.model, *merged);
 }
 
+TEST_F(Exchange, AnExportLacksNothingButWhatAChangedOptionAdds) {
+  import(folder_, "run", {"model.attention.memory_decay=true"});
+  const SavedModel saved = open("run");
+  const fs::path exported = directory_ / "exported";
+  export_model(saved, {.folder = exported});
+  const auto initialized = [&](const std::string& run, const std::string& option) {
+    return import(exported, run, {option}, "").initialized;
+  };
+  for (const std::string& name : initialized("lora", "model.lora.rank=2")) EXPECT_TRUE(holds(name, ".lora_")) << name;
+  EXPECT_EQ(initialized("gain", "model.attention.memory_readout=rms"),
+            (std::vector<std::string>{"layers.0.self_attn.memory_gain", "layers.1.self_attn.memory_gain"}));
+
+  const fs::path broken = directory_ / "broken";
+  StateDictionary kept;
+  for (const Parameter& parameter : saved.model->parameters()) {
+    if (parameter.role != ParameterRole::memory_gate) kept.add(hugging_face_name(parameter.name), parameter.master);
+  }
+  write_model_folder(broken, parse_json(file_content(exported / "config.json"), "config.json"), kept);
+  for (const char* option : {"train.steps=7", "model.lora.rank=2", "model.attention.memory_readout=rms"}) {
+    EXPECT_TRUE(holds(message_of<FileError>([&] { import(broken, "refused", {option}, "bytes"); }),
+                      "has no tensor 'palimpsest.layers.0.self_attn.memory_gate'"))
+        << option;
+  }
+}
+
 TEST_F(Exchange, ExportIsALlamaWithSomethingBesides) {
   import(folder_, "run");
   const fs::path exported = directory_ / "exported";

@@ -99,6 +99,11 @@ TEST_F(TeacherTest, NothingThatIsSaidOfItIsIgnored) {
   EXPECT_NO_THROW(validate(config_));
   EXPECT_TRUE(holds(message_of<ConfigError>([&] { run_benchmark(config_, {}, *communicator_); }),
                     "bench measures training without a teacher: distillation.share is 0.5"));
+  config_.distillation.share = 0;
+  config_.data.kind = DataKind::queries;
+  config_.data.queries.contrast.weight = 0.25;
+  EXPECT_TRUE(holds(message_of<ConfigError>([&] { run_benchmark(config_, {}, *communicator_); }),
+                    "bench measures training without contrast: data.contrast is 0.25"));
 }
 
 TEST_F(TeacherTest, IsTheSameWhenARunResumes) {
