@@ -264,17 +264,14 @@ TEST_F(Exchange, AnExportLacksNothingButWhatAChangedOptionAdds) {
   for (const std::string& name : initialized("lora", "model.lora.rank=2")) EXPECT_TRUE(holds(name, ".lora_")) << name;
   EXPECT_EQ(initialized("gain", "model.attention.memory_readout=rms"),
             (std::vector<std::string>{"layers.0.self_attn.memory_gain", "layers.1.self_attn.memory_gain"}));
-
-  const fs::path broken = directory_ / "broken";
   StateDictionary kept;
   for (const Parameter& parameter : saved.model->parameters()) {
     if (parameter.role != ParameterRole::memory_gate) kept.add(hugging_face_name(parameter.name), parameter.master);
   }
-  write_model_folder(broken, parse_json(file_content(exported / "config.json"), "config.json"), kept);
+  write_model_folder(directory_ / "broken", parse_json(file_content(exported / "config.json"), "config.json"), kept);
   for (const char* option : {"train.steps=7", "model.lora.rank=2", "model.attention.memory_readout=rms"}) {
-    EXPECT_TRUE(holds(message_of<FileError>([&] { import(broken, "refused", {option}, "bytes"); }),
-                      "has no tensor 'palimpsest.layers.0.self_attn.memory_gate'"))
-        << option;
+    const auto error = message_of<FileError>([&] { import(directory_ / "broken", "refused", {option}, "bytes"); });
+    EXPECT_TRUE(holds(error, "has no tensor 'palimpsest.layers.0.self_attn.memory_gate'")) << option;
   }
 }
 
