@@ -169,11 +169,8 @@ train() {
   case $name in
     parent | scratch-*) ;;
     abstracts*) train memory-best; begin_with memory-best "$name" ;;
-    *) train parent; export_parent ;;
-  esac
-  case $name in
-    parent | scratch-* | imported-* | abstracts*) ;;
-    *) begin_with parent "$name" ;;
+    imported-*) train parent; export_parent ;;
+    *) train parent; export_parent; begin_with parent "$name" ;;
   esac
   changes_of "$name"
   case $name in
