@@ -10,15 +10,9 @@
 
 #include "core/error.h"
 #include "core/sequence_layout.h"
+#include "layers/rows_at_once.h"
 
 namespace palimpsest {
-
-namespace {
-
-/// Rows of activations that a pass over whole segments may have, if a segment of every lane fits.
-constexpr std::int64_t rows_at_once = 4096;
-
-}  // namespace
 
 /// What is left to do in a call, and what has come of it.
 struct DecodeState::Pending {

@@ -1,6 +1,7 @@
 #include "layers/training_pass.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "core/sequence_share.h"
 #include "layers/attention/registry.h"
 #include "layers/contrast.h"
+#include "layers/rows_at_once.h"
 
 namespace palimpsest {
 
@@ -136,6 +138,33 @@ Tensor inference_pass(const LanguageModel& model, MemoryPool& pool, const TokenB
   const LanguageModel::Result result = read(model, pool, batch, state, /*keeps_state=*/true);
   replace(pool, result.state, batch, state);
   return result.hidden.value();
+}
+
+/// Of the lanes of a batch that this rank has alone, in groups whose activations stay in the caches. Advances the
+/// state.
+std::vector<double> losses_by_lanes(const LanguageModel& model, MemoryPool& pool, const TokenBatch& batch,
+                                    SequenceState& state) {
+  const std::int64_t together = lanes_at_once(model.config(), batch.lanes, batch.tokens);
+  if (together == batch.lanes) {
+    return model.token_losses(pool, inference_pass(model, pool, batch, state), batch.targets);
+  }
+  std::vector<double> losses;
+  for (std::int64_t begin = 0; begin < batch.lanes; begin += together) {
+    std::vector<std::int64_t> lanes(static_cast<std::size_t>(std::min(together, batch.lanes - begin)));
+    std::iota(lanes.begin(), lanes.end(), begin);
+    const TokenBatch part = lanes_of(batch, begin, begin + static_cast<std::int64_t>(lanes.size()));
+    SequenceState of_part = select_lanes(pool, state, lanes);
+    const std::vector<double> of_lanes =
+        model.token_losses(pool, inference_pass(model, pool, part, of_part), part.targets);
+    losses.insert(losses.end(), of_lanes.begin(), of_lanes.end());
+    for (std::size_t i = 0; i < state.layers.size(); ++i) {
+      replace_lanes(pool, state.layers[i], lanes, of_part.layers[i]);
+    }
+    replace_lanes(pool, state.model, lanes, of_part.model);
+    std::ranges::copy(of_part.documents, state.documents.begin() + begin);
+    std::ranges::copy(of_part.tokens, state.tokens.begin() + begin);
+  }
+  return losses;
 }
 
 /// What a teacher makes of a batch that it reads by itself, lane after lane: what its head is applied to, (lanes,
@@ -303,7 +332,7 @@ std::vector<double> token_losses(const LanguageModel& model, MemoryPool& pool, c
                                  SequenceState& state, Communicator* sequence_ranks) {
   check_batch(batch, state, model.config());
   const SequenceGroup sequence = share(model.config(), batch, state, sequence_ranks);
-  if (!sequence) return model.token_losses(pool, inference_pass(model, pool, batch, state), batch.targets);
+  if (!sequence) return losses_by_lanes(model, pool, batch, state);
 
   const SequenceShare& share = *sequence.share;
   const TokenBatch mine = tokens_of(share, batch);

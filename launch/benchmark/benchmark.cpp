@@ -73,7 +73,7 @@ class Bench {
   BenchmarkResult run() {
     using Subject = BenchmarkOptions::Subject;
     // Before and after, since the speed of shared machines drifts.
-    const double peak_before = measure_peak();
+    const MatmulPeak before = measure_peak();
     switch (options_.subject) {
       case Subject::training: measure_training(); break;
       case Subject::forward: measure_forward(); break;
@@ -85,13 +85,15 @@ class Bench {
     result_.step_bytes = static_cast<std::int64_t>(step.peak_bytes_in_use);
     result_.committed_bytes =
         static_cast<std::int64_t>(step.committed_bytes + state_pool_.statistics().committed_bytes);
-    result_.matmul_peak_gflops = std::max(peak_before, measure_peak());
+    const MatmulPeak after = measure_peak();
+    result_.matmul_peak = {std::max(before.gflops, after.gflops),
+                           std::max(before.processor_gflops, after.processor_gflops)};
     return result_;
   }
 
  private:
   /// In memory of its own, so that it counts in no step's.
-  double measure_peak() const {
+  MatmulPeak measure_peak() const {
     MemoryPool pool;
     return measure_matmul_peak(pool, model_.compute_type());
   }
@@ -104,8 +106,10 @@ class Bench {
     const std::int64_t faults = page_faults();
     for (std::int64_t i = 0; i < steps; ++i) {
       const auto start = Clock::now();
+      const double used = processor_seconds();
       step(true);
       result_.step_seconds.push_back(seconds_since(start));
+      result_.step_processor_seconds.push_back(processor_seconds() - used);
     }
     result_.page_faults_per_step = static_cast<double>(page_faults() - faults) / static_cast<double>(steps);
   }
@@ -218,7 +222,7 @@ double BenchmarkResult::fastest_tokens_per_second() const {
   return static_cast<double>(tokens_per_step) / *std::min_element(step_seconds.begin(), step_seconds.end());
 }
 double BenchmarkResult::model_gflops() const { return tokens_per_second() * model_flops_per_token / 1e9; }
-double BenchmarkResult::utilization() const { return model_gflops() / matmul_peak_gflops; }
+double BenchmarkResult::utilization() const { return model_gflops() / matmul_peak.gflops; }
 
 BenchmarkResult run_benchmark(const RunConfig& config, const BenchmarkOptions& options, Communicator& communicator) {
   RunConfig resolved = config;

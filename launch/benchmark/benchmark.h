@@ -10,6 +10,7 @@
 #include "autograd/operator_profile.h"
 #include "configs/run_config.h"
 #include "core/comm/communicator.h"
+#include "launch/benchmark/machine_peak.h"
 #include "launch/benchmark/machine_topology.h"
 #include "layers/pass_plan.h"
 
@@ -33,10 +34,11 @@ struct BenchmarkResult {
   int ranks = 1;
   int sequence_ranks = 1;  // that share each sequence
   std::int64_t parameters = 0;
-  std::int64_t tokens_per_step = 0;  // of one rank
-  std::vector<double> step_seconds;  // of the measured steps
+  std::int64_t tokens_per_step = 0;            // of one rank
+  std::vector<double> step_seconds;            // of the measured steps
+  std::vector<double> step_processor_seconds;  // the same steps', of all threads together
   double model_flops_per_token = 0;
-  double matmul_peak_gflops = 0;  // of one rank's threads, the same precision
+  MatmulPeak matmul_peak;  // of one rank's threads, the same precision
   double stream_gigabytes_per_second = 0;
   // These are a step's means.
   double optimizer_seconds = 0;

@@ -60,7 +60,7 @@ std::string format_benchmark(const BenchmarkResult& r) {
       name_of(r.plan.schedule), name_of(r.plan.recompute), r.tokens_per_second(), r.step_seconds.size(),
       r.slowest_tokens_per_second(), r.fastest_tokens_per_second(),
       r.ranks > 1 ? fmt::format(", {:.1f} on all", r.tokens_per_second() * r.ranks) : "", r.model_gflops(),
-      r.matmul_peak_gflops, 100.0 * r.utilization(), static_cast<double>(r.peak_memory_bytes) / 1e9,
+      r.matmul_peak.gflops, 100.0 * r.utilization(), static_cast<double>(r.peak_memory_bytes) / 1e9,
       r.page_faults_per_step, r.start_seconds);
   text += format_machine(r);
   if (r.subject == "training") text += format_memory(r) + format_times(r);
@@ -80,7 +80,8 @@ nlohmann::ordered_json to_json(const BenchmarkResult& r) {
                                  {"tokens_per_second_slowest", r.slowest_tokens_per_second()},
                                  {"tokens_per_second_fastest", r.fastest_tokens_per_second()},
                                  {"model_gflops", r.model_gflops()},
-                                 {"matmul_peak_gflops", r.matmul_peak_gflops},
+                                 {"matmul_peak_gflops", r.matmul_peak.gflops},
+                                 {"matmul_peak_processor_gflops", r.matmul_peak.processor_gflops},
                                  {"mfu", r.utilization()},
                                  {"peak_memory_bytes", r.peak_memory_bytes},
                                  {"page_faults_per_step", r.page_faults_per_step},
@@ -99,7 +100,8 @@ nlohmann::ordered_json to_json(const BenchmarkResult& r) {
                                  {"threads", r.threads},
                                  {"ranks", r.ranks},
                                  {"sequence_ranks", r.sequence_ranks},
-                                 {"step_seconds", r.step_seconds}};
+                                 {"step_seconds", r.step_seconds},
+                                 {"step_processor_seconds", r.step_processor_seconds}};
   if (r.subject == "training") {
     json["memory"] = {{"parameter_bytes", r.parameter_bytes}, {"optimizer_bytes", r.optimizer_bytes},
                       {"gradient_bytes", r.gradient_bytes},   {"step_bytes", r.step_bytes},

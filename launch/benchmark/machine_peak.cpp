@@ -4,6 +4,9 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
+
+#include <omp.h>
 
 #include "core/elapsed.h"
 #include "core/matmul.h"
@@ -12,16 +15,24 @@ namespace palimpsest {
 
 namespace {
 
-/// The shortest time of several runs: what the machine does when nobody disturbs it.
+struct Times {
+  double seconds = 1e30;
+  double processor_seconds = 1e30;
+};
+
+/// The shortest times of several runs: what the machine does when nobody disturbs it.
 /// Of `runs` at most, or, where they are long, of as many as fit into a quarter of a second, but two at least.
 template <class Function>
-double shortest_seconds(int runs, Function function) {
-  double best = 1e30, all = 0;
+Times shortest_times(int runs, Function function) {
+  Times best;
+  double all = 0;
   for (int run = 0; run < runs && (run < 2 || all < 0.25); ++run) {
     const auto start = std::chrono::steady_clock::now();
+    const double used = processor_seconds();
     function();
     const double seconds = seconds_since(start);
-    best = std::min(best, seconds);
+    best.seconds = std::min(best.seconds, seconds);
+    best.processor_seconds = std::min(best.processor_seconds, processor_seconds() - used);
     all += seconds;
   }
   return best;
@@ -29,13 +40,19 @@ double shortest_seconds(int runs, Function function) {
 
 }  // namespace
 
-double measure_matmul_peak(MemoryPool& pool, DataType type) {
+double processor_seconds() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+}
+
+MatmulPeak measure_matmul_peak(MemoryPool& pool, DataType type) {
   struct Extents {
     std::int64_t m, n, k;
   };
   constexpr std::array<Extents, 4> shapes = {
       {{1024, 1024, 1024}, {2048, 2048, 2048}, {4096, 1536, 512}, {4096, 512, 1536}}};
-  double peak = 0;
+  MatmulPeak peak;
   for (const auto& [m, n, k] : shapes) {
     Tensor a(pool, Shape{m, k}, type), b(pool, Shape{n, k}, type), c(pool, Shape{m, n}, type);
     fill(a, 0.37);
@@ -44,9 +61,11 @@ double measure_matmul_peak(MemoryPool& pool, DataType type) {
       matmul(pool, ConstMatrix(matrix_of(a)), ConstMatrix(matrix_of(b)).transposed(), matrix_of(c));
     };
     multiply();
-    const double seconds = shortest_seconds(8, multiply);
-    peak =
-        std::max(peak, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / seconds / 1e9);
+    const Times times = shortest_times(8, multiply);
+    const double gigaflops = 2e-9 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    peak.gflops = std::max(peak.gflops, gigaflops / times.seconds);
+    peak.processor_gflops =
+        std::max(peak.processor_gflops, gigaflops * omp_get_max_threads() / times.processor_seconds);
   }
   return peak;
 }
@@ -58,7 +77,7 @@ double measure_stream_bandwidth(MemoryPool& pool) {
   constexpr std::int64_t block = 4096, streams = 4, width = 16;
   const std::int64_t quarter = data.elements() / streams, blocks = quarter / block;
   float total = 0;
-  const double seconds = shortest_seconds(6, [&] {
+  const Times times = shortest_times(6, [&] {
     float sum = 0;
 #pragma omp parallel for schedule(static) reduction(+ : sum)
     for (std::int64_t b = 0; b < blocks; ++b) {
@@ -76,7 +95,7 @@ double measure_stream_bandwidth(MemoryPool& pool) {
     total += sum;
   });
   // The sum is used, so that it has to be computed.
-  return total == 0.0f ? static_cast<double>(data.bytes()) / seconds / 1e9 : 0.0;
+  return total == 0.0f ? static_cast<double>(data.bytes()) / times.seconds / 1e9 : 0.0;
 }
 
 }  // namespace palimpsest

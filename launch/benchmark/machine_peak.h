@@ -6,9 +6,18 @@
 
 namespace palimpsest {
 
-/// The best rate of matrix products of this type over several large shapes, in GFLOP/s, with all
-/// OpenMP threads. Takes about a second.
-double measure_matmul_peak(MemoryPool& pool, DataType type);
+/// Processor time of all threads of the process since its start. What other programs do on the machine is not in it,
+/// but what waiting threads spin away is.
+double processor_seconds();
+
+/// The best rate of matrix products over several large shapes, in GFLOP/s.
+struct MatmulPeak {
+  double gflops = 0;
+  double processor_gflops = 0;  // by processor time: per second in which every thread computed
+};
+
+/// Of this type, with all OpenMP threads. Takes about a second.
+MatmulPeak measure_matmul_peak(MemoryPool& pool, DataType type);
 
 /// The rate of reading memory in long runs, in GB/s, with all OpenMP threads.
 double measure_stream_bandwidth(MemoryPool& pool);

@@ -3,9 +3,10 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import unittest
 
-from harness import PROGRAM, TIMEOUT, EndToEndTest, environment
+from harness import PROGRAM, SOURCE, TIMEOUT, EndToEndTest, environment
 
 SMALL = ("model.vocab_size=64", "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "model.ffn_size=48",
          "model.segment_length=16", "train.sequence_length=64")
@@ -22,6 +23,8 @@ class Bench(EndToEndTest):
             self.assertIn(key, result)
         self.assertGreater(result["tokens_per_second"], 0)
         self.assertGreater(result["peak_memory_bytes"], 1e6)
+        self.assertEqual(len(result["step_processor_seconds"]), len(result["step_seconds"]))
+        self.assertGreater(min(result["step_processor_seconds"]), 0)
         return result
 
     def test_training(self):
@@ -79,6 +82,20 @@ class Bench(EndToEndTest):
         self.assertGreater(two["communication_alone_seconds"], 0)
         self.assertEqual(two["optimizer_bytes_a_rank"], 2 * two["parameter_bytes"])
         self.assertAlmostEqual(sharded["optimizer_bytes_a_rank"] / two["optimizer_bytes_a_rank"], 0.5, delta=0.02)
+
+    def test_beside_pytorch_says_what_is_missing(self):
+        def compare(*arguments):
+            # Without the packages of the system, whether they are there or not.
+            words = [sys.executable, "-S", SOURCE / "tests" / "bench" / "compare.py", *arguments]
+            result = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+            self.assertNotEqual(result.returncode, 0)
+            return result.stderr
+
+        config = self.config("beside")
+        self.assertIn("apt-get install python3-numpy python3-h5py python3-torch libopenblas0-pthread", compare(config))
+        self.assertIn("--turns: at least 1", compare(config, "--turns", "0"))
+        self.assertIn("no such file", compare(self.folder / "nowhere.yaml"))
+        self.assertIn("train.batch_size and train.sequence_length have to be there", compare(config, "--set", "train.batch_size=all"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 
 #include "core/sequence_layout.h"
 #include "layers/decode_state.h"
+#include "layers/rows_at_once.h"
 #include "layers/training_pass.h"
 #include "tests/layers/model_gradients.h"
 #include "tests/layers/random_batch.h"
@@ -213,6 +214,39 @@ TEST_P(LanguageModelTest, CarriedMemoryEqualsOneLongSequence) {
     parts.insert(parts.end(), losses.begin(), losses.end());
   }
   for (std::size_t i = 0; i < 20; ++i) EXPECT_NEAR(parts[i], expected[i], 1e-12);
+}
+
+/// More rows than the caches hold: lanes are read in groups, each with its own state.
+TEST_P(LanguageModelTest, ManyLanesAreReadInGroups) {
+  ModelConfig config = small_config(GetParam());
+  config.attention.overlap = 2;
+  ASSERT_EQ(lanes_at_once(config, 7, 1000), 4);
+  EXPECT_EQ(lanes_at_once(config, 4, 1000), 4);
+  EXPECT_EQ(lanes_at_once(config, 3, 5000), 1);
+  LanguageModel model(pool, config, DataType::float64);
+  model.initialize(8);
+  TokenBatch batch = random_batch(7, 1000, 23, {600});
+  SequenceState state = model.empty_state(pool, 7);
+  token_losses(model, pool, batch, state);
+  const SequenceState before = state;
+  for (std::int64_t& document : batch.documents) ++document;          // the last one of the batch before goes on
+  std::fill(batch.documents.end() - 1000, batch.documents.end(), 9);  // but in one lane
+  const std::vector<double> losses = token_losses(model, pool, batch, state);
+  for (std::int64_t lane = 0; lane < 7; ++lane) {
+    SequenceState alone = select_lanes(pool, before, std::vector{lane});
+    const std::vector<double> expected = token_losses(model, pool, lanes_of(batch, lane, lane + 1), alone);
+    for (std::size_t i = 0; i < 1000; ++i) {
+      ASSERT_NEAR(losses[static_cast<std::size_t>(lane) * 1000 + i], expected[i], 1e-12) << lane;
+    }
+    const SequenceState after = select_lanes(pool, state, std::vector{lane});
+    EXPECT_EQ(after.documents, alone.documents);
+    EXPECT_EQ(after.tokens, alone.tokens);
+    for (std::size_t layer = 0; layer < after.layers.size(); ++layer) {
+      for (std::size_t i = 0; i < after.layers[layer].size(); ++i) {
+        EXPECT_LT(difference(after.layers[layer][i].tensor, alone.layers[layer][i].tensor), 1e-12) << lane;
+      }
+    }
+  }
 }
 
 TEST_P(LanguageModelTest, DecodingEqualsOnePass) {
