@@ -27,6 +27,7 @@ class UnitSpanBackward : UnitSpan {
                    const LocalAttentionGradients<bfloat16>& gradients)
       : UnitSpan(in, span),
         gradients_(gradients),
+        constant_keys_(gradients.own_keys_only ? seen_.before : 0),
         k_(pieces.take<bfloat16>(padded_ * stride_)),
         v_(pieces.take<bfloat16>(padded_ * stride_)),
         k_transposed_(pieces.take<bfloat16>(padded_ * stride_)),
@@ -47,8 +48,8 @@ class UnitSpanBackward : UnitSpan {
   /// Keys [first, last), for gradients of queries all from the first on.
   void load_keys(std::int64_t kv_head, std::int64_t first, std::int64_t last, Gradients gradients) {
     const std::int64_t keys = last - first, padded = round_up(last, unit_rows) - first;
-    load(in_.key, keys_at_, first, kv_head, keys, padded, true, k_ + first * stride_);
-    load(in_.value, keys_at_, first, kv_head, keys, padded, false, v_ + first * stride_);
+    load_rows_of_keys(in_.key, first, kv_head, keys, padded, true, k_ + first * stride_);
+    load_rows_of_keys(in_.value, first, kv_head, keys, padded, false, v_ + first * stride_);
     if (gradients != Gradients::of_keys) {
       assert(first == 0 && padded == padded_);
       pack_unit_rows_transposed(k_, stride_, stride_, padded_, k_transposed_);
@@ -63,8 +64,8 @@ class UnitSpanBackward : UnitSpan {
     begin_ = begin;
     rows_ = std::min(queries, span_.length - begin);
     padded_rows_ = round_up(rows_, unit_columns);
-    load(in_.query, span_.begin, begin, head, rows_, padded_rows_, true, q_);
-    load(gradients_.d_output, span_.begin, begin, head, rows_, padded_rows_, false, d_out_);
+    load_rows_of_queries(in_.query, begin, head, rows_, padded_rows_, true, q_);
+    load_rows_of_queries(gradients_.d_output, begin, head, rows_, padded_rows_, false, d_out_);
     panels_of(q_, padded_rows_, q_panels_);
     panels_of(d_out_, padded_rows_, d_out_panels_);
     for (std::int64_t unit = 0; unit < units(); ++unit) {
@@ -76,7 +77,7 @@ class UnitSpanBackward : UnitSpan {
     statistics_.load(gradients_.log_sum_exp, gradients_.output, gradients_.d_output, span_.begin + begin, rows_, head);
   }
 
-  std::int64_t keys() const { return begin_ + rows_; }
+  std::int64_t keys() const { return seen_.before + begin_ + rows_; }
 
   /// P and dS of the tile and keys [first, last), where a panel of queries sees any of a unit of them.
   void score_block(std::int64_t first, std::int64_t last) {
@@ -88,6 +89,7 @@ class UnitSpanBackward : UnitSpan {
   /// dV += P^T dO and dK += dS^T Q, from the first panel of queries on that sees a key.
   void add_to_key_gradients(std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; i += unit_rows) {
+      if (i + unit_rows <= constant_keys_) continue;
       const std::int64_t from = first_query(i), at = (i - first) * queries + from;
       const std::int64_t steps = (padded_rows_ - from) / unit_inner;
       for (std::int64_t unit = 0; unit < units(); ++unit) {
@@ -107,7 +109,7 @@ class UnitSpanBackward : UnitSpan {
   void add_to_query_gradients(std::int64_t first, std::int64_t last) {
     for (std::int64_t query = 0; query < padded_rows_; query += unit_columns) {
       const std::int64_t steps =
-          round_up(std::min(last, begin_ + query + unit_columns) - first, unit_inner) / unit_inner;
+          round_up(std::min(last, last_key(query) + unit_columns) - first, unit_inner) / unit_inner;
       if (steps <= 0) continue;
       for (std::int64_t unit = 0; unit < units(); ++unit) {
         multiply_units<bfloat16>(k_transposed_ + unit * unit_rows * padded_ + first, padded_,
@@ -128,24 +130,29 @@ class UnitSpanBackward : UnitSpan {
     store(rows_of_sums_, rows_, gradients_.d_query, span_.begin + begin_, head);
   }
 
-  /// Of the keys [first, last).
-  void store_key_gradients(std::int64_t kv_head, std::int64_t first, std::int64_t last) {
+  /// Of the keys [begin, last).
+  void store_key_gradients(std::int64_t kv_head, std::int64_t begin, std::int64_t last) {
+    const std::int64_t first = std::max(begin, constant_keys_);
+    if (first >= last) return;
     float* const rows = rows_of_sums_ + first * stride_;
     if (gradients_.d_key.wanted()) {
       rows_of(dk_, first, last);
-      rotate(rows, stride_, rows, stride_, last - first, span_.position + first, in_.rotary, true);
-      store(rows, last - first, gradients_.d_key, keys_at_ + first, kv_head);
+      rotate(rows, stride_, rows, stride_, last - first, seen_.position + first, in_.rotary, true);
+      store(rows, last - first, gradients_.d_key, seen_.row + first, kv_head);
     }
     if (gradients_.d_value.wanted()) {
       rows_of(dv_, first, last);
-      store(rows, last - first, gradients_.d_value, keys_at_ + first, kv_head);
+      store(rows, last - first, gradients_.d_value, seen_.row + first, kv_head);
     }
   }
 
  private:
+  /// The last key that the tile's query `query` sees.
+  std::int64_t last_key(std::int64_t query) const { return seen_.before + begin_ + query; }
+
   /// The tile's first query of a panel that sees key `key`.
   std::int64_t first_query(std::int64_t key) const {
-    return std::max<std::int64_t>(0, key - begin_) / unit_columns * unit_columns;
+    return std::max<std::int64_t>(0, key - last_key(0)) / unit_columns * unit_columns;
   }
 
   /// Columns [32 unit, ...) of an operand of queries by rows, from query `query` (a multiple of 32) on.
@@ -165,7 +172,7 @@ class UnitSpanBackward : UnitSpan {
       const Vector<float> log_sum = load_sums(log_sum_exp + l), with_output = load_sums(along + l);
       Vector<std::int32_t> seen_by;  // the last of the unit's keys that each query sees
       for (int lane = 0; lane < vector_lanes<float>; ++lane) {
-        seen_by[lane] = static_cast<std::int32_t>(begin_ + query + l + lane - key);
+        seen_by[lane] = static_cast<std::int32_t>(last_key(query + l + lane) - key);
       }
       const auto row = [&](std::int64_t r) {
         const std::int64_t at = r * unit_columns + l, to = (key - first + r) * queries + query + l;
@@ -200,6 +207,7 @@ class UnitSpanBackward : UnitSpan {
   }
 
   const LocalAttentionGradients<bfloat16>& gradients_;
+  std::int64_t constant_keys_;        // of the seen ones, those in front that get no gradient
   bfloat16 *k_, *v_, *k_transposed_;  // of the span, k_transposed (d, keys)
   float *dk_, *dv_;                   // (keys, d) in units
   float* rows_of_sums_;

@@ -31,8 +31,8 @@ class UnitSpanForward : UnitSpan {
         probabilities_(pieces.take<bfloat16>(block * unit_columns)) {}
 
   void load_keys(std::int64_t kv_head) {
-    load(in_.key, keys_at_, 0, kv_head, span_.length, padded_, true, k_);
-    load(in_.value, keys_at_, 0, kv_head, span_.length, padded_, false, v_);
+    load_rows_of_keys(in_.key, 0, kv_head, seen_.count, padded_, true, k_);
+    load_rows_of_keys(in_.value, 0, kv_head, seen_.count, padded_, false, v_);
     pack_unit_rows_transposed(v_, stride_, stride_, padded_, v_transposed_);
   }
 
@@ -40,14 +40,14 @@ class UnitSpanForward : UnitSpan {
   void load_queries(std::int64_t head, std::int64_t begin) {
     begin_ = begin;
     rows_ = std::min(unit_columns, span_.length - begin);
-    load(in_.query, span_.begin, begin, head, rows_, unit_columns, true, q_);
+    load_rows_of_queries(in_.query, begin, head, rows_, unit_columns, true, q_);
     panels_of(q_, unit_columns, q_panel_);
     softmax_ = RunningSoftmax<float>();
     std::fill_n(out_, unit_columns * stride_, 0.0f);
   }
 
   /// Keys that the queries see.
-  std::int64_t keys() const { return begin_ + rows_; }
+  std::int64_t keys() const { return seen_.before + begin_ + rows_; }
 
   /// Scores, softmax and output of keys [first, last).
   void add_block(std::int64_t first, std::int64_t last) {
@@ -56,8 +56,8 @@ class UnitSpanForward : UnitSpan {
       multiply_units<bfloat16>(k_ + (first + i) * stride_, stride_, q_panel_, units(), scores_ + i * unit_columns,
                                false);
     }
-    softmax_panel(scores_, unit_columns, keys, begin_ - first, scale_, softmax_.highest, softmax_.sum, softmax_.factor,
-                  probabilities_);
+    softmax_panel(scores_, unit_columns, keys, seen_.before + begin_ - first, scale_, softmax_.highest, softmax_.sum,
+                  softmax_.factor, probabilities_);
     for (std::int64_t unit = 0; unit < units(); ++unit) {
       float* const sums = out_ + unit * unit_size;
       for (std::int64_t i = 0; i < unit_rows; ++i) {

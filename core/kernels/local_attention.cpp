@@ -26,13 +26,6 @@ bool spans_share_keys(const SequenceLayout& layout) {
   return std::ranges::any_of(layout.spans, [](const Span& span) { return span.keys_before > 0; });
 }
 
-/// Matrix units take bfloat16 alone (float32 would have to be split into pieces between all products), and spans that
-/// see no keys but their own.
-template <class T>
-bool by_matrix_units(const LocalAttentionInputs<T>& in) {
-  return std::is_same_v<T, bfloat16> && matmul_uses_matrix_units() && !spans_share_keys(in.layout);
-}
-
 /// Calls function(part) for each, the largest first.
 template <class Function>
 void for_each_part(const AttentionParts& parts, Function function) {
@@ -138,8 +131,9 @@ void local_attention_forward(MemoryPool& pool, const LocalAttentionInputs<T>& in
                              const LocalAttentionResult<T>& result) {
   check(in);
 #ifdef __AMX_BF16__
+  // Of bfloat16 alone: float32 would have to be split into pieces between all products.
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (by_matrix_units(in)) return forward_by<UnitSpanForward>(pool, in, result);
+    if (matmul_uses_matrix_units()) return forward_by<UnitSpanForward>(pool, in, result);
   }
 #endif
   forward_by<SpanForward<T>>(pool, in, result);
@@ -157,7 +151,7 @@ void local_attention_backward(MemoryPool& pool, const LocalAttentionInputs<T>& i
   if (!wanted.d_query.wanted() && !wanted.d_key.wanted() && !wanted.d_value.wanted()) return;
 #ifdef __AMX_BF16__
   if constexpr (std::is_same_v<T, bfloat16>) {
-    if (by_matrix_units(in)) return backward_by<UnitSpanBackward>(pool, in, wanted);
+    if (matmul_uses_matrix_units()) return backward_by<UnitSpanBackward>(pool, in, wanted);
   }
 #endif
   backward_by<SpanBackward<T>>(pool, in, wanted);

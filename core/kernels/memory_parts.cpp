@@ -52,13 +52,13 @@ std::int64_t runs_for(std::int64_t tasks, std::int64_t tokens, int threads) {
   return runs;
 }
 
-MatrixBlocks blocks_for(std::int64_t tasks, std::int64_t d, bool whole_columns, int threads) {
+MatrixBlocks blocks_for(std::int64_t tasks, std::int64_t d, int threads) {
   MatrixBlocks blocks{d};
   if (d % (2 * least_columns) != 0 || d < least_rows) return blocks;
   while (!even(tasks * blocks.count(), threads)) {
     if (d % (2 * blocks.across * least_columns) == 0) {
       blocks.across *= 2;
-    } else if (!whole_columns && d % (2 * blocks.down * least_rows) == 0) {
+    } else if (d % (2 * blocks.down * least_rows) == 0) {
       blocks.down *= 2;
     } else {
       break;
@@ -66,6 +66,27 @@ MatrixBlocks blocks_for(std::int64_t tasks, std::int64_t d, bool whole_columns, 
   }
   return blocks;
 }
+
+WriteParts::WriteParts(const SequenceLayout& layout, std::int64_t kv_heads, std::int64_t d, bool delta, Order order,
+                       int threads)
+    : layout_(layout),
+      kv_heads_(kv_heads),
+      tile_(tile_for(layout)),
+      runs_(delta || order == Order::backwards ? runs_for(heads(), longest_segment(layout), threads) : 1),
+      blocks_(delta || order == Order::forwards ? blocks_for(heads(), d, threads) : MatrixBlocks{d}),
+      order_(order),
+      together_(delta && runs_ * blocks_.count() > 1) {}
+
+WrittenHead WriteParts::head(std::int64_t index, std::int64_t slot) const {
+  const std::int64_t lane = index / kv_heads_;
+  return {index, lane, index % kv_heads_, slot, layout_.segment(lane, slot)};
+}
+
+Range WriteParts::run(const WrittenHead& at, std::int64_t index) const {
+  return run_of_tokens(at.tokens(), tile_, index, runs_);
+}
+
+std::int64_t WriteParts::kept_rows() const { return together_ ? padded(longest_segment(layout_)) : tile_; }
 
 ReadParts::ReadParts(const SequenceLayout& layout, std::int64_t kv_heads, std::int64_t tile, int threads)
     : layout_(layout), kv_heads_(kv_heads), tile_(tile), runs_(runs_for(heads(), longest_segment(layout), threads)) {}
@@ -97,7 +118,7 @@ std::vector<double> memory_read_backward_shares(const MemoryShape& shape, int th
   const ReadParts parts(shape.layout, shape.kv_heads, tile_for_reads(shape.layout), threads);
   std::vector<double> shares = memory_read_forward_shares(shape, threads);  // of queries
   const MatrixBlocks blocks =
-      parts.whole() ? MatrixBlocks{shape.head_size} : blocks_for(parts.heads(), shape.head_size, false, threads);
+      parts.whole() ? MatrixBlocks{shape.head_size} : blocks_for(parts.heads(), shape.head_size, threads);
   std::vector<double> work;
   for (std::int64_t task = 0; task < parts.heads() * blocks.count(); ++task) {
     const std::int64_t block = task % blocks.count();
@@ -109,36 +130,41 @@ std::vector<double> memory_read_backward_shares(const MemoryShape& shape, int th
   return shares;
 }
 
-std::vector<double> memory_write_forward_shares(const MemoryShape& shape, bool delta, int threads) {
-  const std::int64_t heads = shape.layout.lanes * shape.kv_heads;
-  const MatrixBlocks blocks = blocks_for(heads, shape.head_size, delta, threads);
-  std::vector<double> work;
-  for (std::int64_t task = 0; task < heads * blocks.count(); ++task) {
-    const std::int64_t lane = task / blocks.count() / shape.kv_heads, block = task % blocks.count();
-    double tokens = 0;
-    for (std::int64_t slot = 0; slot < shape.layout.segments_per_lane; ++slot) {
-      const Segment& segment = shape.layout.segment(lane, slot);
-      tokens += static_cast<double>(segment.length - segment.kept);
-    }
-    work.push_back(tokens * static_cast<double>(blocks.rows(block).count() * blocks.columns(block).count()));
+namespace {
+
+/// `of_tokens` products of a token's row and a head's matrix, and `of_sums` of what is summed over tokens.
+std::vector<double> memory_write_shares(const MemoryShape& shape, bool delta, Order order, double of_tokens,
+                                        double of_sums, int threads) {
+  const std::int64_t d = shape.head_size;
+  const WriteParts parts(shape.layout, shape.kv_heads, d, delta, order, threads);
+  std::vector<double> shares(static_cast<std::size_t>(threads), 0.0);
+  const auto add = [&](std::int64_t tasks, auto work_of) {
+    std::vector<double> work;
+    for (std::int64_t task = 0; task < tasks; ++task) work.push_back(work_of(task));
+    std::ranges::transform(shares, shared_out(work, threads), shares.begin(), std::plus<>());
+  };
+  for (std::int64_t slot = 0; slot < shape.layout.segments_per_lane; ++slot) {
+    add(parts.heads() * parts.runs(), [&](std::int64_t task) {
+      const WrittenHead at = parts.head(task / parts.runs(), slot);
+      return of_tokens * static_cast<double>(parts.run(at, task % parts.runs()).count() * d * d);
+    });
+    const MatrixBlocks& blocks = parts.blocks();
+    add(parts.heads() * blocks.count(), [&](std::int64_t task) {
+      const std::int64_t block = task % blocks.count(), tokens = parts.head(task / blocks.count(), slot).tokens();
+      return of_sums * static_cast<double>(tokens * blocks.rows(block).count() * blocks.columns(block).count());
+    });
   }
-  return shared_out(work, threads);
+  return shares;
 }
 
-std::vector<double> memory_write_backward_shares(const MemoryShape& shape, int threads) {
-  const std::int64_t heads = shape.layout.lanes * shape.kv_heads, tile = tile_for(shape.layout);
-  const std::int64_t runs = runs_for(heads, longest_segment(shape.layout), threads);
-  std::vector<double> work;
-  for (std::int64_t task = 0; task < heads * runs; ++task) {
-    const std::int64_t lane = task / runs / shape.kv_heads;
-    double tokens = 0;
-    for (std::int64_t slot = 0; slot < shape.layout.segments_per_lane; ++slot) {
-      const Segment& segment = shape.layout.segment(lane, slot);
-      tokens += static_cast<double>(run_of_tokens(segment.length - segment.kept, tile, task % runs, runs).count());
-    }
-    work.push_back(tokens * 2 * static_cast<double>(shape.head_size * shape.head_size));
-  }
-  return shared_out(work, threads);
+}  // namespace
+
+std::vector<double> memory_write_forward_shares(const MemoryShape& shape, bool delta, int threads) {
+  return memory_write_shares(shape, delta, Order::forwards, delta ? 1 : 0, 1, threads);
+}
+
+std::vector<double> memory_write_backward_shares(const MemoryShape& shape, bool delta, int threads) {
+  return memory_write_shares(shape, delta, Order::backwards, delta ? 4 : 2, delta ? 1 : 0, threads);
 }
 
 }  // namespace palimpsest::memory_tiles

@@ -114,7 +114,7 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
   // With a gain, that of the states needs all that those of the queries need.
   const ReadParts parts(layout, states.kv_heads, tile, in.gain ? 1 : threads);
   const bool apart = !parts.whole();
-  const MatrixBlocks blocks = apart ? blocks_for(parts.heads(), d, false, threads) : MatrixBlocks{d};
+  const MatrixBlocks blocks = apart ? blocks_for(parts.heads(), d, threads) : MatrixBlocks{d};
   const auto run = [&](const ReadPart& part, bool of_queries, bool of_states, std::int64_t block) {
     const auto [lane, slot, kv_head, tokens, last] = part;
     const Segment& segment = layout.segment(lane, slot);

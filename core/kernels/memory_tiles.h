@@ -1,4 +1,4 @@
-// What memory_read.cpp, memory_write.cpp and memory_scan.cpp share: tiles of tokens of one head, brought into
+// What memory_read.cpp, memory_write*.cpp and memory_scan.cpp share: tiles of tokens of one head, brought into
 // scratch memory in the accumulate type, with rows of zeros up to a multiple of sixteen so that
 // matrix products see few different shapes.
 #pragma once

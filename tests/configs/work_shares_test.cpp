@@ -88,8 +88,12 @@ class Step {
     const MemoryShape shape{layout_, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, model_.head_size};
     operators_.push_back({"memory_read forward", memory_read_forward_shares(shape, threads), layers});
     operators_.push_back({"memory_read backward", memory_read_backward_shares(shape, threads), layers});
-    operators_.push_back({"memory_write forward", memory_write_forward_shares(shape, false, threads), layers});
-    operators_.push_back({"memory_write backward", memory_write_backward_shares(shape, threads), layers});
+    for (const bool delta : {false, true}) {
+      const std::string rule = delta ? " of the delta rule" : " of the linear rule";
+      operators_.push_back({"memory_write forward" + rule, memory_write_forward_shares(shape, delta, threads), layers});
+      operators_.push_back(
+          {"memory_write backward" + rule, memory_write_backward_shares(shape, delta, threads), layers});
+    }
   }
 
   ModelConfig model_;

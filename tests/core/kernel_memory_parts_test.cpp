@@ -2,6 +2,7 @@
 #include "core/kernels/memory_parts.h"
 
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -15,19 +16,26 @@ namespace {
 
 constexpr std::int64_t heads = 4, kv_heads = 2, tokens = 700, segment_length = 340;
 
-SequenceLayout layout_of(std::int64_t lanes) {
+SequenceLayout layout_of(std::int64_t lanes, bool weighted) {
   std::vector<std::int64_t> documents(static_cast<std::size_t>(lanes * tokens), 0);
   std::fill(documents.end() - 300, documents.end(), 1);  // one begins within the last lane's second segment
-  return make_layout(documents, std::vector<std::int64_t>(static_cast<std::size_t>(lanes), 0), segment_length);
+  std::vector<float> weights(weighted ? documents.size() : 0);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 5) / 2.0f;
+  return make_layout(documents, std::vector<std::int64_t>(static_cast<std::size_t>(lanes), 0), segment_length, weights);
 }
+
+/// How the memory is written.
+struct Rule {
+  bool delta = false, weighted = false, decaying = false;
+};
 
 /// Everything that reading and writing forward and backward compute, with so many threads.
 template <class T>
-std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, std::int64_t d, bool delta) {
+std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, std::int64_t d, const Rule& rule) {
   using A = accumulate_t<T>;
   const ThreadCount scope(threads);
   MemoryPool pool;
-  const SequenceLayout layout = layout_of(lanes);
+  const SequenceLayout layout = layout_of(lanes, rule.weighted);
   const std::int64_t rows = layout.rows(), slots = layout.segments_per_lane;
   std::uint64_t seed = 0;
   const auto normal = [&](const Shape& shape, DataType type) {
@@ -50,8 +58,14 @@ std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, s
   Tensor norms(pool, {slots, lanes, kv_heads, d}, data_type_of<A>);
   fill(norms, 40.0);
   Tensor matrix(pool, {lanes, kv_heads, d, d}, data_type_of<A>), norm(pool, {lanes, kv_heads, d}, data_type_of<A>);
-  const MemoryWriteInputs<T> write{
-      .layout = layout, .key = inputs(key, kv_heads), .value = inputs(value, kv_heads), .rule = {.delta = delta}};
+  Tensor decay(pool, {kv_heads}, data_type_of<A>), d_decay(pool, {kv_heads}, data_type_of<A>);
+  fill(decay, 0.75);
+  fill(d_decay, 0.0);
+  const MemoryWriteInputs<T> write{.layout = layout,
+                                   .key = inputs(key, kv_heads),
+                                   .value = inputs(value, kv_heads),
+                                   .rule = {.delta = rule.delta},
+                                   .decay = rule.decaying ? std::as_const(decay).template data<A>() : nullptr};
   memory_write_forward<T>(pool, write, {states(matrices, norms), states(matrix, norm)});
 
   const MemoryReadInputs<T> read{.layout = layout, .query = inputs(query, heads), .states = constant(matrices, norms)};
@@ -72,34 +86,36 @@ std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, s
                             .d_after = constant(matrix, norm),
                             .d_key = {head_rows(d_key, kv_heads), false},
                             .d_value = {head_rows(d_value, kv_heads), false},
-                            .d_initial = {states(d_matrix, d_norm), false}});
+                            .d_initial = {states(d_matrix, d_norm), false},
+                            .d_decay = {rule.decaying ? d_decay.data<A>() : nullptr, false}});
   std::vector<std::vector<double>> results;
   for (const Tensor* tensor : {&matrices, &norms, &matrix, &norm, &output, &d_query, &d_matrices, &d_norms, &d_key,
-                               &d_value, &d_matrix, &d_norm}) {
+                               &d_value, &d_matrix, &d_norm, &d_decay}) {
     results.push_back(tensor->to_doubles());
   }
   return results;
 }
 
 template <class T>
-void compare(std::int64_t lanes, std::int64_t d, bool delta) {
-  const auto one = results_with<T>(1, lanes, d, delta);
-  for (const int threads : {3, 64}) {
-    const auto several = results_with<T>(threads, lanes, d, delta);
+void compare(std::int64_t lanes, std::int64_t d, const Rule& rule) {
+  SCOPED_TRACE(::testing::Message() << "d " << d << ", delta " << rule.delta << ", weighted " << rule.weighted);
+  const auto one = results_with<T>(1, lanes, d, rule);
+  for (const int threads : {3, 16}) {
+    const auto several = results_with<T>(threads, lanes, d, rule);
     for (std::size_t i = 0; i < one.size(); ++i) {
-      EXPECT_TRUE(several[i] == one[i]) << "result " << i << ", " << threads << " threads, d " << d << " delta "
-                                        << delta;
+      EXPECT_TRUE(several[i] == one[i]) << "result " << i << ", " << threads << " threads";
     }
   }
 }
 
 TEST(MemoryParts, LeaveTheSameBits) {
   for (const bool delta : {false, true}) {
-    compare<float>(1, 64, delta);
-    compare<float>(2, 128, delta);
-    compare<float>(1, 24, delta);
-    compare<bfloat16>(1, 64, delta);
-    compare<double>(1, 32, delta);
+    compare<float>(1, 64, {.delta = delta});
+    compare<float>(2, 128, {.delta = delta});
+    compare<float>(1, 24, {.delta = delta});
+    compare<float>(1, 64, {.delta = delta, .weighted = true, .decaying = true});
+    compare<bfloat16>(1, 64, {.delta = delta});
+    compare<double>(1, 32, {.delta = delta});
   }
 }
 
