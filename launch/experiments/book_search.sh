@@ -4,7 +4,7 @@
 # reads the books with each, searches, and prints a table. Started again it goes on where it was: what is trained, read and searched
 # stays, an interrupted training or index resumes.
 #
-#   launch/experiments/book_search.sh DATA CORPUS BASE                 every row
+#   launch/experiments/book_search.sh DATA CORPUS BASE                 every row that BASE's attention can be trained for
 #   launch/experiments/book_search.sh DATA CORPUS BASE base contrast   these rows
 #   launch/experiments/book_search.sh --list                           what rows there are, and what each changes
 #
@@ -120,7 +120,10 @@ texts=$runs/texts
 [ -d "$corpus" ] || fail "$corpus: no folder of books"
 require_base "$base" "$tokenizer"
 ! has_kind "$base" local || fail "$base: of attention kind local, which remembers no book; expected a kind that carries its memory on"
-[ $# -gt 0 ] || set -- "${order[@]}"
+if [ $# = 0 ]; then
+  has_kind "$base" infini && grep -q '^    overlap: 0$' "$base/config.yaml" || order=(base generative)
+  set -- "${order[@]}"
+fi
 check_rows "$@"
 require_source "$texts/data" "$data" texts
 require_source "$texts/corpus" "$corpus" texts
