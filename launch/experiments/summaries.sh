@@ -89,13 +89,13 @@ of_checkpoint "$results/written-length/centroid.jsonl" "$results/written.jsonl" 
   helper floors "$results/written.jsonl" text "$texts/asked.jsonl" "$results/written-length" --seed "$seed"
 tables=()
 for length in written reference; do
-  for kind in lead random centroid; do tables+=("$results/rouge-$kind-$length-length.json"); done
+  for kind in lead random centroid; do tables+=("$run/evaluation/rouge-$kind-$length-length.json"); done
 done
-of_checkpoint "$results/rouge-written.json" "$results/written.jsonl" \
-  "$palimpsest" rouge "$texts/asked.jsonl" "$results/written.jsonl" --json "$results/rouge-written.json"
+of_checkpoint "$run/evaluation/rouge-written.json" "$results/written.jsonl" \
+  "$palimpsest" rouge "$texts/asked.jsonl" "$results/written.jsonl" --json "$run/evaluation/rouge-written.json"
 for length in written reference; do
   for kind in lead random centroid; do
-    extracts=$results/$length-length/$kind.jsonl rouge=$results/rouge-$kind-$length-length.json
+    extracts=$results/$length-length/$kind.jsonl rouge=$run/evaluation/rouge-$kind-$length-length.json
     of_checkpoint "$rouge" "$extracts" "$palimpsest" rouge "$texts/asked.jsonl" "$extracts" --json "$rouge"
   done
 done
@@ -120,7 +120,7 @@ for memory in kept none; do
 done
 
 say "ROUGE of summaries of books that were not trained on, and of extracts of as many words as were written or as the references have"
-helper table "$results/rouge-written.json" "${tables[@]}"
+helper table "$run/evaluation/rouge-written.json" "${tables[@]}"
 if $remembers; then
   say "The likelihood of each summary after its own book's memory, among all books"
   helper ranking "$texts/queries.jsonl" "$results/search.jsonl" "$texts/qrels.txt" "$results/ranking.json"

@@ -228,7 +228,8 @@ class Summaries(EndToEndTest):
         for row in (r"lead-written-length +0\.", r"centroid-reference-length +0\.", r"(?m)^written +[01]\.", r"mean +test", "summaries-memory-none"):
             self.assertRegex(said, row)
         # Again: nothing is made anew, and the tables are the same.
-        states = {file: file.stat().st_mtime_ns for file in (runs / "results-1").rglob("*") if file.name not in ("results", "ranking.json")}
+        states = {file: file.stat().st_mtime_ns for files in ((runs / "results-1").rglob("*"), (runs / "pairs-1" / "evaluation").glob("rouge-*"))
+                  for file in files if file.name not in ("results", "ranking.json")}
         again = script(data, corpus, self.folder / "base")
         self.assertEqual({file: file.stat().st_mtime_ns for file in states}, states)
         self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])
@@ -240,6 +241,9 @@ class Summaries(EndToEndTest):
         self.assertTrue(all(len(json.loads(line)["text"].split()) == 3 for line in queries.splitlines()))
         kept = {file.name for file in states if file.stat().st_mtime_ns == states[file]}
         self.assertEqual(kept, {"reference-length", "lead.jsonl", "random.jsonl", "centroid.jsonl", *(f"rouge-{kind}-reference-length.json" for kind in ("lead", "random", "centroid"))})
+        self.run_program("report", runs / "pairs-1", "--out", runs / "report.html", "--csv", runs / "csv")
+        shown = (runs / "csv" / "rouge_results.csv").read_text(encoding="utf-8")
+        self.assertEqual(sorted({line.split(",")[1] for line in shown.splitlines()[1:]})[-1], "rouge-written")
 
         self.assertIn("holds the texts of", script(self.folder / "data-2", corpus, self.folder / "base", expect=1))
         full = self.folder / "full" / "config.yaml"
