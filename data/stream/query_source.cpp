@@ -72,7 +72,7 @@ void QuerySource::read_corpus() {
       const std::string_view line = left.substr(0, left.find('\n'));
       left.remove_prefix(std::min(line.size() + 1, left.size()));
       ++number;
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      if (is_blank(line)) continue;
       const RecordFormat format{.kind = RecordKind::text};
       Record record = parse_record(line, fmt::format("{}:{}", config_.corpus, number), format);
       auto* document = std::get_if<CorpusDocument>(&record.document);

@@ -44,6 +44,25 @@ get_ready() {
 
 run_of() { printf '%s/%s-%s' "$runs" "$1" "$seed"; }
 
+# require_base RUN TOKENIZER: stops unless this is the run directory of a model that keeps its state constant, and its tokenizer.
+require_base() {
+  [ -e "$1/config.yaml" ] || fail "$1: no run directory; launch/experiments/books.sh makes one"
+  [ "$2" = bytes ] || [ -e "$2" ] || fail "$2 is not there; TOKENIZER names that of $1"
+  ! has_kind "$1" full ||
+    fail "$1: of attention kind full, whose state grows with a book; expected a kind that carries its memory on"
+}
+
+# has_kind RUN KIND: whether its attention is of this kind.
+has_kind() { grep -q "^    kind: $2\$" "$1/config.yaml"; }
+
+# segment_of RUN: the tokens of a segment.
+segment_of() {
+  local segment
+  segment=$(sed -n 's/^  segment_length: *\([0-9]*\).*/\1/p' "$1/config.yaml")
+  [ -n "$segment" ] || fail "$1/config.yaml: no model.segment_length"
+  echo "$segment"
+}
+
 # require_source STAMP PATH WHAT: stops if the stamp, a file, says that its folder was made of another file or folder.
 require_source() {
   if [ -e "$1" ] && [ "$(<"$1")" != "$(realpath "$2")" ]; then
@@ -93,4 +112,20 @@ measure() {
   local run=$1 result=$1/evaluation/$2.json
   shift 2
   is_measured "$run" "$result" || mpirun -n "$ranks" "$palimpsest" eval "$run" --json "$result" "$@"
+}
+
+# make_index RUN CORPUS INDEX: what the run's newest checkpoint remembers of every document of the corpus; what an older one has made
+# goes.
+make_index() {
+  if [ -e "$3" ] && ! is_measured "$1" "$3/index.json"; then rm -rf "$3"; fi
+  mpirun -n "$ranks" "$palimpsest" index "$1" "$2" "$3" --prune
+}
+
+# search RUN INDEX QUERIES NAME OPTION...: writes what is found for queries under this name, unless that has been done with the
+# settings of now.
+search() {
+  local run=$1 index=$2 queries=$3 result=$1/evaluation/$4
+  shift 4
+  is_measured "$run" "$result.jsonl" "$run/evaluation/settings" ||
+    "$palimpsest" search "$run" "$index" --queries "$queries" --run "$result.run" --json "$result.jsonl" "$@"
 }

@@ -10,6 +10,7 @@ fitted without it, as a run for `palimpsest measure`. The weights are printed.
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,25 +24,33 @@ def normalized(values):
     return [(value - lowest) / (highest - lowest) if highest > lowest else 0.0 for value in values]
 
 
-def run_lines(query, weight):
+def run_lines(query, weight, depth=None, prefix=""):
+    """The first `depth` documents, all without."""
     documents = query["documents"]
     if not documents:
         return []
     likelihoods = normalized([document["log_likelihood"] for document in documents])
     matches = normalized([document.get("bm25", 0.0) for document in documents])
     scores = [weight * likelihood + (1 - weight) * match for likelihood, match in zip(likelihoods, matches)]
-    return [f"{query['id']} Q0 {document['id']} {rank} {score!r} interpolated\n"
-            for rank, (score, document) in enumerate(sorted(zip(scores, documents), key=lambda pair: -pair[0]), 1)]
+    # Of equal scores the later id comes first, as in trec_eval.
+    best = sorted(((score, document["id"]) for score, document in zip(scores, documents)), reverse=True)[:depth]
+    return [f"{prefix}{query['id']} Q0 {document} {rank} {score!r} interpolated\n" for rank, (score, document) in enumerate(best, 1)]
 
 
-def measured(palimpsest, run, judgements, result):
-    """nDCG@10 by query."""
-    process = subprocess.run([palimpsest, "measure", run, judgements, "--json", result], capture_output=True, text=True,
-                             check=False)
-    if process.returncode != 0:
-        sys.exit(process.stderr)
-    return {line["query"]: line["runs"][0]["ndcg@10"]
-            for line in json.loads(result.read_text(encoding="utf-8"))["by_query"]}
+def measured(palimpsest, queries, judgements):
+    """nDCG@10 by weight and query: of one run and one file of judgements, in which each query stands once for each weight."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, judged, result = (pathlib.Path(folder) / name for name in ("run", "judged", "result.json"))
+        run.write_text("".join(line for place, weight in enumerate(WEIGHTS) for query in queries
+                               for line in run_lines(query, weight, depth=10, prefix=f"{place}:")), encoding="utf-8")
+        lines = [line for line in judgements.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        heading = [] if lines and re.fullmatch(r"[-+]?\d+", lines[0].split()[-1]) else lines[:1]
+        judged.write_text("\n".join(heading + [f"{place}:{line}" for place in range(len(WEIGHTS)) for line in lines[len(heading):]]),
+                          encoding="utf-8")
+        process = subprocess.run([palimpsest, "measure", run, judged, "--json", result], capture_output=True, text=True, check=False)
+        if process.returncode != 0:
+            sys.exit(f"{judgements}: {process.stderr}")
+        return {line["query"]: line["runs"][0]["ndcg@10"] for line in json.loads(result.read_text(encoding="utf-8"))["by_query"]}
 
 
 def main():
@@ -56,13 +65,8 @@ def main():
     if not any(query["documents"] for query in queries):
         sys.exit(f"{arguments.found}: no document was found for any query" if queries else f"{arguments.found}: holds no query")
     halves = [queries[0::2], queries[1::2]]
-    gains = []
-    with tempfile.TemporaryDirectory() as folder:
-        run, result = pathlib.Path(folder) / "run", pathlib.Path(folder) / "result.json"
-        for weight in WEIGHTS:
-            run.write_text("".join(line for query in queries for line in run_lines(query, weight)), encoding="utf-8")
-            by_query = measured(arguments.palimpsest, run, arguments.judgements, result)
-            gains.append([sum(by_query.get(query["id"], 0.0) for query in half) for half in halves])
+    found = measured(arguments.palimpsest, queries, arguments.judgements)
+    gains = [[sum(found.get(f"{place}:{query['id']}", 0.0) for query in half) for half in halves] for place in range(len(WEIGHTS))]
     lines = []
     for half, other in ((0, 1), (1, 0)):
         best = max(range(len(WEIGHTS)), key=lambda place: gains[place][other])

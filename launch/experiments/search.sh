@@ -40,26 +40,16 @@ for line in sys.stdin:
   "$palimpsest" tokenizer train "$runs/text" "$runs/pieces.model" --vocab-size 4096
 }
 
-# search RUN COLLECTION NAME OPTION...: writes what is found for the collection's queries, unless that has been done with
-# the settings of now.
-search() {
-  local run=$1 queries=$2/queries.jsonl result=$1/evaluation/$3
-  shift 3
-  is_measured "$run" "$result.jsonl" "$run/evaluation/settings" ||
-    "$palimpsest" search "$run" "$run/index" --queries "$queries" --run "$result.run" --json "$result.jsonl" "$@"
-}
-
 # search_with NAME COLLECTION: indexes the documents with a row's model, and searches by the memory, by BM25 and by both.
 search_with() {
   local run judged=$2/qrels/test.tsv
   run=$(run_of "$1")
-  if ! is_measured "$run" "$run/index/index.json"; then rm -rf "$run/index"; fi
-  mpirun -n "$ranks" "$palimpsest" index "$run" "$2/corpus.jsonl" "$run/index"
+  make_index "$run" "$2/corpus.jsonl" "$run/index"
   mkdir -p "$run/evaluation"
   note_settings "$run/evaluation/settings" "FIRST $first" "corpus.jsonl $(sha256sum <"$2/corpus.jsonl")" \
     "queries.jsonl $(sha256sum <"$2/queries.jsonl")"
-  search "$run" "$2" bm25 --first-stage only
-  search "$run" "$2" memory --first-stage "bm25:$first"
+  search "$run" "$run/index" "$2/queries.jsonl" bm25 --first-stage only
+  search "$run" "$run/index" "$2/queries.jsonl" memory --first-stage "bm25:$first"
   launch/experiments/interpolate.py "$palimpsest" "$run/evaluation/memory.jsonl" "$judged" "$run/evaluation/both.run"
   say "$1: BM25, and its first $first put in order by the memory alone"
   "$palimpsest" measure "$run/evaluation/bm25.run" "$judged" "$run/evaluation/memory.run" --json "$run/evaluation/memory.json"

@@ -19,39 +19,17 @@ import random
 import re
 import sys
 
-WORD = re.compile(r"[a-z0-9]+")
+from texts import WORD, book_of, first_words, name_of, normal, read, write, write_judgements, write_text
+
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n\s*\n")
-
-
-def read(path):
-    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines if line.strip()]
-    if not records:
-        raise ValueError(f"{path}: holds no record")
-    return records
-
-
-def write(path, records):
-    """Under its name when it is whole."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_name(path.name + ".tmp")
-    whole.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    whole.replace(path)
 
 
 def prepare(data, corpus, folder, words):
     """No summary of a book that is asked for is among the texts that are learnt."""
-    pairs = read(data / "pairs.jsonl")
+    corpus = corpus.resolve()
     of_split = {"train": [], "test": []}
-    for pair in pairs:
-        document = (data / pair["document"]).resolve()
-        if not document.is_file():
-            raise ValueError(f"{document}: is not there, which {data / 'pairs.jsonl'} names")
-        if not document.is_relative_to(corpus.resolve()):
-            raise ValueError(f"{document}: is not in the corpus {corpus}")
-        if any(len(name.split()) != 1 for name in (str(pair["pg_id"]), name_of(document, corpus))):
-            raise ValueError(f"{document}: white space in its path or id, which a search's judgements cannot have")
+    for pair in read(data / "pairs.jsonl"):
+        document = book_of(pair, data / "pairs.jsonl", corpus)
         of_split.setdefault(pair["pg19_split"], []).append(
             {"id": str(pair["pg_id"]), "title": pair["title"], "document": str(document), "summary": pair["summary"]})
     for split in ("train", "test"):
@@ -65,27 +43,12 @@ def prepare(data, corpus, folder, words):
     for split in ("test", "train"):
         for pair in of_split[split]:
             queries.append({"_id": pair["id"], "split": split, "text": first_words(pair["summary"], words)})
-            judgements.append(f"{pair['id']} 0 {name_of(pathlib.Path(pair['document']), corpus)} 1\n")
+            judgements.append((pair["id"], name_of(pathlib.Path(pair["document"]), corpus)))
     write(folder / "register.jsonl", register)
     write(folder / "train.jsonl", of_split["train"])
     write(folder / "asked.jsonl", of_split["test"])
-    (folder / "qrels.txt").write_text("".join(judgements), encoding="utf-8")
+    write_judgements(folder / "qrels.txt", judgements)
     write(folder / "queries.jsonl", queries)  # last: that it is there says that all are
-
-
-def name_of(document, corpus):
-    """As `palimpsest index` calls it."""
-    return str(document.relative_to(corpus.resolve()).with_suffix(""))
-
-
-def normal(text):
-    return " ".join(WORD.findall(text.lower()))
-
-
-def first_words(text, count):
-    """Lines stay as they are; 0: all of it."""
-    found = re.match(rf"\s*(?:\S+\s+){{{count - 1}}}\S+", text) if count else None
-    return found.group() if found else text
 
 
 def sentences_of(text):
@@ -165,9 +128,7 @@ def ranking(queries, result, qrels, out):
         means[split] = {"queries": len(chosen), "first": sum(row["rank"] == 1 for row in chosen),
                         "rank": sum(row["rank"] for row in chosen) / len(chosen),
                         "difference": sum(row["difference"] for row in chosen) / len(chosen)}
-    whole = pathlib.Path(str(out) + ".tmp")
-    whole.write_text(json.dumps({"queries": rows, "means": means}, indent=2) + "\n", encoding="utf-8")
-    whole.replace(out)
+    write_text(out, json.dumps({"queries": rows, "means": means}, indent=2) + "\n")
     print(f"{'summary of':<12}{'split':<7}{'rank':>6}{'of':>5}  nats a token above the mean of the other books")
     for row in rows:
         print(f"{row['id']:<12}{row['split']:<7}{row['rank']:>6g}{row['books']:>5}  {row['difference']:+.4f}")

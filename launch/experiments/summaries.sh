@@ -29,12 +29,8 @@ read -ra decoding <<<"${DECODING:---temperature 0 --no-repeat-ngram 20}"
 texts=$runs/texts register=$runs/register-$seed run=$runs/pairs-$seed results=$runs/results-$seed
 for name in pairs.jsonl all_epitomes.jsonl; do [ -e "$data/$name" ] || fail "$data: $name is not there"; done
 [ -d "$corpus" ] || fail "$corpus: no folder of books"
-[ -e "$base/config.yaml" ] || fail "$base: no run directory; launch/experiments/books.sh makes one"
-[ "$tokenizer" = bytes ] || [ -e "$tokenizer" ] || fail "$tokenizer is not there; TOKENIZER names that of $base"
-segment=$(sed -n 's/^  segment_length: *\([0-9]*\).*/\1/p' "$base/config.yaml")
-[ -n "$segment" ] || fail "$base/config.yaml: no model.segment_length"
-! grep -q '^    kind: full$' "$base/config.yaml" ||
-  fail "$base: of attention kind full, whose state grows with a book; expected a kind that carries its memory on"
+require_base "$base" "$tokenizer"
+segment=$(segment_of "$base")
 require_source "$texts/data" "$data" texts
 require_source "$texts/corpus" "$corpus" texts
 
@@ -93,13 +89,13 @@ of_checkpoint "$results/written-length/centroid.jsonl" "$results/written.jsonl" 
   helper floors "$results/written.jsonl" text "$texts/asked.jsonl" "$results/written-length" --seed "$seed"
 tables=()
 for length in written reference; do
-  for kind in lead random centroid; do tables+=("$results/rouge-$kind-$length-length.json"); done
+  for kind in lead random centroid; do tables+=("$run/evaluation/rouge-$kind-$length-length.json"); done
 done
-of_checkpoint "$results/rouge-written.json" "$results/written.jsonl" \
-  "$palimpsest" rouge "$texts/asked.jsonl" "$results/written.jsonl" --json "$results/rouge-written.json"
+of_checkpoint "$run/evaluation/rouge-written.json" "$results/written.jsonl" \
+  "$palimpsest" rouge "$texts/asked.jsonl" "$results/written.jsonl" --json "$run/evaluation/rouge-written.json"
 for length in written reference; do
   for kind in lead random centroid; do
-    extracts=$results/$length-length/$kind.jsonl rouge=$results/rouge-$kind-$length-length.json
+    extracts=$results/$length-length/$kind.jsonl rouge=$run/evaluation/rouge-$kind-$length-length.json
     of_checkpoint "$rouge" "$extracts" "$palimpsest" rouge "$texts/asked.jsonl" "$extracts" --json "$rouge"
   done
 done
@@ -107,11 +103,10 @@ done
 # Whose summary is it? The index is of one checkpoint. What sees nothing but its segment remembers no book.
 index=$runs/books-$seed.index
 remembers=true
-! grep -q '^    kind: local$' "$base/config.yaml" || remembers=false
-if [ -e "$index" ] && ! is_measured "$run" "$index/index.json"; then rm -rf "$index"; fi
+! has_kind "$base" local || remembers=false
 if $remembers && ! is_measured "$run" "$results/search.jsonl" "$texts/queries.jsonl"; then
   say "Reading $corpus"
-  mpirun -n "$ranks" "$palimpsest" index "$run" "$corpus" "$index"
+  make_index "$run" "$corpus" "$index"
   say "Looking up the summaries among all books"
   "$palimpsest" search "$run" "$index" --queries "$texts/queries.jsonl" --before $'\n\nSummary:\n' --run "$results/search.run" \
     --json "$results/search.jsonl"
@@ -125,7 +120,7 @@ for memory in kept none; do
 done
 
 say "ROUGE of summaries of books that were not trained on, and of extracts of as many words as were written or as the references have"
-helper table "$results/rouge-written.json" "${tables[@]}"
+helper table "$run/evaluation/rouge-written.json" "${tables[@]}"
 if $remembers; then
   say "The likelihood of each summary after its own book's memory, among all books"
   helper ranking "$texts/queries.jsonl" "$results/search.jsonl" "$texts/qrels.txt" "$results/ranking.json"

@@ -23,7 +23,9 @@ struct RougeScore {
 
 /// By rouge_score's names.
 inline constexpr std::array<std::string_view, 4> rouge_names = {"rouge1", "rouge2", "rougeL", "rougeLsum"};
-/// In this order.
+/// The members of a RougeScore.
+inline constexpr std::array<std::string_view, 3> rouge_parts = {"recall", "precision", "f1"};
+/// In the order of the names.
 using RougeScores = std::array<RougeScore, 4>;
 
 /// The words of a text: in lower case, split at all that is not a-z or 0-9, so that letters with accents separate

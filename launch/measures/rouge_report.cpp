@@ -10,8 +10,8 @@ namespace palimpsest {
 
 namespace {
 
+// In the order of rouge_parts.
 constexpr std::array<double RougeScore::*, 3> parts = {&RougeScore::recall, &RougeScore::precision, &RougeScore::f1};
-constexpr std::array<const char*, 3> part_keys = {"recall", "precision", "f1"};
 constexpr std::array<const char*, 4> titles = {"ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"};
 
 }  // namespace
@@ -70,7 +70,7 @@ std::string rouge_json(const RougeResult& result) {
   for (std::size_t measure = 0; measure < means.size(); ++measure) {
     for (std::size_t part = 0; part < parts.size(); ++part) {
       const MeanEstimate& estimate = means[measure][part];
-      json[std::string(rouge_names[measure])][part_keys[part]] = {
+      json[std::string(rouge_names[measure])][std::string(rouge_parts[part])] = {
           {"mean", estimate.mean}, {"low", estimate.low}, {"high", estimate.high}};
     }
   }
@@ -79,7 +79,8 @@ std::string rouge_json(const RougeResult& result) {
     nlohmann::ordered_json text = {{"id", result.ids[i]}};
     for (std::size_t measure = 0; measure < rouge_names.size(); ++measure) {
       for (std::size_t part = 0; part < parts.size(); ++part) {
-        text[std::string(rouge_names[measure])][part_keys[part]] = result.scores[i][measure].*parts[part];
+        text[std::string(rouge_names[measure])][std::string(rouge_parts[part])] =
+            result.scores[i][measure].*parts[part];
       }
     }
     json["by_text"].push_back(std::move(text));

@@ -54,7 +54,8 @@ RunRecord read_run(const std::filesystem::path& path) {
   run.hours = training_hours(run.history);
   run.evaluations = read_evaluation_files(directory.evaluation());
   const EvaluationFiles& results = run.evaluations;
-  const bool evaluated = !results.scores.empty() || !results.passkeys.empty() || !results.searches.empty();
+  const bool evaluated =
+      !results.scores.empty() || !results.passkeys.empty() || !results.searches.empty() || !results.rouges.empty();
   if (run.history.steps() == 0 && run.history.evaluations.empty() && !evaluated) {
     throw FileError(trained ? fmt::format("{}: has no logged step yet", directory.metrics().string())
                             : fmt::format("{}: holds neither metrics.jsonl nor results in evaluation/", path.string()));
@@ -144,6 +145,7 @@ nlohmann::ordered_json to_report(const RunRecord& run, std::size_t max_steps, st
           {"scores", run.evaluations.scores},
           {"passkeys", run.evaluations.passkeys},
           {"searches", run.evaluations.searches},
+          {"rouges", run.evaluations.rouges},
           {"others", run.evaluations.others},
           {"settings", std::move(settings)}};
 }

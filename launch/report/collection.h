@@ -27,8 +27,8 @@ struct RunRecord {
 std::vector<RunRecord> read_runs(const std::vector<std::filesystem::path>& paths);
 
 /// {"runs": [{"name", "path", "columns": {"step": [...], ..., "hours"}, "logged_steps", "gates": {"steps", "values"},
-/// "logged_gates", "validation", "summaries", "scores", "passkeys", "searches", "others", "settings"}]}: of each run
-/// about `max_steps` steps (launch/report/thinning.h), of gates as many frames as have `max_gates` numbers.
+/// "logged_gates", "validation", "summaries", "scores", "passkeys", "searches", "rouges", "others", "settings"}]}: of
+/// each run about `max_steps` steps (launch/report/thinning.h), of gates as many frames as have `max_gates` numbers.
 nlohmann::ordered_json to_report(const std::vector<RunRecord>& runs, std::size_t max_steps = 3000,
                                  std::size_t max_gates = 100'000);
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "launch/measures/ranking_measures.h"
+#include "launch/measures/rouge.h"
 #include "launch/output/csv.h"
 
 namespace palimpsest {
@@ -193,6 +194,28 @@ void add_passkeys(const std::vector<RunRecord>& runs, std::vector<CsvFile>& file
   std::move(table).finish("passkey.csv", files);
 }
 
+void add_rouges(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
+  Row heading = {"run", "result", "texts", "measure"};
+  for (const std::string_view part : rouge_parts) {
+    for (const char* end : {"", "_low", "_high"}) heading.push_back(std::string(part) + end);
+  }
+  Table table(heading);
+  for (const RunRecord& run : runs) {
+    for (const auto& rouge : run.evaluations.rouges) {
+      for (const std::string_view measure : rouge_names) {
+        Row row = {run.name, member(rouge, {"file"}), member(rouge, {"texts"}), std::string(measure)};
+        for (const std::string_view part : rouge_parts) {
+          for (const char* end : {"mean", "low", "high"}) {
+            row.push_back(member(rouge, {std::string(measure), std::string(part), end}));
+          }
+        }
+        table.add(std::move(row));
+      }
+    }
+  }
+  std::move(table).finish("rouge_results.csv", files);
+}
+
 /// The second run less the first stands below them as `difference`.
 void add_searches(const std::vector<RunRecord>& runs, std::vector<CsvFile>& files) {
   Table table({"run", "result", "queries", "search", "measure", "mean", "low", "high", "p", "better", "worse"});
@@ -228,6 +251,7 @@ std::vector<CsvFile> to_csv(const std::vector<RunRecord>& runs) {
   add_gates(runs, files);
   add_scores(runs, files);
   add_summaries(runs, files);
+  add_rouges(runs, files);
   add_passkeys(runs, files);
   add_searches(runs, files);
   add_settings(runs, files);

@@ -14,8 +14,8 @@ struct CsvFile {
 };
 
 /// steps.csv (every logged step, none left out), gates.csv, validation.csv, evaluations.csv, documents.csv,
-/// positions.csv, rouge.csv, passkey.csv, search.csv and configuration.csv; without those that would have no row. The
-/// first column is the run's name. A number that is not known is an empty field.
+/// positions.csv, rouge.csv, rouge_results.csv, passkey.csv, search.csv and configuration.csv; without those that would
+/// have no row. The first column is the run's name. A number that is not known is an empty field.
 std::vector<CsvFile> to_csv(const std::vector<RunRecord>& runs);
 
 }  // namespace palimpsest

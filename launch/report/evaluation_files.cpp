@@ -13,6 +13,7 @@
 #include "core/io/json_file.h"
 #include "launch/inference/standard_errors.h"
 #include "launch/measures/ranking_measures.h"
+#include "launch/measures/rouge.h"
 
 namespace palimpsest {
 
@@ -84,26 +85,40 @@ nlohmann::ordered_json passkey_of(const std::string& file, const nlohmann::json&
   return with_name(file, counted);
 }
 
+/// Of each of these members, a mean and its interval. Throws FileError.
+template <typename Keys>
+void expect_estimates(const nlohmann::json& object, const Keys& keys, const std::string& name) {
+  for (const std::string_view key : keys) {
+    const nlohmann::json& estimate =
+        expect(object, std::string(key).c_str(), &nlohmann::json::is_object, "an object", name);
+    for (const char* part : {"mean", "low", "high"})
+      expect(estimate, part, &nlohmann::json::is_number, "a number", name);
+  }
+}
+
 /// The means of one or two rankings, and their difference.
 nlohmann::ordered_json search_of(const std::string& file, const nlohmann::json& json, const std::string& name) {
-  const auto expect_estimates = [&](const nlohmann::json& object) {
-    for (const std::string_view measure : ranking_measure_names) {
-      const std::string key(measure);
-      const nlohmann::json& estimate = expect(object, key.c_str(), &nlohmann::json::is_object, "an object", name);
-      for (const char* part : {"mean", "low", "high"}) {
-        expect(estimate, part, &nlohmann::json::is_number, "a number", name);
-      }
-    }
-  };
   expect(json, "queries", &nlohmann::json::is_number, "a number", name);
   for (const nlohmann::json& run : json.at("runs")) {
     expect(run, "run", &nlohmann::json::is_string, "a text", name);
-    expect_estimates(run);
+    expect_estimates(run, ranking_measure_names, name);
   }
-  if (find(json, "difference") != nullptr) expect_estimates(json.at("difference"));
+  if (find(json, "difference") != nullptr) expect_estimates(json.at("difference"), ranking_measure_names, name);
   nlohmann::ordered_json search = with_name(file, json);
   search.erase("by_query");
   return search;
+}
+
+nlohmann::ordered_json rouge_of(const std::string& file, const nlohmann::json& json, const std::string& name) {
+  expect(json, "texts", &nlohmann::json::is_number, "a number", name);
+  for (const std::string_view measure : rouge_names) {
+    const nlohmann::json& scores =
+        expect(json, std::string(measure).c_str(), &nlohmann::json::is_object, "an object", name);
+    expect_estimates(scores, rouge_parts, name);
+  }
+  nlohmann::ordered_json rouge = with_name(file, json);
+  rouge.erase("by_text");
+  return rouge;
 }
 
 }  // namespace
@@ -143,6 +158,8 @@ EvaluationFiles read_evaluation_files(const std::filesystem::path& folder) {
     } else if (const nlohmann::json* runs = find(json, "runs");
                runs != nullptr && runs->is_array() && find(json, "judged") != nullptr) {
       files.searches.push_back(search_of(file, json, path.string()));
+    } else if (find(json, "by_text") != nullptr) {
+      files.rouges.push_back(rouge_of(file, json, path.string()));
     } else {
       files.others.push_back(path.filename().string());
     }

@@ -17,6 +17,8 @@ struct EvaluationFiles {
   std::vector<nlohmann::ordered_json> passkeys;
   /// What `palimpsest measure` wrote, likewise, without its list of queries.
   std::vector<nlohmann::ordered_json> searches;
+  /// What `palimpsest rouge` wrote, likewise, without its list of texts.
+  std::vector<nlohmann::ordered_json> rouges;
   /// Names of JSON files of another kind.
   std::vector<std::string> others;
 };

@@ -79,6 +79,21 @@ bool is_one_of(const std::string& difference, const std::array<std::string_view,
   });
 }
 
+/// Throws WriteError where something stands that a file put in its place would destroy: a device, a pipe, or a link to
+/// an open file, as /dev/stdout is.
+void require_replaceable(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw WriteError(fmt::format("{}: is {}, expected a file's name", path.string(),
+                                 std::filesystem::is_directory(status) ? "a folder" : "no regular file"));
+  }
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  if (!error && target.string().starts_with("/proc/")) {
+    throw WriteError(fmt::format("{}: is a link to {}, expected a file's name", path.string(), target.string()));
+  }
+}
+
 }  // namespace
 
 void RunDirectory::create() const {
@@ -90,6 +105,7 @@ void RunDirectory::create() const {
 void write_result(const std::filesystem::path& path, const std::string& content) {
   try {
     RunDirectory(path.has_parent_path() ? path.parent_path() : ".").create();
+    require_replaceable(path);
     write_file_atomically(path, content);
   } catch (const FileError& error) {
     throw WriteError(error.what());
@@ -97,12 +113,8 @@ void write_result(const std::filesystem::path& path, const std::string& content)
 }
 
 void require_writable(const std::filesystem::path& path) {
+  require_replaceable(path);
   std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    throw WriteError(fmt::format("{}: is {}, expected a file's name", path.string(),
-                                 std::filesystem::is_directory(status) ? "a folder" : "no regular file"));
-  }
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   if (!std::filesystem::is_directory(folder, error)) {
     throw WriteError(fmt::format("{}: cannot be created: {} is no folder", path.string(), folder.string()));

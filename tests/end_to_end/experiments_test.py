@@ -1,5 +1,6 @@
 """The scripts of launch/experiments: their rows train, go on, are measured and compared."""
 import json
+import random
 import shutil
 import subprocess
 import unittest
@@ -227,7 +228,8 @@ class Summaries(EndToEndTest):
         for row in (r"lead-written-length +0\.", r"centroid-reference-length +0\.", r"(?m)^written +[01]\.", r"mean +test", "summaries-memory-none"):
             self.assertRegex(said, row)
         # Again: nothing is made anew, and the tables are the same.
-        states = {file: file.stat().st_mtime_ns for file in (runs / "results-1").rglob("*") if file.name not in ("results", "ranking.json")}
+        states = {file: file.stat().st_mtime_ns for files in ((runs / "results-1").rglob("*"), (runs / "pairs-1" / "evaluation").glob("rouge-*"))
+                  for file in files if file.name not in ("results", "ranking.json")}
         again = script(data, corpus, self.folder / "base")
         self.assertEqual({file: file.stat().st_mtime_ns for file in states}, states)
         self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])
@@ -239,6 +241,9 @@ class Summaries(EndToEndTest):
         self.assertTrue(all(len(json.loads(line)["text"].split()) == 3 for line in queries.splitlines()))
         kept = {file.name for file in states if file.stat().st_mtime_ns == states[file]}
         self.assertEqual(kept, {"reference-length", "lead.jsonl", "random.jsonl", "centroid.jsonl", *(f"rouge-{kind}-reference-length.json" for kind in ("lead", "random", "centroid"))})
+        self.run_program("report", runs / "pairs-1", "--out", runs / "report.html", "--csv", runs / "csv")
+        shown = (runs / "csv" / "rouge_results.csv").read_text(encoding="utf-8")
+        self.assertEqual(sorted({line.split(",")[1] for line in shown.splitlines()[1:]})[-1], "rouge-written")
 
         self.assertIn("holds the texts of", script(self.folder / "data-2", corpus, self.folder / "base", expect=1))
         full = self.folder / "full" / "config.yaml"
@@ -301,6 +306,79 @@ class Searches(EndToEndTest):
             result = subprocess.run([SOURCE / "launch" / "experiments" / "interpolate.py", "program", found, "judged", self.folder / "out"],
                                     capture_output=True, text=True, timeout=60)
             self.assertEqual((result.returncode, result.stderr), (1, f"{found}: {message}\n"))
+
+
+class BookSearch(EndToEndTest):
+    """Whose sentence is it, and whose retelling? Of five made-up books, each with a name of its own."""
+    WORDS = ("memory", "palimpsest", "written", "again", "harbour", "letter", "window", "garden")
+
+    def sentence(self, generator, name):
+        return " ".join([name, *(generator.choice(self.WORDS) for _ in range(9))]) + "."
+
+    def test_books_are_found_by_sentences_and_by_paragraphs(self):
+        data, corpus, runs = self.folder / "book-data", self.folder / "shelf", self.folder / "book-search"
+        books, pairs = {}, []
+        for number, split in enumerate(("train", "train", "train", "validation", "test")):
+            generator, name = random.Random(number), f"{split}/{number}"
+            book = corpus / f"{name}.txt"
+            book.parent.mkdir(parents=True, exist_ok=True)
+            books[name] = "\n\n".join("\n".join(self.sentence(generator, f"Name{number}") for _ in range(4)) for _ in range(12)) + "\n"
+            book.write_text(books[name], encoding="utf-8")
+            if split != "validation":
+                told = "\n\n".join(self.sentence(generator, f"Name{number}") + " more" for _ in range(2))
+                pairs.append({"pg_id": number, "document": f"../shelf/{name}.txt", "summary": "_I. A Heading_\n\n" + told})
+        data.mkdir()
+        (data / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+        self.run_program("train", self.config("reader"))
+
+        def script(*arguments, expect=0, **variables):
+            defaults = {"RUNS": str(runs), "TOKENIZER": "bytes", "SETS": "train.threads=1", "STEPS": "2", "SEGMENTS": "12", "SENTENCES": "12"}
+            result = subprocess.run([SOURCE / "launch" / "experiments" / "book_search.sh", *arguments], stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=240,
+                                    env=environment() | defaults | variables)
+            self.assertEqual(result.returncode, expect, result.stdout)
+            return result.stdout
+
+        self.assertEqual([line.split()[0] for line in script("--list").splitlines()], ["base", "generative", "contrast"])
+        self.assertIn("no run directory", script(data, corpus, self.folder / "none", expect=1))
+        self.assertIn('no row "memory"', script(data, corpus, self.folder / "reader", "memory", expect=1))
+        said = script(data, corpus, self.folder / "reader", "base", "contrast")
+
+        texts = runs / "texts"
+        queries = {query["_id"]: query["text"] for query in map(json.loads, (texts / "sentences.jsonl").read_text(encoding="utf-8").splitlines())}
+        judged = dict(line.split()[0:3:2] for line in (texts / "sentences.tsv").read_text(encoding="utf-8").splitlines())
+        self.assertEqual((len(queries), queries.keys()), (12, judged.keys()))
+        left = {name: (texts / "books" / f"{name}.txt").read_text(encoding="utf-8") for name in books}
+        for query, name in judged.items():
+            self.assertIn(queries[query], books[name])
+            self.assertNotIn(queries[query], left[name])
+        for name, book in books.items():  # all of them, no word more is gone, and each gives about as many as the others
+            taken = [queries[query] for query in judged if judged[query] == name]
+            self.assertIn(len(taken), (2, 3))
+            self.assertEqual(sorted((left[name] + " " + " ".join(taken)).split()), sorted(book.split()))
+        unmet = (texts / "sentences-unmet.tsv").read_text(encoding="utf-8").splitlines()
+        self.assertEqual({line.split()[2] for line in unmet}, {"validation/3", "test/4"})
+        paragraphs = (texts / "paragraphs.tsv").read_text(encoding="utf-8").split()
+        self.assertEqual(paragraphs[0::4], ["0-2", "0-3", "1-2", "1-3", "2-2", "2-3", "4-2", "4-3"])
+        passages = [json.loads(line)["text"] for line in (texts / "passages.jsonl").read_text(encoding="utf-8").splitlines()]
+        self.assertEqual(" ".join(passages).split(), " ".join(left[name] for name in sorted(books) if name.startswith("train/")).split())
+
+        for row in ("base", "contrast"):
+            run = runs / f"{row}-1"
+            # What a first segment of 16 tokens holds: the begin token and 15 bytes.
+            self.assertEqual({file.read_text(encoding="utf-8") for file in (run / "first").rglob("*.txt")}, {book[:15] for book in left.values()})
+            for kind, count in ("sentences", 12), ("paragraphs", 8):
+                for name in "first-memory", "bm25-memory", "bm25-both":
+                    result = json.loads((run / "evaluation" / f"{kind}-{name}.json").read_text(encoding="utf-8"))
+                    self.assertEqual((result["queries"], [found["unanswered"] for found in result["runs"]]), (count, [0, 0]))
+        self.assertRegex(said, r"\| sentences \| chance \(expected\) \| 12 \| 0.200 \| 0.5897 \| \| 0.4567 \|")
+        self.assertEqual(said.count("| paragraphs of unmet books | BM25 | 2 | 1.000 | 1.0000 | 1.0000 to 1.0000 | 1.0000 |"), 2)
+        self.assertRegex(said, r"\| sentences \| memory of the whole book less memory of the first segment \| [-+]0\.")
+        # Again: nothing is made anew, and the tables are the same.
+        files = {file: file.stat().st_mtime_ns for kind in ("*.run", "*.jsonl") for file in runs.rglob(kind) if not file.name.endswith("both.run")}
+        again = script(data, corpus, self.folder / "reader", "contrast")
+        self.assertEqual({file: file.stat().st_mtime_ns for file in files}, files)
+        self.assertEqual(said[said.rindex("| queries | order"):], again[again.rindex("| queries | order"):])
 
 
 if __name__ == "__main__":

@@ -56,6 +56,9 @@ class Report(EndToEndTest):
         for ranking, found in zip(rankings, ("xwv", "xyz")):
             ranking.write_text("".join(f"{query} Q0 {document} 1 1 t\n" for query, document in zip("abc", found)), encoding="utf-8")
         test.run_program("measure", rankings[0], judgements, rankings[1], "--json", folder / "search.json")
+        for name, lines in ("references", "a whale\nthe white whale swims\n"), ("candidates", "a whale\na boat sinks\n"):
+            (cls.folder / f"{name}.txt").write_text(lines, encoding="utf-8")
+        test.run_program("rouge", cls.folder / "references.txt", cls.folder / "candidates.txt", "--json", folder / "summaries.json")
         (folder / "strange.json").write_text(json.dumps({HOSTILE: HOSTILE}), encoding="utf-8")
         (folder / "strange.json").rename(folder / "strange<b>.json")
 
@@ -98,7 +101,7 @@ class Report(EndToEndTest):
         page = self.report("linear", "delta")
         with Browser() as browser:
             browser.open(page)
-            self.assertEqual(texts(browser, "h2"), ["Runs", "Training", "Memory gates", "Evaluation", "Passkey retrieval", "Search",
+            self.assertEqual(texts(browser, "h2"), ["Runs", "Training", "ROUGE", "Memory gates", "Evaluation", "Passkey retrieval", "Search",
                                                     "Differences of configuration"])
             self.assertEqual(texts(browser, "#legend button"), ["linear", "delta"])
             # hovering
@@ -141,6 +144,14 @@ class Report(EndToEndTest):
             rows = texts(browser, "#searches .scroll:last-child tbody tr")
             self.assertEqual(len(rows), 4)
             self.assertRegex(rows[0], r"^deltasearchnDCG@10\+0\.6667 \(0\.0000 to \+1\.0000\)\d\.\d+20$")
+            # ROUGE of one text that is the reference, and one that has no word of it
+            half = "0.5000 (0.0000 to 1.0000)"
+            self.assertEqual(texts(browser, "#rouges .scroll:first-child td"), ["delta", "summaries", "2", "as they are", *[half] * 4])
+            self.assertIn("(95 %)", texts(browser, "#rouges .note")[0])
+            browser.evaluate("document.querySelector('#rouges details').open = true")
+            rows = browser.evaluate("new Promise((done) => setTimeout(() => done("
+                                    "[...document.querySelectorAll('#rouges details tbody tr')].map((row) => row.textContent)), 200))")
+            self.assertEqual(rows, [f"deltasummaries{measure}{half * 3}" for measure in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum")])
             differences = texts(browser, "#settings .scroll tbody td:first-child")
             self.assertIn("optimizer.learning_rate", differences)
             self.assertNotIn("model.hidden_size", differences)
@@ -221,7 +232,7 @@ class Report(EndToEndTest):
         self.assertEqual([float(row["loss"]) for row in rows], self.losses("linear") + self.losses("delta"))
         names = {file.name for file in (self.folder / "tables").iterdir()}
         self.assertEqual(names, {"steps.csv", "gates.csv", "validation.csv", "evaluations.csv", "documents.csv", "positions.csv",
-                                 "passkey.csv", "search.csv", "configuration.csv"})
+                                 "rouge_results.csv", "passkey.csv", "search.csv", "configuration.csv"})
 
     def test_follows_a_run_to_its_end(self):
         config = self.config("followed", train={"steps": 300})

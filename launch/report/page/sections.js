@@ -58,16 +58,36 @@ function trainingSection() {
   return made.length > 0 ? [element('div', { class: 'grid' }, ...made)] : null;
 }
 
-// Of the summaries that were written while a run was trained.
+// A mean and its interval, with a sign if it is a difference.
+function estimate(found, sign = '') {
+  const digits = (value) => (value > 0 ? sign : '') + value.toFixed(4);
+  return element('span', {}, digits(found.mean), element('span', { class: 'error' }, ` (${digits(found.low)} to ${digits(found.high)})`));
+}
+
+function confidencesOf(results) {
+  return [...new Set(results.map(({ result }) => formatShare(result.confidence)))].join(', ');
+}
+
+// Of the summaries that were written while a run was trained, and what `palimpsest rouge` said of texts.
 function rougeSection() {
-  const made = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'ROUGE-Lsum'].map((title) => {
-    const key = title.replace('-', '').replace('ROUGE', 'rouge');
+  const measures = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'ROUGE-Lsum'].map((title) => [title, title.replace('-', '').replace('ROUGE', 'rouge')]);
+  const made = measures.map(([title, key]) => {
     return lineFigure({ id: key, title, unit: 'F1', xLabel, lines: () => withSteps.map((run) => ({
       run, label: run.name, points: run.summaries.map((line) => ({ x: axisAt(run, line.step), y: line[key]?.f1 }))
         .filter((point) => isNumber(point.x) && isNumber(point.y)),
     })) });
   }).filter(Boolean);
-  return made.length > 0 ? [element('div', { class: 'grid' }, ...made)] : null;
+  const grid = made.length > 0 ? [element('div', { class: 'grid' }, ...made)] : [];
+  const results = resultsOf('rouges');
+  if (results.length === 0) return grid.length > 0 ? grid : null;
+  const rows = results.map(({ run, result }) => [run.name, result.file, formatNumber(result.texts), result.stem ? 'stemmed' : 'as they are',
+    ...measures.map(([, key]) => estimate(result[key].f1))]);
+  const parts = results.flatMap(({ run, result }) => measures.map(([title, key]) =>
+    [run.name, result.file, title, ...['recall', 'precision', 'f1'].map((part) => estimate(result[key][part]))]));
+  return [...grid, element('figure', { class: 'wide', id: 'rouges' },
+    makeTable(['run', 'result', 'texts', 'words', ...measures.map(([title]) => title)], rows, ['text', 'text', , 'text']),
+    element('p', { class: 'note' }, `F1, means over texts and their intervals (${confidencesOf(results)}) by the bootstrap.`),
+    tableDetails('Recall and precision', () => makeTable(['run', 'result', 'measure', 'recall', 'precision', 'F1'], parts, ['text', 'text', 'text'])))];
 }
 
 function overviewSection() {
@@ -161,10 +181,6 @@ function searchSection() {
   const results = resultsOf('searches').filter(({ result }) => result.runs.length > 0);
   if (results.length === 0) return null;
   const titles = { 'ndcg@10': 'nDCG@10', mrr: 'MRR', 'recall@100': 'recall@100', map: 'MAP' }, measures = Object.keys(titles);
-  const estimate = (found, sign = '') => {
-    const digits = (value) => (value > 0 ? sign : '') + value.toFixed(4);
-    return element('span', {}, digits(found.mean), element('span', { class: 'error' }, ` (${digits(found.low)} to ${digits(found.high)})`));
-  };
   const rows = results.flatMap(({ run, result }) => result.runs.map((found) =>
     [run.name, result.file, found.run, formatNumber(result.queries), ...measures.map((measure) => estimate(found[measure]))]));
   const differences = results.filter(({ result }) => result.difference).flatMap(({ run, result }) => measures.map((measure) => {
@@ -172,10 +188,9 @@ function searchSection() {
     return [run.name, result.file, titles[measure], estimate(found, '+'), isNumber(found.p) ? found.p.toFixed(3) : '–',
       formatNumber(found.better), formatNumber(found.worse)];
   }));
-  const confidences = [...new Set(results.map(({ result }) => formatShare(result.confidence)))].join(', ');
   return [element('figure', { class: 'wide', id: 'searches' },
     makeTable(['run', 'result', 'search', 'queries', ...Object.values(titles)], rows, ['text', 'text', 'text']),
-    element('p', { class: 'note' }, `Means over queries and their intervals (${confidences}) by the bootstrap.`),
+    element('p', { class: 'note' }, `Means over queries and their intervals (${confidencesOf(results)}) by the bootstrap.`),
     ...(differences.length > 0 ? [element('h3', {}, 'Second search less first, query by query'),
       makeTable(['run', 'result', 'measure', 'difference', 'p', 'queries better', 'worse'], differences, ['text', 'text', 'text'])] : []))];
 }

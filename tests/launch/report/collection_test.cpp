@@ -97,6 +97,27 @@ TEST(Collection, ASearchAloneIsAResult) {
   EXPECT_TRUE(has(files[0].text, "run,search,2,difference,mrr,1,1,1,,,\n"));
 }
 
+TEST(Collection, RougeOfTextsIsAResult) {
+  const TemporaryDirectory directory;
+  const std::string scores =
+      R"({"recall":{"mean":0.5,"low":0.25,"high":0.75},"precision":{"mean":1,"low":1,"high":1},
+      "f1":{"mean":0.625,"low":0.5,"high":0.75}})";
+  const auto result = [&](const std::string& last) {
+    return R"({"texts":3,"stem":false,"rouge1":)" + scores + R"(,"rouge2":)" + scores + R"(,"rougeL":)" + scores +
+           R"(,"rougeLsum":)" + last + R"(,"by_text":[{"id":"a"}]})";
+  };
+  write(directory / "run/evaluation/lead.json", result(scores));
+  const auto runs = read_runs({directory / "run"});
+  ASSERT_EQ(runs[0].evaluations.rouges.size(), 1u);
+  EXPECT_FALSE(runs[0].evaluations.rouges[0].contains("by_text"));
+  const auto files = to_csv(runs);
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].name, "rouge_results.csv");
+  EXPECT_TRUE(has(files[0].text, "run,lead,3,rougeLsum,0.5,0.25,0.75,1,1,1,0.625,0.5,0.75\n"));
+  write(directory / "run/evaluation/lead.json", result("{}"));
+  EXPECT_TRUE(has(error_of(directory / "run"), "lead.json: \"recall\" is missing, expected an object"));
+}
+
 TEST(Collection, NamesWhatItCannotUse) {
   const TemporaryDirectory directory;
   EXPECT_TRUE(has(error_of(directory / "none"), "none: is no run directory"));

@@ -2,6 +2,10 @@
 #include "launch/training/run_directory.h"
 
 #include <csignal>
+#include <filesystem>
+#include <string>
+
+#include <sys/stat.h>
 
 #include <gtest/gtest.h>
 
@@ -110,6 +114,28 @@ TEST(Resumable, AnotherKindOfDataIsAnotherRun) {
 TEST(RunDirectory, NamesWhatItCannotCreate) {
   const std::string message = message_of([] { RunDirectory("/proc/no-such-run").create(); });
   EXPECT_NE(message.find("/proc/no-such-run"), std::string::npos);
+}
+
+TEST(Result, TakesThePlaceOfNoDevice) {
+  const TemporaryDirectory directory;
+  const auto refused = [&](const std::string& name) {
+    const std::filesystem::path path = directory / name;
+    EXPECT_THROW(require_writable(path), WriteError);
+    try {
+      write_result(path, "text");
+    } catch (const WriteError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  // As /dev/stdout, behind which a file may lie.
+  std::filesystem::create_symlink("/proc/self/exe", directory / "stdout");
+  EXPECT_NE(refused("stdout").find("stdout: is a link to /proc/self/exe"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::is_symlink(directory / "stdout"));
+  ASSERT_EQ(mkfifo((directory / "pipe").c_str(), 0600), 0);
+  EXPECT_NE(refused("pipe").find("pipe: is no regular file"), std::string::npos);
+  write_result(directory / "new" / "result", "text");
+  write_result(directory / "new" / "result", "other text");
 }
 
 TEST(StopRequest, NotesTheFirstSignalAndSurvivesMore) {

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Data and tables of the experiment that finds books (docs/search.md), for launch/experiments/book_search.sh.
+
+  prepare PAIRS CORPUS FOLDER    writes into FOLDER what is read, trained on and asked:
+                                   books/            the books, without the sentences that are asked for
+                                   passages.jsonl    those of the split train, in parts
+                                   sentences.jsonl   queries: the sentences that were taken out
+                                   paragraphs.jsonl  queries: the paragraphs of the books' epitomes
+                                 and of both the judgements, NAME.tsv, and NAME-unmet.tsv of books out of the split train
+  first PALIMPSEST TOKENIZER TOKENS BOOKS OUT
+                                 of every book what its first so many tokens say
+  table BOOKS RESULT...          what `palimpsest measure --json` found, as a table
+
+PAIRS is a file of records (pg_id, document: a path from the file's folder on, summary).
+"""
+
+import argparse
+import collections
+import json
+import math
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+from texts import book_of, first_words, name_of, normal, read, write, write_judgements, write_text
+
+# Between two ends of sentences that no abbreviation makes, for all that letters tell.
+SENTENCE = re.compile(r"(?<=[a-z]{3}[.!?]\s)[A-Z][^.!?]*[a-z]{3}[.!?](?=\s)")
+BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+LEAST_WORDS, MOST_WORDS = 8, 40  # of a sentence
+LEAST_PARAGRAPH = 10             # words: what has fewer is a heading
+
+
+def candidates(text):
+    """Begin, end and wording of the sentences that may be asked for, in their order."""
+    for found in SENTENCE.finditer(text):
+        sentence = found.group()
+        if LEAST_WORDS <= len(sentence.split()) <= MOST_WORDS and not BLANK_LINE.search(sentence):
+            yield found.start(), found.end(), normal(sentence)
+
+
+def shares(there, count):
+    """Of each name how many of `count` it gives, which has so many: as many as the others, if it can."""
+    left, given = count, {}
+    for place, name in enumerate(sorted(there, key=lambda name: (there[name], name))):
+        given[name] = min(there[name], left // (len(there) - place))
+        left -= given[name]
+    return given
+
+
+def drawn(sentences, count, generator):
+    """One of each of `count` stretches of equally many sentences."""
+    bounds = [place * len(sentences) // count for place in range(count + 1)] if count else []
+    return [sentences[generator.randrange(begin, end)] for begin, end in zip(bounds, bounds[1:])]
+
+
+def without(text, sentences):
+    """The text without them and the white space behind each."""
+    kept, end = [], 0
+    for begin, after, _ in sentences:
+        kept.append(text[end:begin])
+        end = after + 1
+    return "".join(kept) + text[end:]
+
+
+def parts_of(text, size):
+    """Whole paragraphs together, from `size` characters on; the last part may be shorter."""
+    begin = 0
+    for blank in BLANK_LINE.finditer(text):
+        if blank.start() - begin >= size:
+            yield text[begin:blank.start()]
+            begin = blank.end()
+    if text[begin:].strip():
+        yield text[begin:]
+
+
+def prepare(pairs, corpus, folder, options):
+    corpus = corpus.resolve()
+    books = {name_of(path, corpus): path for path in sorted(corpus.rglob("*.txt"))}
+    if not any(is_met(name) for name in books):
+        raise ValueError(f"{corpus}: no book in train/; expected *.txt files in PG19's layout")
+    sentences, times = {}, collections.Counter()
+    for name, path in books.items():
+        sentences[name] = list(candidates(path.read_text(encoding="utf-8")))
+        times.update(wording for _, _, wording in sentences[name])
+    for name, found in sentences.items():  # what stands nowhere else
+        sentences[name] = [sentence for sentence in found if times[sentence[2]] == 1]
+    given = shares({name: len(found) for name, found in sentences.items()}, options.sentences)
+    asked, passages = [], []
+    shutil.rmtree(folder / "books", ignore_errors=True)
+    for name, path in books.items():
+        text = path.read_text(encoding="utf-8")
+        chosen = drawn(sentences[name], given[name], random.Random(f"{options.seed} {name}"))
+        asked += [(f"{name}-{number}", name, text[begin:end]) for number, (begin, end, _) in enumerate(chosen, 1)]
+        left = without(text, chosen)
+        write_text(folder / "books" / f"{name}.txt", left)
+        if is_met(name):
+            passages += [{"_id": f"{name}-{number}", "text": part} for number, part in enumerate(parts_of(left, options.passage), 1)]
+    write_queries(folder, "sentences", asked)
+    paragraphs = []
+    for pair in read(pairs):
+        name = name_of(book_of(pair, pairs, corpus), corpus)
+        for number, paragraph in enumerate(BLANK_LINE.split(pair["summary"]), 1):
+            if len(paragraph.split()) >= LEAST_PARAGRAPH:
+                paragraphs.append((f"{pair['pg_id']}-{number}", name, first_words(paragraph.strip(), options.words)))
+    write_queries(folder, "paragraphs", paragraphs)
+    write(folder / "passages.jsonl", passages)  # last: that it is there says that all are
+    print(f"{len(books)} books, {len(asked)} sentences out of {len({name for _, name, _ in asked})} of them, {len(paragraphs)} "
+          f"paragraphs about {len({name for _, name, _ in paragraphs})}, {len(passages)} passages to train on")
+
+
+def is_met(name):
+    """Whether the model is trained on this book."""
+    return name.startswith("train/")
+
+
+def write_queries(folder, kind, queries):
+    if not queries:
+        raise ValueError(f"no {kind} to ask for")
+    write(folder / f"{kind}.jsonl", [{"_id": query, "text": text} for query, _, text in queries])
+    judgements = [(query, name) for query, name, _ in queries]
+    write_judgements(folder / f"{kind}.tsv", judgements)
+    write_judgements(folder / f"{kind}-unmet.tsv", [(query, name) for query, name in judgements if not is_met(name)])
+
+
+def first(palimpsest, tokenizer, tokens, books, out):
+    def run(command, given):
+        process = subprocess.run([palimpsest, "tokenizer", command, tokenizer], input=given, capture_output=True, check=False)
+        if process.returncode != 0:
+            raise ValueError(process.stderr.decode(errors="replace").strip())
+        return process.stdout
+
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished = out.with_name(out.name + ".tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for path in sorted(books.rglob("*.txt")):
+        # No piece of a tokenizer has more than some dozen characters on average.
+        beginning = path.read_text(encoding="utf-8")[:32 * tokens]
+        numbers = run("encode", beginning.encode()).split()[:tokens]
+        text = run("decode", b" ".join(numbers)).removesuffix(b"\n").decode(errors="ignore")  # the last character may be cut
+        write_text(unfinished / path.relative_to(books), text)
+    unfinished.rename(out)
+
+
+def table(books, results):
+    """Each search once, what chance would find, and then the differences."""
+    orders = {"bm25": "BM25", "first": "memory of the first segment", "memory": "memory of the whole book", "both": "BM25 and memory"}
+    count = sum(1 for _ in books.rglob("*.txt"))
+    gains = sum(1 / math.log2(rank + 1) for rank in range(1, min(count, 10) + 1))
+    ranks = sum(1 / rank for rank in range(1, count + 1))
+    rows, differences = {}, []
+    for path in results:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kind = pathlib.Path(found["runs"][0]["run"]).stem.split("-")[0]
+        kind += " of unmet books" if path.stem.endswith("-unmet") else ""
+        names = []
+        rows.setdefault((kind, "chance (expected)"),
+                        f"{found['queries']} | {1 / count:.3f} | {gains / count:.4f} | | {ranks / count:.4f}")
+        for place, run in enumerate(found["runs"]):
+            names.append(orders[pathlib.Path(run["run"]).stem.split("-")[1]])
+            first_place = sum(query["runs"][place]["mrr"] == 1 for query in found["by_query"])
+            rows[kind, names[-1]] = (f"{found['queries']} | {first_place / found['queries']:.3f} | {cell(run['ndcg@10'], '.4f')} | "
+                                     f"{run['mrr']['mean']:.4f}")
+        less = found["difference"]["ndcg@10"]
+        differences.append(f"| {kind} | {names[1]} less {names[0]} | {cell(less, '+.4f')} | {less['p']:.3f} | {less['better']} | {less['worse']} |")
+    print("| queries | order | number | found first | nDCG@10 | interval | MRR |\n|---|---|---|---|---|---|---|")
+    for (kind, name), row in sorted(rows.items(), key=lambda item: item[0][0]):
+        print(f"| {kind} | {name} | {row} |")
+    print("\n| queries | | nDCG@10 | interval | p | better | worse |\n|---|---|---|---|---|---|---|")
+    print("\n".join(differences))
+
+
+def cell(estimate, form):
+    return f"{estimate['mean']:{form}} | {estimate['low']:{form}} to {estimate['high']:{form}}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    path = pathlib.Path
+    command = commands.add_parser("prepare")
+    for name in ("pairs", "corpus", "folder"):
+        command.add_argument(name, type=path)
+    command.add_argument("--sentences", type=int, default=1000, help="as many are taken out of the books")
+    command.add_argument("--words", type=int, default=0, help="of a paragraph so many are asked; 0: all")
+    command.add_argument("--passage", type=int, default=6000, help="characters that a part of a book has at least")
+    command.add_argument("--seed", default="1")
+    command.set_defaults(run=lambda o: prepare(o.pairs, o.corpus, o.folder, o))
+    command = commands.add_parser("first")
+    for name in ("palimpsest", "tokenizer"):
+        command.add_argument(name)
+    command.add_argument("tokens", type=int)
+    for name in ("books", "out"):
+        command.add_argument(name, type=path)
+    command.set_defaults(run=lambda o: first(o.palimpsest, o.tokenizer, o.tokens, o.books, o.out))
+    command = commands.add_parser("table")
+    command.add_argument("books", type=path)
+    command.add_argument("results", type=path, nargs="+")
+    command.set_defaults(run=lambda o: table(o.books, o.results))
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except (OSError, KeyError, ValueError) as error:
+        sys.exit(f"book_search.py: {f'no {error}' if isinstance(error, KeyError) else error}")
+
+
+if __name__ == "__main__":
+    main()
