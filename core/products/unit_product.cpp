@@ -6,6 +6,8 @@
 #include <cassert>
 #include <cstdlib>
 
+#include <omp.h>
+
 #ifdef __AMX_BF16__
 #include <immintrin.h>
 #endif
@@ -33,17 +35,33 @@ constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart mee
 constexpr std::int64_t least_inner = 16;
 constexpr std::int64_t unit_size = unit_rows * unit_columns;
 
+/// How results reach memory. `past_caches`: whole lines, which are not read first and do not stay in a cache.
+enum class Stores { plain, past_caches };
+
 /// Two vectors of sums side by side as elements of Target.
+template <Stores stores>
 inline void store_row(float* target, const Vector<float>& low, const Vector<float>& high) {
-  store_sums(target, low);
-  store_sums(target + vector_lanes<float>, high);
+  constexpr std::int64_t lanes = vector_lanes<float>;
+  if constexpr (stores == Stores::past_caches) {
+    _mm512_stream_ps(target, reinterpret_cast<__m512>(low));
+    _mm512_stream_ps(target + lanes, reinterpret_cast<__m512>(high));
+  } else {
+    store_sums(target, low);
+    store_sums(target + lanes, high);
+  }
 }
+template <Stores stores>
 inline void store_row(bfloat16* target, const Vector<float>& low, const Vector<float>& high) {
-  store(target, _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low)));
+  const auto row = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
+  if constexpr (stores == Stores::past_caches) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target), reinterpret_cast<__m512i>(row));
+  } else {
+    store(target, row);
+  }
 }
 
 /// target <- [target +] `rows` by `columns` of a unit's sums.
-template <Output output, class Target>
+template <Output output, Stores stores, class Target>
 void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Target* target, std::int64_t stride) {
   static_assert(unit_columns == 2 * vector_lanes<float>);
   constexpr bool adds = output == Output::accumulate;
@@ -54,7 +72,7 @@ void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Tar
         low += load_sums(target);
         high += load_sums(target + vector_lanes<float>);
       }
-      store_row(target, low, high);
+      store_row<stores>(target, low, high);
     } else {
       for (std::int64_t j = 0; j < columns; ++j) {
         target[j] = static_cast<Target>((adds ? static_cast<float>(target[j]) : 0.0f) + sums[j]);
@@ -111,17 +129,20 @@ class UnitKernel {
     const Rows left = rows_of(block, chunk.begin, chunk.extent, packed_left);
     const std::int64_t steps = round_up(chunk.extent, unit_inner) / unit_inner;
     const bool only = chunk.first && chunk.last;  // then sums need not outlive their unit
+    const Stores stores = chunk.last ? stores_of_result() : Stores::plain;
     for (std::int64_t i = 0; i < block.rows; i += unit_rows) {
       float* const row_of_units = sums + i / unit_rows * most_panels * unit_size;
       for (std::int64_t panel = 0; panel < block.panels; ++panel) {
         float* const unit = only ? sums : row_of_units + panel * unit_size;
         prefetch_rows(left, i + unit_rows, block.rows, chunk.extent, panel, block.panels);
-        if (chunk.last) prefetch_target(block, i, panel * unit_columns);
+        prefetch_next_chunk(block, chunk, i / unit_rows * block.panels + panel);
+        if (chunk.last && stores == Stores::plain) prefetch_target(block, i, panel * unit_columns);
         multiply_units<T>(left.data + i * left.stride, left.stride, chunk.panels + panel * chunk.panel_size, steps,
                           unit, !chunk.first);
-        if (chunk.last) finish(block, i, panel * unit_columns, unit);
+        if (chunk.last) finish(block, i, panel * unit_columns, unit, stores);
       }
     }
+    if (stores == Stores::past_caches) _mm_sfence();  // other threads may read them next
   }
 
  private:
@@ -152,6 +173,20 @@ class UnitKernel {
       for (std::int64_t k = 0; k < packed_length<T>(inner); k += line) prefetch(left.data + row * left.stride + k);
     }
   }
+  /// A unit's share of the next chunk's rows of the left operand, which lies transposed, for the second-level cache.
+  void prefetch_next_chunk(const Block& block, const PackedChunk<bfloat16>& chunk, std::int64_t unit) const {
+    if (pieces<T> != 1 || a_.column_stride == 1) return;
+    constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
+    const std::int64_t units = (block.rows + unit_rows - 1) / unit_rows * block.panels;
+    const std::int64_t begin = chunk.extent * unit / units, end = chunk.extent * (unit + 1) / units;
+    const auto* source =
+        static_cast<const T*>(a_.data) + block.row + (chunk.begin + chunk.extent + begin) * a_.column_stride;
+    for (std::int64_t k = begin; k < end; ++k, source += a_.column_stride) {
+      for (std::int64_t i = 0; i < block.rows; i += line) {
+        _mm_prefetch(reinterpret_cast<const char*>(source + i), _MM_HINT_T1);
+      }
+    }
+  }
   /// Where the sums of the block's unit at (i, j) will go.
   void prefetch_target(const Block& block, std::int64_t i, std::int64_t j) const {
     const auto bytes = static_cast<std::int64_t>(size_of(c_.type)), stride = c_.row_stride * bytes;
@@ -162,22 +197,34 @@ class UnitKernel {
     }
   }
 
+  /// Results that are so large that they leave the caches before they are read go past them, where their lines are
+  /// whole: the memory then has half as much to do.
+  Stores stores_of_result() const {
+    constexpr std::int64_t most_kept = 4L << 20, line = 64;  // bytes of a thread; of a line
+    const auto bytes = static_cast<std::int64_t>(size_of(c_.type));
+    const bool large = c_.rows * c_.columns * bytes > most_kept * omp_get_num_threads();
+    const bool lines = reinterpret_cast<std::uintptr_t>(c_.data) % line == 0 && c_.row_stride * bytes % line == 0;
+    return pieces<T> == 1 && output_ == Output::overwrite && large && lines ? Stores::past_caches : Stores::plain;
+  }
+
   /// c <- [c +] the sums of the block's unit at (i, j), which are still in the first-level cache.
-  void finish(const Block& block, std::int64_t i, std::int64_t j, const float* sums) const {
+  void finish(const Block& block, std::int64_t i, std::int64_t j, const float* sums, Stores stores) const {
     if (c_.type == DataType::bfloat16) {
-      finish_into<bfloat16>(block, i, j, sums);
+      finish_into<bfloat16>(block, i, j, sums, stores);
     } else {
-      finish_into<float>(block, i, j, sums);
+      finish_into<float>(block, i, j, sums, stores);
     }
   }
   template <class Target>
-  void finish_into(const Block& block, std::int64_t i, std::int64_t j, const float* sums) const {
+  void finish_into(const Block& block, std::int64_t i, std::int64_t j, const float* sums, Stores stores) const {
     const std::int64_t rows = std::min(unit_rows, block.rows - i), columns = std::min(unit_columns, block.columns - j);
     Target* const target = static_cast<Target*>(c_.data) + (block.row + i) * c_.row_stride + block.column + j;
     if (output_ == Output::accumulate) {
-      finish_unit<Output::accumulate>(sums, rows, columns, target, c_.row_stride);
+      finish_unit<Output::accumulate, Stores::plain>(sums, rows, columns, target, c_.row_stride);
+    } else if (stores == Stores::plain) {
+      finish_unit<Output::overwrite, Stores::plain>(sums, rows, columns, target, c_.row_stride);
     } else {
-      finish_unit<Output::overwrite>(sums, rows, columns, target, c_.row_stride);
+      finish_unit<Output::overwrite, Stores::past_caches>(sums, rows, columns, target, c_.row_stride);
     }
   }
 
@@ -200,9 +247,10 @@ namespace {
 /// be read and written a few times more. Whatever the number of threads, since sums depend on it.
 template <class T>
 std::int64_t inner_at_once(const ConstMatrix& b, const Matrix& c) {
-  constexpr std::int64_t most_bytes = 512L << 10, chunk = UnitKernel<T>::most_chunk;
+  constexpr std::int64_t most_bytes = 512L << 10, most_result = pieces<T> == 1 ? 2 * most_bytes : most_bytes;
+  constexpr std::int64_t chunk = UnitKernel<T>::most_chunk;
   const std::int64_t row_bytes = pieces<T> * b.columns * static_cast<std::int64_t>(sizeof(bfloat16));
-  const bool small = c.rows * c.columns * static_cast<std::int64_t>(sizeof(float)) <= most_bytes;
+  const bool small = c.rows * c.columns * static_cast<std::int64_t>(sizeof(float)) <= most_result;
   if (c.type != DataType::float32 || !small || b.rows * row_bytes <= 2 * most_bytes) return b.rows;
   return std::max<std::int64_t>(most_bytes / row_bytes / chunk, 1) * chunk;
 }

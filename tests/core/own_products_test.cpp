@@ -190,6 +190,18 @@ TEST_P(OwnProduct, SpreadsNoNumbersThatAreNotFinite) {
   }
 }
 
+TEST(UnitProduct, WritesAResultThatNoCacheKeeps) {
+  if (!has_matrix_units()) GTEST_SKIP() << "no matrix units here";
+  constexpr Case size{2049, 4, 1056};  // over 4 MB; a gap of 3 leaves no line whole
+  for (const auto& [result_type, gap] :
+       {std::pair{DataType::bfloat16, 0}, {DataType::bfloat16, 3}, {DataType::float32, 0}}) {
+    SCOPED_TRACE(::testing::Message() << name_of(result_type) << " gap " << gap);
+    const Outcome outcome =
+        product_of(unit_product, DataType::bfloat16, result_type, size, false, true, gap, Output::overwrite, 1);
+    testing::expect_close(outcome.actual, outcome.expected, testing::tolerance_of(result_type));
+  }
+}
+
 TEST(UnitProduct, Float32IsAsExactAsByVectors) {
   if (!has_matrix_units()) GTEST_SKIP() << "no matrix units here";
   const auto error = [](Kernel* product, const Case& size) {
