@@ -24,7 +24,7 @@ inline __mmask16 first_lanes(std::int64_t count) {
 inline constexpr std::int64_t rows_ahead = 8;  // at which operands that lie apart are asked for
 
 /// The bits of sixteen bfloat16.
-typedef std::uint16_t Sixteen __attribute__((vector_size(32)));
+using Sixteen __attribute__((vector_size(32))) = std::uint16_t;
 
 inline Vector<std::uint32_t> widened(Sixteen bits) {
   return reinterpret_cast<Vector<std::uint32_t>>(_mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(bits)));

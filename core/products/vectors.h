@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <type_traits>
+#include <utility>
 
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -43,7 +43,7 @@ inline constexpr std::string_view built_for = "sse2";
 
 template <class Element>
 struct VectorOf {
-  typedef Element type __attribute__((vector_size(vector_bytes)));
+  using type __attribute__((vector_size(vector_bytes))) = Element;
 };
 template <class Element>
 using Vector = typename VectorOf<Element>::type;
@@ -123,22 +123,24 @@ inline Vector<float> load_sums(const bfloat16* source) {
   const __m512i wide = _mm512_maskz_cvtepu16_epi32(0xffff, load<__m256i>(source));
   return reinterpret_cast<Vector<float>>(reinterpret_cast<Vector<std::uint32_t>>(wide) << 16);
 #else
-  typedef std::uint16_t Halves __attribute__((vector_size(vector_bytes / 2)));
+  using Halves __attribute__((vector_size(vector_bytes / 2))) = std::uint16_t;
   const auto wide = __builtin_convertvector(load<Halves>(source), Vector<std::uint32_t>) << 16;
   return reinterpret_cast<Vector<float>>(wide);
 #endif
+}
+
+/// Alternate elements of the first halves of two vectors, or of the `second` ones.
+template <bool second, class V, int... i>
+inline V alternate(const V& a, const V& b, std::integer_sequence<int, i...>) {
+  constexpr int n = sizeof...(i), begin = second ? n / 2 : 0;
+  return __builtin_shufflevector(a, b, (begin + i / 2 + i % 2 * n)...);
 }
 
 /// Transposes a square of vector_lanes x vector_lanes units; strides in units' bytes.
 template <class U>
 inline void transpose_square(const void* source, std::int64_t source_stride, void* target, std::int64_t target_stride) {
   constexpr int n = vector_bytes / static_cast<int>(sizeof(U));
-  using Index = std::conditional_t<sizeof(U) == 8, std::int64_t, std::int32_t>;
-  Vector<Index> low, high;  // alternate elements of the first or second halves of two vectors
-  for (int i = 0; i < n; ++i) {
-    low[i] = i / 2 + (i % 2) * n;
-    high[i] = n / 2 + i / 2 + (i % 2) * n;
-  }
+  constexpr std::make_integer_sequence<int, n> lanes;
   Vector<U> rows[n], next[n];
   const auto* const from = static_cast<const std::byte*>(source);
   auto* const to = static_cast<std::byte*>(target);
@@ -148,8 +150,8 @@ inline void transpose_square(const void* source, std::int64_t source_stride, voi
   for (int round = 1; round < n; round *= 2) {
 #pragma GCC unroll 8
     for (int i = 0; i < n / 2; ++i) {
-      next[2 * i] = __builtin_shuffle(rows[i], rows[i + n / 2], low);
-      next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + n / 2], high);
+      next[2 * i] = alternate<false>(rows[i], rows[i + n / 2], lanes);
+      next[2 * i + 1] = alternate<true>(rows[i], rows[i + n / 2], lanes);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < n; ++i) rows[i] = next[i];

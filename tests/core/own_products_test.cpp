@@ -140,7 +140,7 @@ TEST_P(OwnProduct, HasTheSameBitsForEveryNumberOfThreads) {
   // The second in several groups of panels, whose extent follows from the number of threads.
   for (const Case& size : {Case{131, 1300, 72}, Case{131, 300, 1100}}) {
     for (const auto& [type, result_type] : types) {
-      const auto with = [&](int threads) {
+      const auto with = [&, type = type, result_type = result_type](int threads) {
         return product_of(product, type, result_type, size, true, false, 0, Output::accumulate, threads);
       };
       const Outcome one = with(1);
@@ -154,7 +154,7 @@ TEST(OneDnnProduct, HasTheSameBitsForEveryNumberOfThreads) {
   for (const Case& size : {Case{260, 900, 310}, Case{30, 5000, 70}, Case{5, 1300, 3000}}) {
     for (const auto& [type, result_type] : types) {
       if (type == DataType::bfloat16 && !onednn_has_bfloat16()) continue;
-      const auto with = [&](int threads) {
+      const auto with = [&, type = type, result_type = result_type](int threads) {
         return product_of(onednn_product, type, result_type, size, true, false, 0, Output::accumulate, threads);
       };
       const Outcome one = with(1);

@@ -69,7 +69,9 @@ TEST(Resumable, TrainsTheSameParametersTowardTheSameWeights) {
   asked = saved;
   asked.optimizer.decay_toward_initial = 0.1;
   for (const auto& [before, after] : {std::pair{saved, asked}, std::pair{asked, saved}}) {
-    EXPECT_NE(message_of([&] { check_resumable(before, after); }).find("optimizer.decay_toward_initial"),
+    EXPECT_NE(message_of([&, before = before, after = after] {
+                check_resumable(before, after);
+              }).find("optimizer.decay_toward_initial"),
               std::string::npos);
   }
   saved.optimizer.decay_toward_initial = 0.2;  // to another strength: the weights to go toward are there
