@@ -17,7 +17,7 @@ install(EXPORT PalimpsestTargets NAMESPACE Palimpsest:: DESTINATION ${package_fo
 list(TRANSFORM rooms PREPEND launch/ OUTPUT_VARIABLE folders)
 foreach(folder core autograd layers optim data configs ${folders})
   install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/palimpsest/${folder} FILES_MATCHING PATTERN "*.h"
-    PATTERN core/products EXCLUDE PATTERN "core/kernels/attention_*" EXCLUDE PATTERN core/kernels/memory_tiles.h EXCLUDE
+    PATTERN core/products EXCLUDE PATTERN "core/kernels/attention_*" EXCLUDE PATTERN "core/kernels/memory_*tiles.h" EXCLUDE
     PATTERN "core/kernels/vector_*" EXCLUDE PATTERN core/io/hdf5_handle.h EXCLUDE PATTERN core/io/hdf5_storage.h EXCLUDE)
 endforeach()
 
