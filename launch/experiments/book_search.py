@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import sys
 
-from texts import book_of, first_words, name_of, normal, read, write, write_judgements, write_text
+from texts import books_of, first_words, normal, read_pairs, read_text, write, write_judgements, write_text
 
 # Between two ends of sentences that no abbreviation makes, for all that letters tell.
 SENTENCE = re.compile(r"(?<=[a-z]{3}[.!?]\s)[A-Z][^.!?]*[a-z]{3}[.!?](?=\s)")
@@ -78,13 +78,16 @@ def parts_of(text, size):
 
 
 def prepare(pairs, corpus, folder, options):
-    corpus = corpus.resolve()
-    books = {name_of(path, corpus): path for path in sorted(corpus.rglob("*.txt"))}
+    named = books_of(corpus)
+    books = {name: path for path, name in named.items()}
     if not any(is_met(name) for name in books):
         raise ValueError(f"{corpus}: no book in train/; expected *.txt files in PG19's layout")
     sentences, times = {}, collections.Counter()
     for name, path in books.items():
-        sentences[name] = list(candidates(path.read_text(encoding="utf-8")))
+        text = read_text(path)
+        if not text.strip():
+            raise ValueError(f"{path}: is empty, expected a book")
+        sentences[name] = list(candidates(text))
         times.update(wording for _, _, wording in sentences[name])
     for name, found in sentences.items():  # what stands nowhere else
         sentences[name] = [sentence for sentence in found if times[sentence[2]] == 1]
@@ -92,21 +95,20 @@ def prepare(pairs, corpus, folder, options):
     asked, passages = [], []
     shutil.rmtree(folder / "books", ignore_errors=True)
     for name, path in books.items():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         chosen = drawn(sentences[name], given[name], random.Random(f"{options.seed} {name}"))
         asked += [(f"{name}-{number}", name, text[begin:end]) for number, (begin, end, _) in enumerate(chosen, 1)]
         left = without(text, chosen)
         write_text(folder / "books" / f"{name}.txt", left)
         if is_met(name):
             passages += [{"_id": f"{name}-{number}", "text": part} for number, part in enumerate(parts_of(left, options.passage), 1)]
-    write_queries(folder, "sentences", asked)
+    write_queries(folder, "sentences", asked, corpus)
     paragraphs = []
-    for pair in read(pairs):
-        name = name_of(book_of(pair, pairs, corpus), corpus)
+    for pair in read_pairs(pairs, named):
         for number, paragraph in enumerate(BLANK_LINE.split(pair["summary"]), 1):
             if len(paragraph.split()) >= LEAST_PARAGRAPH:
-                paragraphs.append((f"{pair['pg_id']}-{number}", name, first_words(paragraph.strip(), options.words)))
-    write_queries(folder, "paragraphs", paragraphs)
+                paragraphs.append((f"{pair['pg_id']}-{number}", pair["book"], first_words(paragraph.strip(), options.words)))
+    write_queries(folder, "paragraphs", paragraphs, pairs)
     write(folder / "passages.jsonl", passages)  # last: that it is there says that all are
     print(f"{len(books)} books, {len(asked)} sentences out of {len({name for _, name, _ in asked})} of them, {len(paragraphs)} "
           f"paragraphs about {len({name for _, name, _ in paragraphs})}, {len(passages)} passages to train on")
@@ -117,9 +119,9 @@ def is_met(name):
     return name.startswith("train/")
 
 
-def write_queries(folder, kind, queries):
+def write_queries(folder, kind, queries, source):
     if not queries:
-        raise ValueError(f"no {kind} to ask for")
+        raise ValueError(f"{source}: no {kind} to ask for")
     write(folder / f"{kind}.jsonl", [{"_id": query, "text": text} for query, _, text in queries])
     judgements = [(query, name) for query, name, _ in queries]
     write_judgements(folder / f"{kind}.tsv", judgements)
