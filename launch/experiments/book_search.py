@@ -9,7 +9,7 @@
                                  and of both the judgements, NAME.tsv, and NAME-unmet.tsv of books out of the split train
   first PALIMPSEST TOKENIZER TOKENS BOOKS OUT
                                  of every book what its first so many tokens say
-  table BOOKS RESULT...          what `palimpsest measure --json` found, as a table
+  table BOOKS FIRST RESULT...    what `palimpsest measure --json` found, as a table; of the books BM25 handed so many to the memory
 
 PAIRS is a file of records (pg_id, document: a path from the file's folder on, summary).
 """
@@ -147,10 +147,12 @@ def first(palimpsest, tokenizer, tokens, books, out):
     unfinished.rename(out)
 
 
-def table(books, results):
+def table(books, handed, results):
     """Each search once, what chance would find, and then the differences."""
     orders = {"bm25": "BM25", "first": "memory of the first segment", "memory": "memory of the whole book", "both": "BM25 and memory"}
     count = sum(1 for _ in books.rglob("*.txt"))
+    if handed < count:  # chance and the first segment's memory have all books to choose from
+        orders["memory"] += f", of BM25's first {handed}"
     gains = sum(1 / math.log2(rank + 1) for rank in range(1, min(count, 10) + 1))
     ranks = sum(1 / rank for rank in range(1, count + 1))
     rows, differences = {}, []
@@ -200,8 +202,9 @@ def main():
     command.set_defaults(run=lambda o: first(o.palimpsest, o.tokenizer, o.tokens, o.books, o.out))
     command = commands.add_parser("table")
     command.add_argument("books", type=path)
+    command.add_argument("handed", type=int)
     command.add_argument("results", type=path, nargs="+")
-    command.set_defaults(run=lambda o: table(o.books, o.results))
+    command.set_defaults(run=lambda o: table(o.books, o.handed, o.results))
     options = parser.parse_args()
     try:
         options.run(options)
