@@ -23,9 +23,8 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 
-from texts import books_of, first_words, normal, read_pairs, read_text, write, write_judgements, write_text
+from texts import books_of, first_words, normal, read_pairs, read_text, run_command, write, write_judgements, write_text
 
 # Between two ends of sentences that no abbreviation makes, for all that letters tell.
 SENTENCE = re.compile(r"(?<=[a-z]{3}[.!?]\s)[A-Z][^.!?]*[a-z]{3}[.!?](?=\s)")
@@ -205,11 +204,7 @@ def main():
     command.add_argument("handed", type=int)
     command.add_argument("results", type=path, nargs="+")
     command.set_defaults(run=lambda o: table(o.books, o.handed, o.results))
-    options = parser.parse_args()
-    try:
-        options.run(options)
-    except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"book_search.py: {f'no {error}' if isinstance(error, KeyError) else error}")
+    run_command(parser)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import math
 import pathlib
 import random
 import re
-import sys
 
-from texts import WORD, books_of, first_words, normal, read, read_pairs, read_text, write, write_judgements, write_text
+from texts import (WORD, books_of, first_words, normal, read, read_pairs, read_text, run_command, write, write_judgements,
+                   write_text)
 
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n\s*\n")
 
@@ -168,11 +168,7 @@ def main():
     command = commands.add_parser("table")
     command.add_argument("results", type=path, nargs="+")
     command.set_defaults(run=lambda o: table(o.results))
-    options = parser.parse_args()
-    try:
-        options.run(options)
-    except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"summaries.py: {f'no {error}' if isinstance(error, KeyError) else error}")
+    run_command(parser)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,20 @@
-"""What the helpers of this folder's experiments share: records in files, the books that records belong to, and words."""
+"""What the helpers of this folder's experiments share: commands, records in files, the books that records belong to, and words."""
 
 import json
 import pathlib
 import re
+import sys
 
 WORD = re.compile(r"[a-z0-9]+")
+
+
+def run_command(parser):
+    """What the command line asks for, by the function that its command has set as `run`. Errors end with a line and status 1."""
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except (OSError, KeyError, ValueError) as error:
+        sys.exit(f"{parser.prog}: {f'no {error}' if isinstance(error, KeyError) else error}")
 
 
 def read_text(path):
