@@ -94,9 +94,10 @@ int index_corpus(Options options, Communicator& communicator) {
         const double seconds = seconds_since(start);
         const auto left = static_cast<double>(now.all_bytes - now.bytes);
         const auto eta = now.bytes > 0 ? format_duration(seconds * left / static_cast<double>(now.bytes)) : "-";
-        log.progress(fmt::format("{} of {} documents  {:.1f} documents/s  {}  ETA {}", now.documents, now.all,
-                                 static_cast<double>(now.documents) / seconds, format_rate(now.tokens, seconds), eta),
-                     lasting.due(seconds));
+        log.progress(
+            fmt::format("{} of {} documents  {}  {}  ETA {}", now.documents, now.all,
+                        format_slow_rate(now.documents, "documents", seconds), format_rate(now.tokens, seconds), eta),
+            lasting.due(seconds));
         return stop_request.signal() == 0;
       });
   log.end_progress();
@@ -105,9 +106,9 @@ int index_corpus(Options options, Communicator& communicator) {
   const int exit_code = result.complete ? ExitCode::ok : ExitCode::signal_base + static_cast<int>(signal);
   if (!communicator.is_root()) return exit_code;
   const double seconds = seconds_since(start);
-  log.note(fmt::format("Read {}, {} tokens, {:.1f} documents/s; {} unchanged, {} replaced, {} removed, {} empty",
+  log.note(fmt::format("Read {}, {} tokens, {}; {} unchanged, {} replaced, {} removed, {} empty",
                        format_plural(result.read.documents, "document"), result.read.tokens,
-                       static_cast<double>(result.read.documents) / seconds, result.unchanged, result.replaced,
+                       format_slow_rate(result.read.documents, "documents", seconds), result.unchanged, result.replaced,
                        result.removed, result.empty));
   log.note(fmt::format("{}: {}, {}", options.index, format_plural(result.documents, "document"),
                        describe_memory_size(result.bytes, result.documents, options.indexing.index.type)));

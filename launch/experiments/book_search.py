@@ -9,7 +9,7 @@
                                  and of both the judgements, NAME.tsv, and NAME-unmet.tsv of books out of the split train
   first PALIMPSEST TOKENIZER TOKENS BOOKS OUT
                                  of every book what its first so many tokens say
-  table BOOKS RESULT...          what `palimpsest measure --json` found, as a table
+  table BOOKS FIRST RESULT...    what `palimpsest measure --json` found, as a table; of the books BM25 handed so many to the memory
 
 PAIRS is a file of records (pg_id, document: a path from the file's folder on, summary).
 """
@@ -23,9 +23,8 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 
-from texts import book_of, first_words, name_of, normal, read, write, write_judgements, write_text
+from texts import books_of, first_words, normal, read_pairs, read_text, run_command, write, write_judgements, write_text
 
 # Between two ends of sentences that no abbreviation makes, for all that letters tell.
 SENTENCE = re.compile(r"(?<=[a-z]{3}[.!?]\s)[A-Z][^.!?]*[a-z]{3}[.!?](?=\s)")
@@ -78,13 +77,16 @@ def parts_of(text, size):
 
 
 def prepare(pairs, corpus, folder, options):
-    corpus = corpus.resolve()
-    books = {name_of(path, corpus): path for path in sorted(corpus.rglob("*.txt"))}
+    named = books_of(corpus)
+    books = {name: path for path, name in named.items()}
     if not any(is_met(name) for name in books):
         raise ValueError(f"{corpus}: no book in train/; expected *.txt files in PG19's layout")
     sentences, times = {}, collections.Counter()
     for name, path in books.items():
-        sentences[name] = list(candidates(path.read_text(encoding="utf-8")))
+        text = read_text(path)
+        if not text.strip():
+            raise ValueError(f"{path}: is empty, expected a book")
+        sentences[name] = list(candidates(text))
         times.update(wording for _, _, wording in sentences[name])
     for name, found in sentences.items():  # what stands nowhere else
         sentences[name] = [sentence for sentence in found if times[sentence[2]] == 1]
@@ -92,21 +94,20 @@ def prepare(pairs, corpus, folder, options):
     asked, passages = [], []
     shutil.rmtree(folder / "books", ignore_errors=True)
     for name, path in books.items():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         chosen = drawn(sentences[name], given[name], random.Random(f"{options.seed} {name}"))
         asked += [(f"{name}-{number}", name, text[begin:end]) for number, (begin, end, _) in enumerate(chosen, 1)]
         left = without(text, chosen)
         write_text(folder / "books" / f"{name}.txt", left)
         if is_met(name):
             passages += [{"_id": f"{name}-{number}", "text": part} for number, part in enumerate(parts_of(left, options.passage), 1)]
-    write_queries(folder, "sentences", asked)
+    write_queries(folder, "sentences", asked, corpus)
     paragraphs = []
-    for pair in read(pairs):
-        name = name_of(book_of(pair, pairs, corpus), corpus)
+    for pair in read_pairs(pairs, named):
         for number, paragraph in enumerate(BLANK_LINE.split(pair["summary"]), 1):
             if len(paragraph.split()) >= LEAST_PARAGRAPH:
-                paragraphs.append((f"{pair['pg_id']}-{number}", name, first_words(paragraph.strip(), options.words)))
-    write_queries(folder, "paragraphs", paragraphs)
+                paragraphs.append((f"{pair['pg_id']}-{number}", pair["book"], first_words(paragraph.strip(), options.words)))
+    write_queries(folder, "paragraphs", paragraphs, pairs)
     write(folder / "passages.jsonl", passages)  # last: that it is there says that all are
     print(f"{len(books)} books, {len(asked)} sentences out of {len({name for _, name, _ in asked})} of them, {len(paragraphs)} "
           f"paragraphs about {len({name for _, name, _ in paragraphs})}, {len(passages)} passages to train on")
@@ -117,9 +118,9 @@ def is_met(name):
     return name.startswith("train/")
 
 
-def write_queries(folder, kind, queries):
+def write_queries(folder, kind, queries, source):
     if not queries:
-        raise ValueError(f"no {kind} to ask for")
+        raise ValueError(f"{source}: no {kind} to ask for")
     write(folder / f"{kind}.jsonl", [{"_id": query, "text": text} for query, _, text in queries])
     judgements = [(query, name) for query, name, _ in queries]
     write_judgements(folder / f"{kind}.tsv", judgements)
@@ -145,10 +146,12 @@ def first(palimpsest, tokenizer, tokens, books, out):
     unfinished.rename(out)
 
 
-def table(books, results):
+def table(books, handed, results):
     """Each search once, what chance would find, and then the differences."""
     orders = {"bm25": "BM25", "first": "memory of the first segment", "memory": "memory of the whole book", "both": "BM25 and memory"}
     count = sum(1 for _ in books.rglob("*.txt"))
+    if handed < count:  # chance and the first segment's memory have all books to choose from
+        orders["memory"] += f", of BM25's first {handed}"
     gains = sum(1 / math.log2(rank + 1) for rank in range(1, min(count, 10) + 1))
     ranks = sum(1 / rank for rank in range(1, count + 1))
     rows, differences = {}, []
@@ -198,13 +201,10 @@ def main():
     command.set_defaults(run=lambda o: first(o.palimpsest, o.tokenizer, o.tokens, o.books, o.out))
     command = commands.add_parser("table")
     command.add_argument("books", type=path)
+    command.add_argument("handed", type=int)
     command.add_argument("results", type=path, nargs="+")
-    command.set_defaults(run=lambda o: table(o.books, o.results))
-    options = parser.parse_args()
-    try:
-        options.run(options)
-    except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"book_search.py: {f'no {error}' if isinstance(error, KeyError) else error}")
+    command.set_defaults(run=lambda o: table(o.books, o.handed, o.results))
+    run_command(parser)
 
 
 if __name__ == "__main__":

@@ -67,11 +67,16 @@ take_base() {
   for part in config.yaml checkpoints; do ln -sfn "$(realpath "$base/$part")" "$run/$part"; done
 }
 
-# compare RUN QUERIES NAME ONE OTHER: measures two searches for queries of one kind, of all books and of those that were not trained on.
+# compare RUN QUERIES NAME ONE OTHER: measures two searches for queries of one kind, of all books and of those that were not trained on,
+# if there are any.
 compare() {
   local run=$1 queries=$2 name=$3 unmet result
   for unmet in "" -unmet; do
     result=$run/evaluation/$queries-$name$unmet.json
+    if [ ! -s "$texts/$queries$unmet.tsv" ]; then
+      rm -f "$result"
+      continue
+    fi
     "$palimpsest" measure "$run/evaluation/$queries-$4.run" "$texts/$queries$unmet.tsv" "$run/evaluation/$queries-$5.run" \
       --complete --json "$result" >/dev/null
     tables+=("$result")
@@ -83,7 +88,7 @@ search_with() {
   local run queries tables=()
   run=$(run_of "$1")
   mkdir -p "$run/evaluation"
-  note_settings "$run/evaluation/settings" "FIRST ${FIRST:-1000}" "$(sha256sum "$texts"/sentences.jsonl "$texts"/paragraphs.jsonl)"
+  note_settings "$run/evaluation/settings" "FIRST ${FIRST:-1000}" "$texts_content"
   say "$1: reading $texts/books"
   make_index "$run" "$texts/books" "$run/index"
   # A segment begins with the token that every document begins with.
@@ -103,7 +108,7 @@ search_with() {
     compare "$run" "$queries" bm25-both bm25 both
   done
   say "$1: what was found"
-  launch/experiments/book_search.py table "$texts/books" "${tables[@]}"
+  launch/experiments/book_search.py table "$texts/books" "${FIRST:-1000}" "${tables[@]}"
 }
 
 case "${1:-}" in
@@ -125,16 +130,21 @@ if [ $# = 0 ]; then
   set -- "${order[@]}"
 fi
 check_rows "$@"
-require_source "$texts/data" "$data" texts
-require_source "$texts/corpus" "$corpus" texts
+data_content=$(content_of "$data/pairs.jsonl") corpus_content=$(content_of "$corpus")
+require_source "$runs/base" "$base" results
+if [ -e "$texts/passages.jsonl" ]; then
+  require_source "$texts/data" "$data" texts "$data_content"
+  require_source "$texts/corpus" "$corpus" texts "$corpus_content"
+fi
 segment=$(segment_of "$base")
 # Of four passages in a lane each has its own query and three others.
 row[contrast]+=" train.sequence_length=$((4 * (segments + 4) * segment))"
 
 get_ready
 mkdir -p "$texts"
-realpath "$data" >"$texts/data"
-realpath "$corpus" >"$texts/corpus"
+note_source "$runs/base" "$base"
+note_source "$texts/data" "$data" "$data_content"
+note_source "$texts/corpus" "$corpus" "$corpus_content"
 # About three letters a token, so that a passage fills its segments.
 passage=$((3 * segments * segment * 3 / 4))
 note_settings "$texts/settings" "SENTENCES ${SENTENCES:-1000}" "WORDS ${WORDS:-48}" "letters of a passage $passage" "SEED $seed"
@@ -143,6 +153,7 @@ if [ ! -e "$texts/passages.jsonl" ] || [ "$texts/settings" -nt "$texts/passages.
   launch/experiments/book_search.py prepare "$data/pairs.jsonl" "$corpus" "$texts" --sentences "${SENTENCES:-1000}" \
     --words "${WORDS:-48}" --passage "$passage" --seed "$seed"
 fi
+texts_content=$(find "$texts"/{books,sentences.jsonl,paragraphs.jsonl} -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum)
 config=$runs/searcher.yaml
 write_config >"$config"
 for name in "$@"; do

@@ -63,11 +63,27 @@ segment_of() {
   echo "$segment"
 }
 
-# require_source STAMP PATH WHAT: stops if the stamp, a file, says that its folder was made of another file or folder.
+# require_source STAMP PATH WHAT [CONTENT]: stops if the stamp, a file that note_source wrote, says that its folder was made of another
+# file or folder, or while the content was another.
 require_source() {
-  if [ -e "$1" ] && [ "$(<"$1")" != "$(realpath "$2")" ]; then
-    fail "$(dirname "$1") holds the $3 of $(<"$1"); RUNS=FOLDER puts those of $2 elsewhere"
-  fi
+  [ -s "$1" ] || return 0
+  local made_of
+  mapfile -t made_of <"$1"
+  [ "${made_of[0]}" = "$(realpath "$2")" ] ||
+    fail "$(dirname "$1") holds the $3 of ${made_of[0]}; RUNS=FOLDER puts those of $2 elsewhere"
+  [ "${made_of[1]-${4:-}}" = "${4:-}" ] ||
+    fail "$(dirname "$1") holds the $3 of $2, which has changed since; RUNS=FOLDER begins anew elsewhere"
+}
+
+# note_source STAMP PATH [CONTENT]
+note_source() { printf '%s\n' "$(realpath "$2")" "${@:3}" >"$1"; }
+
+# content_of FILE|FOLDER...: a sum that changes with the files, or with names and lengths of the texts in the folders.
+content_of() {
+  local source
+  for source in "$@"; do
+    if [ -d "$source" ]; then (cd "$source" && find -L . -name '*.txt' -printf '%p %s\n' | LC_ALL=C sort); else cat "$source"; fi
+  done | sha256sum
 }
 
 # note_settings STAMP SETTING...: writes down with what settings results are made from now on, if the stamp says otherwise.
@@ -91,7 +107,7 @@ prepare() {
     mkdir -p "$pieces"
     "$palimpsest" tokenizer train "$1" "$pieces/pieces.model" --vocab-size 4096 --max-sentences 200000 --split-digits
   fi
-  realpath "$1" >"$pieces/corpus"
+  note_source "$pieces/corpus" "$1"
   say "Packing $1"
   "$palimpsest" pack "$1" "$pieces" --tokenizer "$pieces/pieces.model" --force
 }

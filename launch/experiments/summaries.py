@@ -17,33 +17,33 @@ import math
 import pathlib
 import random
 import re
-import sys
 
-from texts import WORD, book_of, first_words, name_of, normal, read, write, write_judgements, write_text
+from texts import (WORD, books_of, first_words, normal, read, read_pairs, read_text, run_command, write, write_judgements,
+                   write_text)
 
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n\s*\n")
 
 
 def prepare(data, corpus, folder, words):
     """No summary of a book that is asked for is among the texts that are learnt."""
-    corpus = corpus.resolve()
     of_split = {"train": [], "test": []}
-    for pair in read(data / "pairs.jsonl"):
-        document = book_of(pair, data / "pairs.jsonl", corpus)
+    books = {}
+    for pair in read_pairs(data / "pairs.jsonl", books_of(corpus), "pg19_split", "title"):
         of_split.setdefault(pair["pg19_split"], []).append(
-            {"id": str(pair["pg_id"]), "title": pair["title"], "document": str(document), "summary": pair["summary"]})
+            {"id": pair["pg_id"], "title": pair["title"], "document": str(pair["document"]), "summary": pair["summary"]})
+        books[pair["pg_id"]] = pair["book"]
     for split in ("train", "test"):
         if not of_split[split]:
             raise ValueError(f"{data / 'pairs.jsonl'}: no pair of the split {split}")
     kept_out = {normal(pair[key]) for pair in of_split["test"] for key in ("title", "summary")} - {""}
     register = [{"id": f"epitome-{number}", "text": epitome["summary"]}
-                for number, epitome in enumerate(read(data / "all_epitomes.jsonl"))
+                for number, epitome in enumerate(read(data / "all_epitomes.jsonl", "title", "summary"))
                 if kept_out.isdisjoint((normal(epitome["title"]), normal(epitome["summary"])))]
     queries, judgements = [], []
     for split in ("test", "train"):
         for pair in of_split[split]:
             queries.append({"_id": pair["id"], "split": split, "text": first_words(pair["summary"], words)})
-            judgements.append((pair["id"], name_of(pathlib.Path(pair["document"]), corpus)))
+            judgements.append((pair["id"], books[pair["id"]]))
     write(folder / "register.jsonl", register)
     write(folder / "train.jsonl", of_split["train"])
     write(folder / "asked.jsonl", of_split["test"])
@@ -94,7 +94,7 @@ def floors(like, field, asked, out, seed):
     words = {str(record["id"]): max(1, len(record[field].split())) for record in read(like)}
     extracts = {"lead": [], "random": [], "centroid": []}
     for pair in read(asked):
-        text, count = pathlib.Path(pair["document"]).read_text(encoding="utf-8"), words[pair["id"]]
+        text, count = read_text(pair["document"]), words[pair["id"]]
         sentences = sentences_of(text)
         drawn = list(range(len(sentences)))
         random.Random(f"{seed} {pair['id']}").shuffle(drawn)
@@ -168,11 +168,7 @@ def main():
     command = commands.add_parser("table")
     command.add_argument("results", type=path, nargs="+")
     command.set_defaults(run=lambda o: table(o.results))
-    options = parser.parse_args()
-    try:
-        options.run(options)
-    except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"summaries.py: {f'no {error}' if isinstance(error, KeyError) else error}")
+    run_command(parser)
 
 
 if __name__ == "__main__":

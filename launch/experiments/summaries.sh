@@ -31,8 +31,12 @@ for name in pairs.jsonl all_epitomes.jsonl; do [ -e "$data/$name" ] || fail "$da
 [ -d "$corpus" ] || fail "$corpus: no folder of books"
 require_base "$base" "$tokenizer"
 segment=$(segment_of "$base")
-require_source "$texts/data" "$data" texts
-require_source "$texts/corpus" "$corpus" texts
+data_content=$(content_of "$data/pairs.jsonl" "$data/all_epitomes.jsonl") corpus_content=$(content_of "$corpus")
+require_source "$runs/base" "$base" results
+if [ -e "$texts/queries.jsonl" ]; then
+  require_source "$texts/data" "$data" texts "$data_content"
+  require_source "$texts/corpus" "$corpus" texts "$corpus_content"
+fi
 
 get_ready
 
@@ -64,8 +68,9 @@ train() {
 }
 
 mkdir -p "$texts" "$results"
-realpath "$data" >"$texts/data"
-realpath "$corpus" >"$texts/corpus"
+note_source "$runs/base" "$base"
+note_source "$texts/data" "$data" "$data_content"
+note_source "$texts/corpus" "$corpus" "$corpus_content"
 note_settings "$texts/words" "${WORDS:-400}"
 note_settings "$results/decoding" "${MAX_TOKENS:-1500}" "${decoding[@]}"
 if [ ! -e "$texts/queries.jsonl" ] || [ "$texts/words" -nt "$texts/queries.jsonl" ]; then

@@ -1,6 +1,8 @@
 #include "launch/output/progress.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <utility>
 
 #include <fmt/format.h>
@@ -37,7 +39,7 @@ bool LastingLines::due(double seconds) {
 
 std::string format_duration(double seconds) {
   if (!(seconds >= 0 && seconds < 1e12)) return "unknown";
-  const auto total = static_cast<std::int64_t>(seconds + 0.5);
+  const auto total = static_cast<std::int64_t>(std::llround(seconds));
   const std::int64_t minutes = total / 60, hours = minutes / 60, days = hours / 24;
   if (days > 0) return fmt::format("{} d {:02} h", days, hours % 24);
   if (hours > 0) return fmt::format("{} h {:02} min", hours, minutes % 60);
@@ -61,6 +63,13 @@ std::string format_count(double count) {
 
 std::string format_rate(std::int64_t tokens, double seconds) {
   return format_count(static_cast<double>(tokens) / std::max(seconds, 1e-9)) + " tokens/s";
+}
+
+std::string format_slow_rate(std::int64_t count, std::string_view nouns, double seconds) {
+  const double rate = static_cast<double>(count) / std::max(seconds, 1e-9);
+  if (rate >= 1 || count == 0) return fmt::format("{:.1f} {}/s", rate, nouns);
+  if (rate * 60 >= 1) return fmt::format("{:.1f} {}/min", rate * 60, nouns);
+  return fmt::format("{:.1f} {}/h", rate * 3600, nouns);
 }
 
 std::string format_bytes(double bytes) { return format_count(bytes) + (bytes < 1000 ? " B" : "B"); }

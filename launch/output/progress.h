@@ -49,6 +49,8 @@ std::string format_plural(std::int64_t count, std::string_view noun);
 std::string format_count(double count);
 /// "12.3 k tokens/s".
 std::string format_rate(std::int64_t tokens, double seconds);
+/// "13.5 documents/s", "4.2 documents/min", "3.1 documents/h": the first of these units in which it is one or more.
+std::string format_slow_rate(std::int64_t count, std::string_view nouns, double seconds);
 /// "950 B", "12.3 kB".
 std::string format_bytes(double bytes);
 

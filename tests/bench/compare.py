@@ -13,7 +13,6 @@ PyTorch multiplies float32 thirty times as slowly."""
 import argparse
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import random

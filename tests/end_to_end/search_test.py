@@ -29,7 +29,7 @@ class Search(EndToEndTest):
         self.run_program("train", model)
         index, run = self.folder / "index", self.folder / "search.run"
         noted = self.run_program("index", model, self.corpus, index).stderr
-        self.assertRegex(noted, r"Read 12 documents, \d+ tokens, [\d.]+ documents/s; 0 unchanged")
+        self.assertRegex(noted, r"Read 12 documents, \d+ tokens, [\d.]+ documents/(s|min); 0 unchanged")
         self.assertIn("Read 0 documents, 0 tokens, 0.0 documents/s; 12 unchanged",
                       self.run_program("index", model, self.corpus, index).stderr)
         self.assertRegex(self.run_program("inspect", index).stdout, r"documents +12, \d+ tokens\nmemories +[\d.]+ kB a document")

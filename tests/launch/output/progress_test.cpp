@@ -30,6 +30,13 @@ TEST(Progress, Counts) {
   EXPECT_EQ(format_count(1.2e9), "1.20 G");
 }
 
+TEST(Progress, RatesOfFewThings) {
+  EXPECT_EQ(format_slow_rate(27, "documents", 2), "13.5 documents/s");
+  EXPECT_EQ(format_slow_rate(440, "books", 1500), "17.6 books/min");
+  EXPECT_EQ(format_slow_rate(2, "books", 1500), "4.8 books/h");
+  EXPECT_EQ(format_slow_rate(0, "books", 1500), "0.0 books/s");
+}
+
 TEST(Progress, PaceIsThatOfTheLastSteps) {
   Pace pace;
   EXPECT_LT(pace.seconds_for(3), 0);
