@@ -1,9 +1,11 @@
 #include "core/kernels/memory_parts.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/kernels/memory_tiles.h"
 #include "core/matmul.h"
+#include "core/round_up.h"
 
 namespace palimpsest::memory_tiles {
 
@@ -19,11 +21,10 @@ bool even(std::int64_t tasks, int threads) {
 }
 
 /// The first token not before `token` that a run may begin with.
-std::int64_t start_near(std::int64_t token, std::int64_t tokens, std::int64_t tile) {
-  const std::int64_t start = (token + least_rows - 1) / least_rows * least_rows;
-  const std::int64_t next_tile = (start / tile + 1) * tile;
+std::int64_t start_near(std::int64_t token, std::int64_t tokens, std::int64_t tile, std::int64_t least) {
+  const std::int64_t start = round_up(token, least), next_tile = (start / tile + 1) * tile;
   if (start >= tokens) return tokens;
-  return start % tile != 0 && std::min(next_tile, tokens) - start < least_rows ? std::min(next_tile, tokens) : start;
+  return start % tile != 0 && std::min(next_tile, tokens) - start < least ? std::min(next_tile, tokens) : start;
 }
 
 }  // namespace
@@ -34,9 +35,20 @@ std::int64_t longest_segment(const SequenceLayout& layout) {
   return longest;
 }
 
-Range run_of_tokens(std::int64_t tokens, std::int64_t tile, std::int64_t part, std::int64_t parts) {
+std::int64_t least_run(std::int64_t d) {
+  const auto kind = [&](std::int64_t rows) {
+    const ConstMatrix tokens{nullptr, DataType::float32, rows, d, d, 1};
+    const ConstMatrix matrix{nullptr, DataType::float32, d, d, d, 1};
+    return std::pair(product_kind(tokens, matrix), product_kind(tokens, matrix.transposed()));
+  };
+  std::int64_t rows = least_rows;
+  while (rows < tile_rows && kind(rows) != kind(tile_rows)) rows *= 2;
+  return rows;
+}
+
+Range run_of_tokens(std::int64_t tokens, std::int64_t tile, std::int64_t part, std::int64_t parts, std::int64_t least) {
   const auto start = [&](std::int64_t index) {
-    return index == 0 ? 0 : index == parts ? tokens : start_near(tokens * index / parts, tokens, tile);
+    return index == 0 ? 0 : index == parts ? tokens : start_near(tokens * index / parts, tokens, tile, least);
   };
   return {start(part), start(part + 1)};
 }
@@ -46,9 +58,9 @@ int threads_for_parts(DataType type, std::int64_t d) {
   return product_kind(rows, columns) == ProductKind::onednn ? 1 : omp_get_max_threads();
 }
 
-std::int64_t runs_for(std::int64_t tasks, std::int64_t tokens, int threads) {
+std::int64_t runs_for(std::int64_t tasks, std::int64_t tokens, int threads, std::int64_t least) {
   std::int64_t runs = 1;
-  while (!even(tasks * runs, threads) && 2 * runs * least_rows <= tokens) runs *= 2;
+  while (!even(tasks * runs, threads) && 2 * runs * least <= tokens) runs *= 2;
   return runs;
 }
 
@@ -72,7 +84,8 @@ WriteParts::WriteParts(const SequenceLayout& layout, std::int64_t kv_heads, std:
     : layout_(layout),
       kv_heads_(kv_heads),
       tile_(tile_for(layout)),
-      runs_(delta || order == Order::backwards ? runs_for(heads(), longest_segment(layout), threads) : 1),
+      least_run_(least_run(d)),
+      runs_(delta || order == Order::backwards ? runs_for(heads(), longest_segment(layout), threads, least_run_) : 1),
       blocks_(delta || order == Order::forwards ? blocks_for(heads(), d, threads) : MatrixBlocks{d}),
       order_(order),
       together_(delta && runs_ * blocks_.count() > 1) {}
@@ -83,13 +96,17 @@ WrittenHead WriteParts::head(std::int64_t index, std::int64_t slot) const {
 }
 
 Range WriteParts::run(const WrittenHead& at, std::int64_t index) const {
-  return run_of_tokens(at.tokens(), tile_, index, runs_);
+  return run_of_tokens(at.tokens(), tile_, index, runs_, least_run_);
 }
 
 std::int64_t WriteParts::kept_rows() const { return together_ ? padded(longest_segment(layout_)) : tile_; }
 
-ReadParts::ReadParts(const SequenceLayout& layout, std::int64_t kv_heads, std::int64_t tile, int threads)
-    : layout_(layout), kv_heads_(kv_heads), tile_(tile), runs_(runs_for(heads(), longest_segment(layout), threads)) {}
+ReadParts::ReadParts(const SequenceLayout& layout, std::int64_t kv_heads, std::int64_t d, int threads)
+    : layout_(layout),
+      kv_heads_(kv_heads),
+      tile_(tile_for_reads(layout)),
+      least_run_(least_run(d)),
+      runs_(runs_for(heads(), longest_segment(layout), threads, least_run_)) {}
 
 ReadPart ReadParts::head(std::int64_t task) const {
   const std::int64_t slots = layout_.segments_per_lane, slot = task / kv_heads_ % slots;
@@ -99,13 +116,13 @@ ReadPart ReadParts::head(std::int64_t task) const {
 
 ReadPart ReadParts::part(std::int64_t task) const {
   ReadPart part = head(task / runs_);
-  part.tokens = run_of_tokens(part.tokens.end, tile_, task % runs_, runs_);
+  part.tokens = run_of_tokens(part.tokens.end, tile_, task % runs_, runs_, least_run_);
   part.last = task % runs_ == runs_ - 1;
   return part;
 }
 
 std::vector<double> memory_read_forward_shares(const MemoryShape& shape, int threads) {
-  const ReadParts parts(shape.layout, shape.kv_heads, tile_for_reads(shape.layout), threads);
+  const ReadParts parts(shape.layout, shape.kv_heads, shape.head_size, threads);
   std::vector<double> work;
   for (std::int64_t task = 0; task < parts.count(); ++task) {
     work.push_back(
@@ -115,7 +132,7 @@ std::vector<double> memory_read_forward_shares(const MemoryShape& shape, int thr
 }
 
 std::vector<double> memory_read_backward_shares(const MemoryShape& shape, int threads) {
-  const ReadParts parts(shape.layout, shape.kv_heads, tile_for_reads(shape.layout), threads);
+  const ReadParts parts(shape.layout, shape.kv_heads, shape.head_size, threads);
   std::vector<double> shares = memory_read_forward_shares(shape, threads);  // of queries
   const MatrixBlocks blocks =
       parts.whole() ? MatrixBlocks{shape.head_size} : blocks_for(parts.heads(), shape.head_size, threads);

@@ -22,9 +22,13 @@ struct Range {
   std::int64_t count() const { return end - begin; }
 };
 
-/// Run `part` of `parts` of `tokens` tokens that are computed in tiles of `tile`: none begins within the last rows of a
-/// tile, since another kernel takes products of so few. May be empty.
-Range run_of_tokens(std::int64_t tokens, std::int64_t tile, std::int64_t part, std::int64_t parts);
+/// Of how many tokens the pieces of a tile are at least whose products, with a head's (d, d) matrix, the tile's kernel
+/// takes: others take those of fewer rows.
+std::int64_t least_run(std::int64_t d);
+
+/// Run `part` of `parts` of `tokens` tokens that are computed in tiles of `tile`: of each tile it has at least `least`
+/// tokens (a power of two), or all. May be empty.
+Range run_of_tokens(std::int64_t tokens, std::int64_t tile, std::int64_t part, std::int64_t parts, std::int64_t least);
 
 /// The first tile of a run of tokens, and the one after `tile_before`: cut where the whole is. Empty at the end.
 inline Range first_tile(const Range& run, std::int64_t tile) {
@@ -50,9 +54,9 @@ struct MatrixBlocks {
 /// depend on them.
 int threads_for_parts(DataType type, std::int64_t d);
 
-/// How many runs of tokens each of `tasks` equal tasks of up to `tokens` tokens is cut into: as few as keep all threads
-/// about equally busy.
-std::int64_t runs_for(std::int64_t tasks, std::int64_t tokens, int threads);
+/// How many runs of tokens, of `least` or more, each of `tasks` equal tasks of up to `tokens` tokens is cut into: as
+/// few as keep all threads about equally busy.
+std::int64_t runs_for(std::int64_t tasks, std::int64_t tokens, int threads, std::int64_t least);
 
 /// How each of `tasks` (d, d) matrices is cut: as little as keeps all threads about equally busy.
 MatrixBlocks blocks_for(std::int64_t tasks, std::int64_t d, int threads);
@@ -126,7 +130,7 @@ class WriteParts {
 
  private:
   const SequenceLayout& layout_;
-  std::int64_t kv_heads_, tile_, runs_;
+  std::int64_t kv_heads_, tile_, least_run_, runs_;
   MatrixBlocks blocks_;
   Order order_;
   bool together_;
@@ -142,10 +146,11 @@ struct ReadPart {
 /// How reading is shared out.
 class ReadParts {
  public:
-  ReadParts(const SequenceLayout& layout, std::int64_t kv_heads, std::int64_t tile, int threads);
+  ReadParts(const SequenceLayout& layout, std::int64_t kv_heads, std::int64_t d, int threads);
 
   std::int64_t count() const { return heads() * runs_; }
   std::int64_t heads() const { return layout_.lanes * layout_.segments_per_lane * kv_heads_; }
+  std::int64_t tile() const { return tile_; }
   bool whole() const { return runs_ == 1; }
   ReadPart part(std::int64_t task) const;
   /// All tokens, for the blocks of a state.
@@ -153,7 +158,7 @@ class ReadParts {
 
  private:
   const SequenceLayout& layout_;
-  std::int64_t kv_heads_, tile_, runs_;
+  std::int64_t kv_heads_, tile_, least_run_, runs_;
 };
 
 std::int64_t longest_segment(const SequenceLayout& layout);

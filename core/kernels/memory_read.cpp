@@ -51,9 +51,9 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
   const HeadRows<const T>& query = in.query;
   const MemoryStates<const A>& states = in.states;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
-  const std::int64_t tile = tile_for_reads(layout);
+  const ReadParts parts(layout, states.kv_heads, d, threads_for_parts(data_type_of<A>, d));
+  const std::int64_t tile = parts.tile();
   Scratch<A> scratch(pool, 2, tile, d);
-  const ReadParts parts(layout, states.kv_heads, tile, threads_for_parts(data_type_of<A>, d));
   for_each_task(parts.count(), [&](std::int64_t task) {
     const auto [lane, slot, kv_head, tokens, last] = parts.part(task);
     const Segment& segment = layout.segment(lane, slot);
@@ -104,15 +104,15 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
   const Gradient<A*>& d_gain = gradients.d_gain;
   if (!d_query.wanted() && !d_states.wanted() && !d_gain.wanted()) return;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
-  const std::int64_t tile = tile_for_reads(layout);
+  const int threads = threads_for_parts(data_type_of<A>, d);
+  // With a gain, that of the states needs all that those of the queries need.
+  const ReadParts parts(layout, states.kv_heads, d, in.gain ? 1 : threads);
+  const std::int64_t tile = parts.tile();
   Scratch<A> scratch(pool, 3, tile, d);
   const std::int64_t segments = layout.lanes * layout.segments_per_lane;
   Tensor gain_sums;
   if (d_gain.wanted()) gain_sums = Tensor::zeros(pool, Shape{segments, query.stride()}, data_type_of<A>);
   A* const sums = d_gain.wanted() ? gain_sums.template data<A>() : nullptr;
-  const int threads = threads_for_parts(data_type_of<A>, d);
-  // With a gain, that of the states needs all that those of the queries need.
-  const ReadParts parts(layout, states.kv_heads, tile, in.gain ? 1 : threads);
   const bool apart = !parts.whole();
   const MatrixBlocks blocks = apart ? blocks_for(parts.heads(), d, threads) : MatrixBlocks{d};
   const auto run = [&](const ReadPart& part, bool of_queries, bool of_states, std::int64_t block) {

@@ -80,7 +80,7 @@ bool is_one_of(const std::string& difference, const std::array<std::string_view,
 }
 
 /// Throws WriteError where something stands that a file put in its place would destroy: a device, a pipe, or a link to
-/// an open file, as /dev/stdout is.
+/// an open file, as /dev/stdout is, or to such a link. A file takes the place of a link to another file.
 void require_replaceable(const std::filesystem::path& path) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
@@ -88,9 +88,15 @@ void require_replaceable(const std::filesystem::path& path) {
     throw WriteError(fmt::format("{}: is {}, expected a file's name", path.string(),
                                  std::filesystem::is_directory(status) ? "a folder" : "no regular file"));
   }
-  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
-  if (!error && target.string().starts_with("/proc/")) {
-    throw WriteError(fmt::format("{}: is a link to {}, expected a file's name", path.string(), target.string()));
+  constexpr int most_links = 40;  // as the system follows; some lead in a circle
+  std::filesystem::path at = path;
+  for (int links = 0; links < most_links; ++links) {
+    const std::filesystem::path target = std::filesystem::read_symlink(at, error);
+    if (error) return;
+    if (target.string().starts_with("/proc/")) {
+      throw WriteError(fmt::format("{}: is a link to {}, expected a file's name", path.string(), target.string()));
+    }
+    at = at.parent_path() / target;
   }
 }
 

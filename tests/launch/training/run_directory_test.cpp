@@ -133,11 +133,18 @@ TEST(Result, TakesThePlaceOfNoDevice) {
   // As /dev/stdout, behind which a file may lie.
   std::filesystem::create_symlink("/proc/self/exe", directory / "stdout");
   EXPECT_NE(refused("stdout").find("stdout: is a link to /proc/self/exe"), std::string::npos);
-  EXPECT_TRUE(std::filesystem::is_symlink(directory / "stdout"));
+  std::filesystem::create_symlink("stdout", directory / "link");
+  EXPECT_NE(refused("link").find("link: is a link to /proc/self/exe"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::is_symlink(directory / "stdout") && std::filesystem::is_symlink(directory / "link"));
   ASSERT_EQ(mkfifo((directory / "pipe").c_str(), 0600), 0);
   EXPECT_NE(refused("pipe").find("pipe: is no regular file"), std::string::npos);
   write_result(directory / "new" / "result", "text");
-  write_result(directory / "new" / "result", "other text");
+  std::filesystem::create_symlink("new/result", directory / "latest");
+  std::filesystem::create_symlink("circle", directory / "circle");
+  for (const char* name : {"new/result", "latest", "circle"}) {
+    write_result(directory / name, "other text");
+    EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(directory / name))) << name;
+  }
 }
 
 TEST(StopRequest, NotesTheFirstSignalAndSurvivesMore) {
