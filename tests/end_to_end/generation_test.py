@@ -8,7 +8,7 @@ import unittest
 
 import h5py
 
-from harness import TIMEOUT, EndToEndTest, text
+from harness import SOURCE, TIMEOUT, EndToEndTest, text
 
 
 class TrainedModel(EndToEndTest):
@@ -27,6 +27,22 @@ class TrainedModel(EndToEndTest):
         file = self.folder / f"book-{characters}.txt"
         file.write_text(text(150, "book") * (characters // 150), encoding="utf-8")
         return file
+
+
+class Shipped(EndToEndTest):
+    def test_the_model_that_has_read_books_knows_english(self):
+        run, page = self.folder / "shipped", self.folder / "page.txt"
+        self.run_program("import", SOURCE / "launch" / "models" / "books", run)
+        page.write_text("""The old man sat down by the fire and said nothing for a long time. At last he turned to his daughter, and asked her
+whether she had written to her brother. She answered that she had not, for she did not know where he was. "Then we must
+wait," said he, "until he comes home." The night was cold, and the wind blew from the sea; but in the little room it was
+warm, and the child was asleep in the corner.
+""", encoding="utf-8")
+        result = self.folder / "page.json"
+        self.run_program("eval", run, page, "--json", result)
+        self.assertLess(json.loads(result.read_text(encoding="utf-8"))["total"]["bits_per_byte"], 2.3)  # of all pieces alike: 3.1
+        written = self.run_program("generate", run, "--prompt", "It was a dark", "--temperature", 0, "--max-tokens", 20).stdout
+        self.assertRegex(written, r"^It was a dark(-[a-z]+)?,?(\s[a-z]+[,;]?){3}")
 
 
 class State(TrainedModel):
