@@ -4,7 +4,6 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <ctime>
 
 #include <omp.h>
 
@@ -39,12 +38,6 @@ Times shortest_times(int runs, Function function) {
 }
 
 }  // namespace
-
-double processor_seconds() {
-  timespec used{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
-}
 
 MatmulPeak measure_matmul_peak(MemoryPool& pool, DataType type) {
   struct Extents {

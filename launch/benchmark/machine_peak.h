@@ -6,10 +6,6 @@
 
 namespace palimpsest {
 
-/// Processor time of all threads of the process since its start. What other programs do on the machine is not in it,
-/// but what waiting threads spin away is.
-double processor_seconds();
-
 /// The best rate of matrix products over several large shapes, in GFLOP/s.
 struct MatmulPeak {
   double gflops = 0;

@@ -1,11 +1,11 @@
 #include "launch/ranks/lookout.h"
 
 #include <chrono>
-#include <ctime>
 #include <utility>
 
 #include <unistd.h>
 
+#include "core/elapsed.h"
 #include "core/error.h"
 
 namespace palimpsest {
@@ -14,12 +14,6 @@ namespace {
 
 // Of the time between two heartbeats: less means that the rank is not computing.
 constexpr double least_processor_share = 0.1;
-
-double processor_time() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
 
 /// Where a rank may spend any time without computing: in the hands of the file system, for instance.
 bool may_rest(Phase phase) {
@@ -42,7 +36,7 @@ bool Lookout::write() {
   const Phase phase = status_.phase();
   const bool waiting = status_.waiting();
   const std::int64_t progress = status_.progress();
-  const double processor = processor_time();
+  const double processor = processor_seconds();
   const auto now = SilenceJudge::Clock::now();
   const double passed = std::chrono::duration<double>(now - last_write_).count();
   const bool computing = processor - last_processor_time_ >= least_processor_share * passed;
@@ -72,7 +66,7 @@ std::optional<std::string> Lookout::look() {
   for (const int rank : watched_) {
     heartbeats.push_back(rank == settings_.rank ? own_ : read_heartbeat(settings_.directory, rank));
   }
-  const auto wrong = judge_.look(SilenceJudge::Clock::now(), heartbeats);
+  auto wrong = judge_.look(SilenceJudge::Clock::now(), heartbeats);
   // Rank 0 speaks at once, so nobody who hears of it ends the job before the reason is told.
   if (wrong && settings_.rank == 0) {
     own_.ending = true;
