@@ -10,13 +10,11 @@
 
 #include "core/error.h"
 #include "layers/attention/registry.h"
+#include "layers/rows_at_once.h"
 
 namespace palimpsest {
 
 namespace {
-
-/// Rows of activations of a pass over a document, if a segment fits.
-constexpr std::int64_t rows_at_once = 4096;
 
 /// Passes `tokens`, (lanes, tokens), which go on with the documents of `state`.
 LanguageModel::Result pass(const LanguageModel& model, MemoryPool& pool, const SequenceState& state,

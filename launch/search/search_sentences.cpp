@@ -12,13 +12,13 @@
 #include "data/text/sentences.h"
 #include "launch/search/document_memory.h"
 #include "launch/search/search.h"
+#include "layers/rows_at_once.h"
 
 namespace palimpsest {
 
 namespace {
 
 constexpr std::size_t most_sentences = 32, most_bytes = 512;
-constexpr std::size_t rows_at_once = 4096;  // of activations
 
 /// The sentences of a text; of a very long one, its parts, each of which is tried as a whole.
 std::vector<std::string> short_sentences_of(const std::string& text) {
@@ -60,7 +60,8 @@ std::vector<double> likelihoods_after(const LanguageModel& model, MemoryPool& po
   std::vector<double> likelihoods(texts.size());
   for (std::span<const std::size_t> left = order; !left.empty();) {
     const std::size_t longest = texts[left.front()].size() + query.size();
-    const auto together = left.first(std::clamp(rows_at_once / longest, std::size_t{1}, left.size()));
+    const auto together =
+        left.first(std::clamp(static_cast<std::size_t>(rows_at_once) / longest, std::size_t{1}, left.size()));
     left = left.subspan(together.size());
     std::vector<std::vector<std::int32_t>> before;
     before.reserve(together.size());
