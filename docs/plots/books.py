@@ -15,7 +15,8 @@ import re
 import subprocess
 import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
+import figures
+
 PALIMPSEST = os.environ.get("PALIMPSEST", "build/release/palimpsest")
 
 
@@ -80,16 +81,7 @@ def gates(run):
 
 
 def draw_figures(runs, compared):
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "palimpsest"  # the same file every time
-    from matplotlib import pyplot
-
-    def finish(figure, name):
-        figure.tight_layout()
-        figure.savefig(HERE / name, metadata={"Date": None})
-        print(HERE / name)
-
+    pyplot = figures.pyplot()
     figure, axes = pyplot.subplots(figsize=(7, 4))
     axes.axhline(0, color="black", linewidth=1, label=name_of(runs[0]))
     for number, (run, kept) in enumerate(zip(runs[1:], compared[1:])):
@@ -100,7 +92,7 @@ def draw_figures(runs, compared):
     axes.set(xlabel="position in the book, tokens", ylabel=f"nats a token above {name_of(runs[0])}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    finish(figure, "books-position.svg")
+    figures.save(figure, "books-position.svg")
 
     gated = [(run, lines) for run, lines in ((run, gates(run)) for run in runs) if lines]
     if not gated:
@@ -117,7 +109,7 @@ def draw_figures(runs, compared):
         axes.grid(alpha=0.3)
     grid[0][0].set(ylabel="gate of each head")
     grid[0][0].legend(fontsize=8)
-    finish(figure, "books-gates.svg")
+    figures.save(figure, "books-gates.svg")
 
 
 def result_of(run):

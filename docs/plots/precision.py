@@ -8,7 +8,8 @@ import argparse
 import json
 import pathlib
 
-HERE = pathlib.Path(__file__).resolve().parent
+import figures
+
 WINDOW = 20
 
 
@@ -39,11 +40,7 @@ def main():
     print(f"{len(exact)} steps; means over {WINDOW} steps: largest difference {apart[largest]:+.2f} % (steps {largest + 1} "
           f"to {largest + WINDOW}), last {apart[-1]:+.2f} % ({smooth[0][-1]:.4f} and {smooth[1][-1]:.4f})")
 
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "palimpsest"  # the same file every time
-    from matplotlib import pyplot
-    figure, (above, below) = pyplot.subplots(2, 1, figsize=(6, 4.2), sharex=True, height_ratios=(2, 1))
+    figure, (above, below) = figures.pyplot().subplots(2, 1, figsize=(6, 4.2), sharex=True, height_ratios=(2, 1))
     steps = range(WINDOW, len(exact) + 1)
     above.plot(steps, smooth[0], label="float32")
     above.plot(steps, smooth[1], label="bfloat16", linestyle="--")
@@ -53,8 +50,7 @@ def main():
     below.set(xlabel="step", ylabel="difference, %", ylim=(-1.1, 1.1))
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(HERE / "precision.svg", metadata={"Date": None})
+    figures.save(figure, "precision.svg")
 
 
 if __name__ == "__main__":

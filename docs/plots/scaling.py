@@ -8,6 +8,8 @@ import json
 import math
 import pathlib
 
+import figures
+
 HERE = pathlib.Path(__file__).resolve().parent
 BACKWARD = 2 / 3  # of the computation
 
@@ -131,11 +133,7 @@ def main():
         for nodes, step, rate, efficiency in curves[name]:
             print(f"| {nodes} | {step:.2f} | {rate:,.0f} | {100 * efficiency:.1f} % |")
 
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "palimpsest"  # the same file every time
-    from matplotlib import pyplot
-    figure, axes = pyplot.subplots(figsize=(6, 3.4))
+    figure, axes = figures.pyplot().subplots(figsize=(6, 3.4))
     for name, points in curves.items():
         axes.plot([p[0] for p in points], [100 * p[3] for p in points], marker="o", label=name)
     axes.set(xscale="log", xlabel="nodes of 64 cores, 100 Gb/s", ylabel="efficiency, %", ylim=(70, 101),
@@ -143,8 +141,7 @@ def main():
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
-    figure.tight_layout()
-    figure.savefig(HERE / "scaling.svg", metadata={"Date": None})
+    figures.save(figure, "scaling.svg")
 
 
 if __name__ == "__main__":
