@@ -131,6 +131,11 @@ void validate(const RunConfig& config) {
     throw ConfigError(fmt::format("data.segments_before_targets {} needs train.carry_memory true, found false",
                                   config.data.segments_before_targets));
   }
+  if (train.fresh_memory > 0 && (!train.carry_memory || config.data.segments_before_targets > 0)) {
+    throw ConfigError(fmt::format(
+        "train.fresh_memory {} needs train.carry_memory true and data.segments_before_targets 0, found {} and {}",
+        train.fresh_memory, train.carry_memory, config.data.segments_before_targets));
+  }
   for (std::size_t i = 0; i < config.data.mixture.size(); ++i) {
     const std::string& name = config.data.mixture[i].name;
     if (!name.empty()) require_plain(name, fmt::format("data.train[{}].name", i));

@@ -16,7 +16,8 @@ enum class RandomPurpose : std::uint32_t {
   sampling = 3,
   data = 4,
   test = 5,
-  evaluation = 6
+  evaluation = 6,
+  carried_memory = 7
 };
 
 /// The stream of one (seed, purpose, step, lane).

@@ -58,6 +58,10 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
                 "the host's memory.");
   visitor.field("carry_memory", train.carry_memory, Boolean{},
                 "Whether the memory goes on, detached, into the next step while its document continues.");
+  visitor.field(
+      "fresh_memory", train.fresh_memory, between(0.0, 1.0),
+      "Probability that a lane begins a step with an empty memory although its document goes on. Lanes in the "
+      "middle of books rarely meet one otherwise, and a model that never does reads the first pages badly.");
   visitor.field("threads", train.threads, between<std::int64_t>(0, 10'000),
                 "Threads per rank. 0: OMP_NUM_THREADS, else the share of a rank in the cores it may use.");
   visitor.field(

@@ -35,6 +35,9 @@ row=(
   [linear-16-segments-same-tokens]="train.steps=305 train.sequence_length=4096"
   [linear-64-segments-same-tokens]="train.steps=76 train.sequence_length=16384 optimizer.warmup_steps=20"
   [linear-not-carried]="train.carry_memory=false"
+  # One lane in ten begins a step with an empty memory, as a reader of a new book does.
+  [linear-fresh]="train.fresh_memory=0.1"
+  [best-fresh]="$best train.fresh_memory=0.1"
   # What made Infini-attention fail elsewhere: gates that learn no faster than weights, gates that decay as weights do,
   # memory without gradient (sequences of one segment, whose memory is carried and detached).
   [linear-slow-gates]="model.attention.initial_gate=0 optimizer.memory_gate_learning_rate=2e-3"
@@ -43,7 +46,7 @@ row=(
 )
 order=(local transformer-xl linear best transformer-xl-gradient overlap-alone linear-gate-0 delta delta-gate-0
   recurrent-memory memorizing full linear-2-segments-same-tokens linear-16-segments-same-tokens
-  linear-64-segments-same-tokens linear-not-carried linear-slow-gates linear-decayed-gates
+  linear-64-segments-same-tokens linear-not-carried linear-fresh best-fresh linear-slow-gates linear-decayed-gates
   linear-detached linear-2-segments linear-16-segments)
 
 # train NAME: trains a row, or goes on with it, and measures it.

@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 
+#include "core/random.h"
+#include "core/sequence_layout.h"
 #include "launch/ranks/sequence_groups.h"
 #include "launch/training/not_finite.h"
 #include "launch/training/trained_parameters.h"
@@ -72,6 +74,19 @@ StepState TrainingStep::empty_state() const {
   return state;
 }
 
+void TrainingStep::empty_some_memories(StepState& state) const {
+  const TrainConfig& train = setting_.config.train;
+  if (train.fresh_memory == 0) return;
+  auto lane = static_cast<std::uint32_t>(state.first_lane);
+  for (SequenceState& memory : state.memories) {
+    for (std::int64_t& document : memory.documents) {
+      const Random random(train.seed, RandomPurpose::carried_memory, static_cast<std::uint64_t>(state.progress.step),
+                          lane++);
+      if (random.uniform(0) < train.fresh_memory) document = no_document;
+    }
+  }
+}
+
 StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   const RunConfig& config = setting_.config;
   LanguageModel& model = setting_.model;
@@ -82,6 +97,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   result.tokens = total_weight(batch);
 
   model.parameters().clear_gradients();
+  empty_some_memories(state);
   const std::vector<SequenceState> memories_before = state.memories;  // for explanations; they share their tensors
   result.sources.resize(setting_.sources);
   result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories, result);

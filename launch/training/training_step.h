@@ -95,6 +95,8 @@ class TrainingStep {
   const PassPlan& plan() const { return setting_.plan; }
 
  private:
+  /// train.fresh_memory: the same lanes of the global batch on any number of ranks.
+  void empty_some_memories(StepState& state) const;
   double total_weight(const TokenBatch& batch) const;
   /// Back-propagates this rank's lanes, counts their answers and adds up what is of each source and the divergences.
   /// Returns their weighted sum of negative log-likelihoods.

@@ -1,5 +1,6 @@
 #include "launch/training/training_step.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -171,6 +172,32 @@ TEST_F(TrainingStepTest, ContrastsDocumentsAndSaysSoApart) {
     EXPECT_LT(last.contrast->loss, 0.5 * firsts[0].contrast->loss);
     EXPECT_EQ(last.contrast->found.right, 8);
   }
+}
+
+TEST_F(TrainingStepTest, EmptiesMemoriesAsOftenAsAsked) {
+  const auto read_after = [&](double fresh, std::int64_t size, int steps) {
+    config_.train.fresh_memory = fresh;
+    config_.train.micro_batch_size = size;
+    const auto model = tiny_model(pool_);
+    TrainingStep step = make_step(*model);
+    StepState state = step.empty_state();
+    for (int i = 0; i < steps; ++i) step.step(batch_, state);
+    std::vector<std::int64_t> tokens;
+    for (const SequenceState& memory : state.memories)
+      tokens.insert(tokens.end(), memory.tokens.begin(), memory.tokens.end());
+    return tokens;
+  };
+  const std::vector<std::int64_t> always = read_after(1, 0, 3), never = read_after(0, 0, 3);
+  EXPECT_EQ(always, read_after(0, 0, 1));
+  std::int64_t emptied = 0;
+  for (int steps = 1; steps <= 8; ++steps) {
+    const std::vector<std::int64_t> half = read_after(0.5, 0, steps);
+    EXPECT_EQ(half, read_after(0.5, 1, steps));
+    emptied += std::ranges::count(half, always[0]);
+  }
+  EXPECT_GT(emptied, 4 + 5);  // of 4 lanes, all of them in the first step
+  EXPECT_LT(emptied, 4 + 23);
+  EXPECT_NE(never, always);
 }
 
 TEST_F(TrainingStepTest, CarriesNothingUnlessAsked) {
