@@ -62,6 +62,13 @@ std::int64_t pass_bytes(const ModelConfig& c, std::int64_t lanes, std::int64_t t
          product_scratch_bytes(c, moving_rows, type, Products::forward_and_backward);
 }
 
+std::int64_t state_bytes(const ModelConfig& config, std::int64_t lanes, DataType type) {
+  const std::int64_t element = static_cast<std::int64_t>(size_of(type));
+  const AttentionBytes bytes =
+      traits_of(config.attention.kind).bytes(config, {lanes, config.segment_length, 1, element, config.segment_length});
+  return config.num_layers * (bytes.state + bytes.carried);
+}
+
 std::int64_t lesson_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType type) {
   const std::int64_t rows = lanes * tokens,
                      logits = std::min(rows, head_block_rows(teacher.vocab_size)) * teacher.vocab_size;

@@ -14,6 +14,9 @@ namespace palimpsest {
 std::int64_t pass_bytes(const ModelConfig& config, std::int64_t lanes, std::int64_t tokens, DataType compute_type,
                         Schedule schedule, Recompute recompute);
 
+/// Bytes of what so many lanes carry from one pass to the next. `config` must be resolved.
+std::int64_t state_bytes(const ModelConfig& config, std::int64_t lanes, DataType compute_type);
+
 /// Bytes of what a teacher says of a batch (Distillation in layers/pass_options.h), kept as long as a pass, over and
 /// above its parameters.
 std::int64_t lesson_bytes(const ModelConfig& teacher, std::int64_t lanes, std::int64_t tokens, DataType compute_type);

@@ -28,6 +28,7 @@ struct TrainConfig {
   std::int64_t sequence_ranks = 1;  // ranks that share each sequence
   double memory_budget = 0;         // GiB a rank may use; 0: its share of four fifths of the host's memory
   bool carry_memory = true;         // the memory goes on, detached, while a document continues
+  std::int64_t interleave = 1;      // places in the data that a lane reads in turn, a step of each
   double fresh_memory = 0;          // share of the lanes and steps that begin with an empty one nevertheless
   std::int64_t threads = 0;         // per rank; 0: OMP_NUM_THREADS, else its share of the cores
   bool overlap_gradients = true;    // gradients and shared-out parameters travel behind computation

@@ -59,6 +59,11 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
   visitor.field("carry_memory", train.carry_memory, Boolean{},
                 "Whether the memory goes on, detached, into the next step while its document continues.");
   visitor.field(
+      "interleave", train.interleave, between<std::int64_t>(1, max_count),
+      "Places in the data that each lane reads in turn, a step of each, with a memory for each: steps that follow one "
+      "another come from different documents, and step n goes on where step n - `interleave` ended. Needs `data.train` "
+      "to be one token file (docs/data.md).");
+  visitor.field(
       "fresh_memory", train.fresh_memory, between(0.0, 1.0),
       "Probability that a lane begins a step with an empty memory although its document goes on. Lanes in the "
       "middle of books rarely meet one otherwise, and a model that never does reads the first pages badly.");

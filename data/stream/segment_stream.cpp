@@ -39,13 +39,17 @@ nlohmann::json to_json(const StreamCursor& cursor) {
           {"data_checksum", cursor.data_checksum},
           {"seed", cursor.seed},
           {"batch_size", static_cast<std::uint64_t>(cursor.batch_size)},
-          {"sequence_length", static_cast<std::uint64_t>(cursor.sequence_length)}};
+          {"sequence_length", static_cast<std::uint64_t>(cursor.sequence_length)},
+          {"interleave", static_cast<std::uint64_t>(cursor.interleave)}};
 }
 
 StreamCursor stream_cursor_from_json(const nlohmann::json& json) {
-  return {field<std::int64_t>(json, "steps"), field<std::string>(json, "data_checksum"),
-          field<std::uint64_t>(json, "seed"), field<std::int64_t>(json, "batch_size"),
-          field<std::int64_t>(json, "sequence_length")};
+  return {field<std::int64_t>(json, "steps"),
+          field<std::string>(json, "data_checksum"),
+          field<std::uint64_t>(json, "seed"),
+          field<std::int64_t>(json, "batch_size"),
+          field<std::int64_t>(json, "sequence_length"),
+          json.contains("interleave") ? field<std::int64_t>(json, "interleave") : 1};
 }
 
 SegmentStream::SegmentStream(const TokenFile& file, const StreamConfig& config)
@@ -55,11 +59,14 @@ SegmentStream::SegmentStream(std::shared_ptr<const TokenFile> file, const Stream
     : file_(std::move(file)), config_(config) {
   require_positive(config.batch_size, "batch_size");
   require_positive(config.sequence_length, "sequence_length");
+  require_positive(config.interleave, "interleave");
   require_lanes({config.first_lane, config.lane_count});
   if (config.virtual_length > 1) require_positive(config.segment_length, "segment_length");
-  if (file_->token_count() < config.batch_size) {
-    throw DataError(fmt::format("{}: holds {} tokens, too few for a batch of {} lanes", file_->path().string(),
-                                file_->token_count(), config.batch_size));
+  if (file_->token_count() / config.interleave < config.batch_size) {
+    throw DataError(fmt::format(
+        "{}: holds {} tokens, too few for a batch of {} lanes{}", file_->path().string(), file_->token_count(),
+        config.batch_size,
+        config.interleave > 1 ? fmt::format(", each of which reads {} places in turn", config.interleave) : ""));
   }
 }
 
@@ -72,7 +79,8 @@ TokenBatch SegmentStream::next(LaneRun lanes) {
   require_lanes(lanes);
   TokenBatch batch = empty_batch(lanes, config_.sequence_length);
   for (std::int64_t i = 0; i < lanes.count; ++i) {
-    fill_lane(lanes.first + i, windows_[lanes.first + i], i * config_.sequence_length, batch);
+    const std::int64_t run = run_of(lanes.first + i);
+    fill_row(run, windows_[run], i * config_.sequence_length, batch);
   }
   if (config_.virtual_length > 1) {
     for (std::int64_t i = 0; i < lanes.count; ++i) append_write_weights(lanes.first + i, batch.write_weights);
@@ -98,13 +106,13 @@ void SegmentStream::append_write_weights(std::int64_t lane, std::vector<float>& 
   }
 }
 
-void SegmentStream::fill_lane(std::int64_t lane, TokenWindow& window, std::int64_t row, TokenBatch& batch) {
-  const std::int64_t length = run_length(lane);
-  std::int64_t consumed = steps_ * config_.sequence_length;
+void SegmentStream::fill_row(std::int64_t run, TokenWindow& window, std::int64_t row, TokenBatch& batch) {
+  const std::int64_t length = run_length(run);
+  std::int64_t consumed = steps_ / config_.interleave * config_.sequence_length;
   for (std::int64_t remaining = config_.sequence_length; remaining > 0;) {
     const std::int64_t epoch = consumed / length;
     const std::int64_t in_run = consumed % length;
-    const DocumentOrder::Place place = order(epoch).place(run_begin(lane) + in_run);
+    const DocumentOrder::Place place = order(epoch).place(run_begin(run) + in_run);
     const DocumentInfo document = file_->document(place.document);
     const std::int64_t in_document = document.tokens - place.offset;
     const std::int64_t count = std::min({remaining, length - in_run, in_document});
@@ -124,20 +132,20 @@ const DocumentOrder& SegmentStream::order(std::int64_t epoch) {
   return orders_.try_emplace(epoch, file_->document_offsets(), config_.seed, epoch).first->second;
 }
 
-std::int64_t SegmentStream::run_begin(std::int64_t lane) const {
-  const std::int64_t tokens = file_->token_count(), lanes = config_.batch_size;
-  return lane * (tokens / lanes) + std::min(lane, tokens % lanes);
+std::int64_t SegmentStream::run_begin(std::int64_t run) const {
+  const std::int64_t tokens = file_->token_count();
+  return run * (tokens / runs()) + std::min(run, tokens % runs());
 }
 
-std::int64_t SegmentStream::run_length(std::int64_t lane) const { return run_begin(lane + 1) - run_begin(lane); }
+std::int64_t SegmentStream::run_length(std::int64_t run) const { return run_begin(run + 1) - run_begin(run); }
 
 std::int64_t SegmentStream::epoch() const {
-  // The longest run is finished last.
-  return steps_ * config_.sequence_length / run_length(config_.first_lane);
+  // The longest run, one of the first, is finished last.
+  return steps_ / config_.interleave * config_.sequence_length / run_length(config_.first_lane * config_.interleave);
 }
 
 StreamCursor SegmentStream::cursor() const {
-  return {steps_, file_->checksum(), config_.seed, config_.batch_size, config_.sequence_length};
+  return {steps_, file_->checksum(), config_.seed, config_.batch_size, config_.sequence_length, config_.interleave};
 }
 
 void SegmentStream::seek(const StreamCursor& cursor) {
@@ -150,6 +158,7 @@ void SegmentStream::seek(const StreamCursor& cursor) {
   compare("seed", cursor.seed, own.seed);
   compare("batch_size", cursor.batch_size, own.batch_size);
   compare("sequence_length", cursor.sequence_length, own.sequence_length);
+  compare("interleave", cursor.interleave, own.interleave);
   if (!differences.empty()) {
     throw ConfigError(fmt::format("{}: the position in the data cannot be resumed: {}", file_->path().string(),
                                   fmt::join(differences, "; ")));

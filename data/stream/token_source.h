@@ -26,6 +26,7 @@ struct SourceShape {
   std::int64_t batch_size = 1;       // lanes of the global batch
   std::int64_t sequence_length = 1;  // tokens per lane and step
   std::int64_t segment_length = 1;   // of the model
+  std::int64_t interleave = 1;       // places that each lane reads in turn, a step of each
 };
 
 /// An endless sequence of global batches. Where it is follows from what `cursor` says alone, and what a lane holds then

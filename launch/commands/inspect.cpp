@@ -139,8 +139,17 @@ std::string describe_position(const nlohmann::json& cursor) {
                        whole_number(cursor.at("task"), "seed"));
   }
   const StreamCursor place = stream_cursor_from_json(cursor);
-  return fmt::format("{} batches of {} lanes x {} tokens read, seed {}, data {}", place.steps, place.batch_size,
-                     place.sequence_length, place.seed, place.data_checksum);
+  const std::string in_turn =
+      place.interleave > 1 ? fmt::format(" from {} places in turn", place.interleave) : std::string();
+  return fmt::format("{} batches of {} lanes x {} tokens read{}, seed {}, data {}", place.steps, place.batch_size,
+                     place.sequence_length, in_turn, place.seed, place.data_checksum);
+}
+
+std::string describe_memory(const SavedModel& saved) {
+  if (saved.carried_lanes == 0) return "not carried";
+  const std::int64_t places = saved.config.train.interleave;
+  if (places == 1) return fmt::format("of {} lanes", saved.carried_lanes);
+  return fmt::format("of {} lanes in {} places each", saved.carried_lanes / places, places);
 }
 
 std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
@@ -157,8 +166,7 @@ std::string describe(const Checkpoint& checkpoint, const SavedModel& saved) {
       saved.path().string(), progress.step, saved.config.train.steps, saved.updates, progress.skipped_steps,
       progress.tokens, describe_position(saved.cursor), saved.tokenizer->identity(),
       traits_of(saved.config.model.attention.kind).name, describe_kept_numbers(saved.model->config()),
-      saved.carried_lanes == 0 ? "not carried" : fmt::format("of {} lanes", saved.carried_lanes),
-      format_plural(saved.origin.ranks, "rank"), format_plural(saved.origin.threads, "thread"),
+      describe_memory(saved), format_plural(saved.origin.ranks, "rank"), format_plural(saved.origin.threads, "thread"),
       saved.origin.instruction_set, checkpoint.files().size(), format_bytes(static_cast<double>(bytes_of(checkpoint))));
   text += "\n" + format_parameters(saved.model->parameters());
   text += "\nMemory gates, sigmoid(beta): 0 reads the segment only, 1 the memory only\n";

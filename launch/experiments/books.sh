@@ -12,6 +12,9 @@
 # shellcheck source=experiment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 
+# The overlap of the best system, as a cache of so many tokens, and no memory.
+overlap="model.attention.kind=transformer_xl model.attention.cache_gradient=true model.attention.cache_length=32"
+
 row=(
   # Systems.
   [local]="model.attention.kind=local"
@@ -19,8 +22,7 @@ row=(
   [linear]=""
   [best]="$best"
   [transformer-xl-gradient]="model.attention.kind=transformer_xl model.attention.cache_gradient=true"
-  # The overlap of the best system, as a cache of so many tokens, and no memory.
-  [overlap-alone]="model.attention.kind=transformer_xl model.attention.cache_gradient=true model.attention.cache_length=32"
+  [overlap-alone]="$overlap"
   [linear-gate-0]="model.attention.initial_gate=0"
   [delta]="model.attention.memory_update=delta"
   [delta-gate-0]="model.attention.memory_update=delta model.attention.initial_gate=0"
@@ -38,6 +40,12 @@ row=(
   # One lane in ten begins a step with an empty memory, as a reader of a new book does.
   [linear-fresh]="train.fresh_memory=0.1"
   [best-fresh]="$best train.fresh_memory=0.1"
+  # Each lane reads four books in turn, so that gradients that follow each other are less alike.
+  [local-in-turn]="model.attention.kind=local train.interleave=4"
+  [transformer-xl-in-turn]="model.attention.kind=transformer_xl train.interleave=4"
+  [overlap-alone-in-turn]="$overlap train.interleave=4"
+  [linear-in-turn]="train.interleave=4"
+  [best-in-turn]="$best train.interleave=4"
   # What made Infini-attention fail elsewhere: gates that learn no faster than weights, gates that decay as weights do,
   # memory without gradient (sequences of one segment, whose memory is carried and detached).
   [linear-slow-gates]="model.attention.initial_gate=0 optimizer.memory_gate_learning_rate=2e-3"
@@ -46,7 +54,8 @@ row=(
 )
 order=(local transformer-xl linear best transformer-xl-gradient overlap-alone linear-gate-0 delta delta-gate-0
   recurrent-memory memorizing full linear-2-segments-same-tokens linear-16-segments-same-tokens
-  linear-64-segments-same-tokens linear-not-carried linear-fresh best-fresh linear-slow-gates linear-decayed-gates
+  linear-64-segments-same-tokens local-in-turn transformer-xl-in-turn overlap-alone-in-turn linear-in-turn best-in-turn
+  linear-not-carried linear-fresh best-fresh linear-slow-gates linear-decayed-gates
   linear-detached linear-2-segments linear-16-segments)
 
 # train NAME: trains a row, or goes on with it, and measures it.

@@ -51,33 +51,51 @@ Stateful::Tensors CarriedComponent::tensors() {
   Tensors tensors;
   joined_ = {};
   if (!setting_.carries) return tensors;
-  std::int64_t lanes = 0;
-  for (const SequenceState& memory : state_.memories) lanes += memory.lanes();
   state_.memories.front().for_each([&](const std::string& name, const Tensor& first) {
     // A checkpoint of bfloat16 activations is read where there is no bfloat16, too.
-    joined_.add(name, Tensor(setting_.pool, with_lanes(first.shape(), lanes), accumulate_type(first.data_type())));
+    joined_.add(name, Tensor(setting_.pool, with_lanes(first.shape(), own_rows()), accumulate_type(first.data_type())));
   });
-  std::int64_t lane = 0;
-  for (const SequenceState& memory : state_.memories) {
+  for_each_lane([&](const SequenceState& memory, std::int64_t lane, std::int64_t row) {
     memory.for_each([&](const std::string& name, const Tensor& part) {
-      Tensor target = Tensor(joined_.at(name)).rows(lane, lane + memory.lanes());
-      copy(part, target);
+      Tensor target = Tensor(joined_.at(name)).rows(row, row + 1);
+      copy(part.rows(lane, lane + 1), target);
     });
-    lane += memory.lanes();
-  }
+  });
   for (const StateDictionary::Entry& entry : joined_) {
-    const Shape whole = with_lanes(entry.shape, setting_.lanes);
+    const Shape whole = with_lanes(entry.shape, rows());
     (setting_.saves ? tensors.owned : tensors.read)
-        .add_slice(entry.name, whole, state_.first_lane * (whole.elements() / setting_.lanes), entry.tensor);
+        .add_slice(entry.name, whole, first_row() * (whole.elements() / rows()), entry.tensor);
   }
   return tensors;
+}
+
+std::int64_t CarriedComponent::own_rows() const {
+  std::int64_t count = 0;
+  for (const SequenceState& memory : state_.memories) count += memory.lanes();
+  return count;
+}
+
+template <class Use>
+void CarriedComponent::for_each_lane(const Use& use) const {
+  const std::size_t of_a_place = state_.memories.size() / static_cast<std::size_t>(setting_.places);
+  for (std::size_t i = 0; i < state_.memories.size(); ++i) {
+    SequenceState& memory = state_.memories[i];
+    const auto place = static_cast<std::int64_t>(i / of_a_place);
+    const std::int64_t before = static_cast<std::int64_t>(i % of_a_place) * memory.lanes();
+    for (std::int64_t lane = 0; lane < memory.lanes(); ++lane) {
+      use(memory, lane, (before + lane) * setting_.places + place);
+    }
+  }
 }
 
 nlohmann::json CarriedComponent::state() {
   const auto of_all_lanes = [&](std::vector<std::int64_t> SequenceState::*numbers) {
     std::vector<std::int64_t> mine, all;
-    for (const SequenceState& memory : state_.memories) {
-      if (setting_.saves) mine.insert(mine.end(), (memory.*numbers).begin(), (memory.*numbers).end());
+    if (setting_.saves) {
+      mine.resize(static_cast<std::size_t>(own_rows()));
+      for_each_lane([&](const SequenceState& memory, std::int64_t lane, std::int64_t row) {
+        mine[static_cast<std::size_t>(row)] = (memory.*numbers)[static_cast<std::size_t>(lane)];
+      });
     }
     for (const std::vector<std::byte>& bytes : setting_.communicator.all_gather(std::as_bytes(std::span(mine)))) {
       std::vector<std::int64_t> theirs(bytes.size() / sizeof(std::int64_t));
@@ -95,23 +113,23 @@ void CarriedComponent::restore(const nlohmann::json& state) {
   const std::vector<std::int64_t> tokens =
       state.contains("tokens") ? whole_numbers(state, "tokens", 0) : std::vector<std::int64_t>(documents.size(), 0);
   if (!setting_.carries) return;
-  for (const std::size_t lanes : {documents.size(), tokens.size()}) {
-    if (static_cast<std::int64_t>(lanes) == setting_.lanes) continue;
-    throw DataError(fmt::format("it is that of {} lanes, expected {}", lanes, setting_.lanes));
+  for (const std::size_t found : {documents.size(), tokens.size()}) {
+    if (static_cast<std::int64_t>(found) == rows()) continue;
+    throw DataError(fmt::format("it is that of {} lanes, expected {}", found, rows()));
   }
-  std::int64_t lane = 0;
   for (SequenceState& memory : state_.memories) {
-    const std::int64_t end = lane + memory.lanes();
-    memory.for_each([&](const std::string& name, Tensor& part) {
-      const Tensor rows = Tensor(joined_.at(name)).rows(lane, end);
-      part = part.data_type() == rows.data_type() ? rows : converted(setting_.pool, rows, part.data_type());
-    });
-    const auto first = documents.begin() + state_.first_lane + lane;
-    const auto first_tokens = tokens.begin() + state_.first_lane + lane;
-    memory.tokens.assign(first_tokens, first_tokens + memory.lanes());
-    memory.documents.assign(first, first + (end - lane));
-    lane = end;
+    memory.for_each(
+        [&](const std::string&, Tensor& part) { part = Tensor(setting_.pool, part.shape(), part.data_type()); });
   }
+  for_each_lane([&](SequenceState& memory, std::int64_t lane, std::int64_t row) {
+    memory.for_each([&](const std::string& name, Tensor& part) {
+      Tensor target = part.rows(lane, lane + 1);
+      copy(Tensor(joined_.at(name)).rows(row, row + 1), target);
+    });
+    const auto at = static_cast<std::size_t>(lane), in_all = static_cast<std::size_t>(first_row() + row);
+    memory.documents[at] = documents[in_all];
+    memory.tokens[at] = tokens[in_all];
+  });
   joined_ = {};
 }
 

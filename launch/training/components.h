@@ -43,13 +43,15 @@ class OptimizerComponent final : public Stateful {
 };
 
 /// What the lanes of the global batch carry from step to step. A tensor has all of them, whoever computes them:
-/// "state/layers.3.matrix" is (lanes, ...), so another number of ranks or micro batches can share them otherwise.
+/// "state/layers.3.matrix" is (lanes, ...), so another number of ranks or micro batches can share them otherwise. Where
+/// lanes read several places in turn, it is (lanes * places, ...), a lane's places side by side.
 class CarriedComponent final : public Stateful {
  public:
   struct Setting {
-    bool carries;        // train.carry_memory; without it nothing is saved, and what there is is passed over
-    std::int64_t lanes;  // of the global batch
-    bool saves;          // of the ranks that share sequences, and have the same state, one does
+    bool carries;         // train.carry_memory; without it nothing is saved, and what there is is passed over
+    std::int64_t lanes;   // of the global batch
+    std::int64_t places;  // that each reads in turn: train.interleave
+    bool saves;           // of the ranks that share sequences, and have the same state, one does
     MemoryPool& pool;
     Communicator& communicator;
   };
@@ -62,6 +64,13 @@ class CarriedComponent final : public Stateful {
   void restore(const nlohmann::json& state) override;
 
  private:
+  std::int64_t rows() const { return setting_.lanes * setting_.places; }  // of all ranks
+  std::int64_t own_rows() const;
+  std::int64_t first_row() const { return state_.first_lane * setting_.places; }
+  /// use(memory, lane, row): every lane of every memory, and its row among those of this rank.
+  template <class Use>
+  void for_each_lane(const Use& use) const;
+
   StepState& state_;
   Setting setting_;
   StateDictionary joined_;  // of all micro batches: what `restore` cuts up again

@@ -20,7 +20,7 @@ namespace {
 
 // A run whose checkpoint says otherwise here is another run. The stream's cursor looks after
 // data.train: its content counts, not its path.
-constexpr std::array<std::string_view, 15> must_agree = {"model.",
+constexpr std::array<std::string_view, 16> must_agree = {"model.",
                                                          "data.kind",
                                                          "data.train[].kind",
                                                          "data.train[].weight",
@@ -30,6 +30,7 @@ constexpr std::array<std::string_view, 15> must_agree = {"model.",
                                                          "train.batch_size",
                                                          "train.sequence_length",
                                                          "train.carry_memory",
+                                                         "train.interleave",
                                                          "train.fresh_memory",
                                                          "train.trainable",
                                                          "distillation.share",

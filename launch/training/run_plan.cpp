@@ -90,7 +90,8 @@ RunConfig resolve(RunConfig config, const TokenSource& source, int ranks) {
 }
 
 SourceShape plan_source(const RunConfig& config) {
-  return {config.train.seed, config.train.batch_size, config.train.sequence_length, config.model.segment_length};
+  return {config.train.seed, config.train.batch_size, config.train.sequence_length, config.model.segment_length,
+          config.train.interleave};
 }
 
 LaneRun plan_lane_run(const TrainConfig& config, int rank, int ranks) {
@@ -142,11 +143,15 @@ PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int
   const std::int64_t lanes = plan_lanes(train, ranks).per_micro_batch;
   // What the teacher says of a micro batch lasts as long as the pass.
   const std::int64_t lesson = kept.teacher ? lesson_bytes(*kept.teacher, lanes, train.sequence_length, type) : 0;
+  // Memories of other micro batches, and of places that are not this step's turn.
+  const std::int64_t resting =
+      train.carry_memory ? state_bytes(config.model, train.interleave * plan_lanes(train, ranks).per_rank - lanes, type)
+                         : 0;
   PassPlan plan =
       plan_pass(config.model, lanes, longest_share(train.sequence_length, config.model.segment_length, together), type,
                 together > 1 ? Schedule::parallel : train.schedule, train.recompute,
-                pass_budget(config, type, ranks_on_host, kept) - lesson);
-  plan.bytes += lesson;
+                pass_budget(config, type, ranks_on_host, kept) - lesson - resting);
+  plan.bytes += lesson + resting;
   if (kept.teacher) {
     plan.bytes = std::max(plan.bytes, teacher_bytes(*kept.teacher, lanes, train.sequence_length, type));
   }

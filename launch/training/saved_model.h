@@ -21,7 +21,7 @@ struct SavedModel {
   RunConfig config;                      // resolved
   Progress progress;
   std::int64_t updates = 0;        // of the optimiser; fewer than steps where some were skipped
-  std::int64_t carried_lanes = 0;  // whose state is in the checkpoint
+  std::int64_t carried_lanes = 0;  // whose state is in the checkpoint, in each place that they read in turn
   nlohmann::json cursor;           // position in the data (TokenSource::state)
   Origin origin;                   // who wrote it
   std::unique_ptr<Tokenizer> tokenizer;

@@ -92,6 +92,7 @@ Components Trainer::components() {
   components.push_back(std::make_unique<CarriedComponent>(
       state_, CarriedComponent::Setting{.carries = train.carry_memory,
                                         .lanes = train.batch_size,
+                                        .places = train.interleave,
                                         .saves = leads_sequence_group(communicator_.rank(), train.sequence_ranks),
                                         .pool = step_pool_,
                                         .communicator = communicator_}));

@@ -68,17 +68,24 @@ StepState TrainingStep::empty_state() const {
   StepState state;
   const TrainConfig& train = setting_.config.train;
   state.first_lane = group_of(setting_.communicator.rank(), train.sequence_ranks) * setting_.lanes.per_rank;
-  for (std::int64_t i = 0; train.carry_memory && i < micro_batches(); ++i) {
+  for (std::int64_t i = 0; train.carry_memory && i < train.interleave * micro_batches(); ++i) {
     state.memories.push_back(setting_.model.empty_state(setting_.state_pool, setting_.lanes.per_micro_batch));
   }
   return state;
 }
 
-void TrainingStep::empty_some_memories(StepState& state) const {
+std::span<SequenceState> TrainingStep::memories_of_step(StepState& state) const {
+  if (state.memories.empty()) return {};
+  const auto count = static_cast<std::size_t>(micro_batches());
+  const auto turn = static_cast<std::size_t>(state.progress.step % setting_.config.train.interleave);
+  return std::span(state.memories).subspan(turn * count, count);
+}
+
+void TrainingStep::empty_some(std::span<SequenceState> memories, const StepState& state) const {
   const TrainConfig& train = setting_.config.train;
   if (train.fresh_memory == 0) return;
   auto lane = static_cast<std::uint32_t>(state.first_lane);
-  for (SequenceState& memory : state.memories) {
+  for (SequenceState& memory : memories) {
     for (std::int64_t& document : memory.documents) {
       const Random random(train.seed, RandomPurpose::carried_memory, static_cast<std::uint64_t>(state.progress.step),
                           lane++);
@@ -97,10 +104,12 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
   result.tokens = total_weight(batch);
 
   model.parameters().clear_gradients();
-  empty_some_memories(state);
-  const std::vector<SequenceState> memories_before = state.memories;  // for explanations; they share their tensors
+  const std::span<SequenceState> memories = memories_of_step(state);
+  empty_some(memories, state);
+  // For explanations; they share their tensors.
+  const std::vector<SequenceState> memories_before(memories.begin(), memories.end());
   result.sources.resize(setting_.sources);
-  result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, state.memories, result);
+  result.loss = accumulate_gradients(batch, result.tokens > 0 ? 1.0 / result.tokens : 0.0, memories, result);
   observer.enter(Phase::communication);
   if (result.has_targets()) {
     GradientNorm gradient_norm(model.parameters(), communicator);
@@ -133,7 +142,7 @@ StepResult TrainingStep::step(const TokenBatch& batch, StepState& state) {
     result.skipped = true;
     result.warning =
         explain_not_finite(model.parameters(), memories_before, state.first_lane, own_loss_finite, communicator);
-    for (SequenceState& memory : state.memories) memory = model.empty_state(setting_.step_pool, memory.lanes());
+    for (SequenceState& memory : memories) memory = model.empty_state(setting_.step_pool, memory.lanes());
   } else if (spike && config.loss_spike.policy == LossSpikePolicy::skip) {
     result.skipped = true;
   } else if (result.has_targets()) {
@@ -155,8 +164,8 @@ double TrainingStep::total_weight(const TokenBatch& batch) const {
   return weight;
 }
 
-double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_scale,
-                                          std::vector<SequenceState>& memories, StepResult& result) {
+double TrainingStep::accumulate_gradients(const TokenBatch& batch, double loss_scale, std::span<SequenceState> memories,
+                                          StepResult& result) {
   const TrainConfig& train = setting_.config.train;
   const std::int64_t count = micro_batches(), lanes = setting_.lanes.per_micro_batch;
   double loss = 0;

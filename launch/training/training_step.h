@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,10 @@ struct Progress {
 /// What a step takes and leaves, beside parameters and the optimiser's state.
 struct StepState {
   Progress progress;
-  std::int64_t first_lane = 0;          // of this rank in the global batch
-  std::vector<SequenceState> memories;  // one per micro batch, lanes in order; none unless train.carry_memory
+  std::int64_t first_lane = 0;  // of this rank in the global batch
+  /// One per micro batch, lanes in order, and these for each of the places that lanes read in turn (train.interleave);
+  /// none unless train.carry_memory.
+  std::vector<SequenceState> memories;
 };
 
 /// The same on every rank.
@@ -96,11 +99,13 @@ class TrainingStep {
 
  private:
   /// train.fresh_memory: the same lanes of the global batch on any number of ranks.
-  void empty_some_memories(StepState& state) const;
+  void empty_some(std::span<SequenceState> memories, const StepState& state) const;
+  /// Of the places that a step reads, one per micro batch; none unless train.carry_memory.
+  std::span<SequenceState> memories_of_step(StepState& state) const;
   double total_weight(const TokenBatch& batch) const;
   /// Back-propagates this rank's lanes, counts their answers and adds up what is of each source and the divergences.
   /// Returns their weighted sum of negative log-likelihoods.
-  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::vector<SequenceState>& memories,
+  double accumulate_gradients(const TokenBatch& batch, double loss_scale, std::span<SequenceState> memories,
                               StepResult& result);
   std::int64_t micro_batches() const { return setting_.lanes.per_rank / setting_.lanes.per_micro_batch; }
 

@@ -142,9 +142,29 @@ TEST(SegmentStream, RanksShareTheSameSamples) {
   }
 }
 
+// What one of twelve lanes reads in a row, four lanes read at every third step.
+TEST(SegmentStream, LanesReadPlacesInTurn) {
+  const NumberedFile numbered(some_lengths);
+  SegmentStream straight(*numbered.file, {.seed = 8, .batch_size = 12, .sequence_length = 11, .lane_count = 12});
+  SegmentStream in_turn(*numbered.file,
+                        {.seed = 8, .batch_size = 4, .sequence_length = 11, .lane_count = 4, .interleave = 3});
+  for (int round = 0; round < 10; ++round) {
+    EXPECT_EQ(in_turn.epoch(), straight.epoch());
+    const TokenBatch all = straight.next();
+    for (std::int64_t turn = 0; turn < 3; ++turn) {
+      const TokenBatch batch = in_turn.next();
+      for (std::int64_t lane = 0; lane < 4; ++lane) {
+        const TokenBatch one = lanes_of(batch, lane, lane + 1);
+        expect_equal(one, lanes_of(all, lane * 3 + turn, lane * 3 + turn + 1));
+      }
+    }
+  }
+}
+
 TEST(SegmentStream, SeekGoesOnExactly) {
   const NumberedFile numbered(some_lengths);
-  const StreamConfig config{.seed = 3, .batch_size = 4, .sequence_length = 10, .first_lane = 1, .lane_count = 3};
+  const StreamConfig config{
+      .seed = 3, .batch_size = 2, .sequence_length = 10, .first_lane = 1, .lane_count = 1, .interleave = 3};
   SegmentStream stream(*numbered.file, config);
   std::vector<TokenBatch> batches;
   std::vector<StreamCursor> cursors;
@@ -242,6 +262,9 @@ TEST(SegmentStream, RefusesImpossibleSizes) {
   EXPECT_THROW(SegmentStream(file, {.batch_size = 2, .first_lane = -1, .lane_count = 1}), ConfigError);
   EXPECT_TRUE(holds(message_of<DataError>([&] { SegmentStream(file, {.batch_size = 5, .lane_count = 5}); }),
                     "holds 4 tokens, too few for a batch of 5 lanes"));
+  EXPECT_THROW(SegmentStream(file, {.interleave = 0}), ConfigError);
+  EXPECT_TRUE(holds(message_of<DataError>([&] { SegmentStream(file, {.interleave = 5}); }),
+                    "too few for a batch of 1 lanes, each of which reads 5 places in turn"));
 }
 
 TEST(SegmentStream, NamesWhatChangedSinceTheCursor) {
@@ -255,6 +278,7 @@ TEST(SegmentStream, NamesWhatChangedSinceTheCursor) {
   EXPECT_TRUE(holds(message([](StreamCursor& c) { c.seed = 9; }), "seed was 9 and is 1"));
   EXPECT_TRUE(holds(message([](StreamCursor& c) { c.batch_size = 4; }), "batch_size was 4 and is 2"));
   EXPECT_TRUE(holds(message([](StreamCursor& c) { c.sequence_length = 4; }), "sequence_length was 4 and is 3"));
+  EXPECT_TRUE(holds(message([](StreamCursor& c) { c.interleave = 2; }), "interleave was 2 and is 1"));
   const std::string changed = message([&](StreamCursor& c) { c.data_checksum = other.file->checksum(), c.seed = 2; });
   EXPECT_TRUE(holds(changed, numbered.file->path().string())) << changed;
   EXPECT_TRUE(holds(changed, "training data was " + other.file->checksum() + " and is " + numbered.file->checksum()));
@@ -263,9 +287,12 @@ TEST(SegmentStream, NamesWhatChangedSinceTheCursor) {
 }
 
 TEST(StreamCursor, ReadsOnlyWholeJson) {
-  const StreamCursor cursor{7, "abc", 18'446'744'073'709'551'615u, 4, 5};
+  StreamCursor cursor{7, "abc", 18'446'744'073'709'551'615u, 4, 5, 6};
   EXPECT_EQ(stream_cursor_from_json(to_json(cursor)), cursor);
   nlohmann::json json = to_json(cursor);
+  json.erase("interleave");
+  cursor.interleave = 1;
+  EXPECT_EQ(stream_cursor_from_json(json), cursor);
   json.erase("seed");
   EXPECT_TRUE(holds(message_of<DataError>([&] { stream_cursor_from_json(json); }), "\"seed\" is missing"));
   json = to_json(cursor);

@@ -1,6 +1,10 @@
 // What of a run is in its checkpoints: through one and back, whatever the ranks and micro batches.
 #include "launch/training/components.h"
 
+#include <algorithm>
+#include <iterator>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -32,7 +36,7 @@ class ComponentsTest : public testing::Test {
 
   std::unique_ptr<Stateful> component(StepState& state, bool carries = true) {
     return std::make_unique<CarriedComponent>(
-        state, CarriedComponent::Setting{carries, 4, /*saves=*/true, pool_, *communicator_});
+        state, CarriedComponent::Setting{carries, 4, /*places=*/1, /*saves=*/true, pool_, *communicator_});
   }
 
   Checkpoint save(const Components& components) {
@@ -72,6 +76,43 @@ TEST_F(ComponentsTest, CarriedStateComesBackForAnotherSharingOfLanes) {
   }
 }
 
+// Two places a lane: first all lanes at the first one, then all at the other.
+TEST_F(ComponentsTest, PlacesInTurnComeBackForAnotherSharingOfLanes) {
+  const auto component = [&](StepState& state) {
+    return std::make_unique<CarriedComponent>(
+        state, CarriedComponent::Setting{true, 4, /*places=*/2, /*saves=*/true, pool_, *communicator_});
+  };
+  const auto in_turn = [&](std::int64_t first_lane, std::int64_t lanes, std::int64_t size) {
+    StepState state = carried(first_lane, lanes, size);
+    StepState second = carried(100 + first_lane, lanes, size);
+    std::ranges::move(second.memories, std::back_inserter(state.memories));
+    return state;
+  };
+  StepState written = in_turn(0, 4, 2);
+  Components components;
+  components.push_back(component(written));
+  const Checkpoint checkpoint = save(components);
+  EXPECT_EQ(checkpoint.entries().at("state/layers.1.matrix").shape[0], 8);
+
+  for (const std::int64_t size : {1, 2}) {  // lanes 2 and 3
+    StepState read = in_turn(0, 2, size);
+    read.first_lane = 2;
+    Components readers;
+    readers.push_back(component(read));
+    restore(checkpoint, readers, *communicator_);
+    std::vector<std::int64_t> documents;
+    std::vector<double> numbers;
+    for (const SequenceState& memory : read.memories) {
+      documents.insert(documents.end(), memory.documents.begin(), memory.documents.end());
+      for (std::int64_t i = 0; i < size; ++i) {
+        numbers.push_back(memory.layers[1][0].tensor.rows(i, i + 1).to_doubles().back());
+      }
+    }
+    EXPECT_EQ(documents, (std::vector<std::int64_t>{2, 3, 102, 103}));
+    EXPECT_EQ(numbers, (std::vector<double>{12, 13, 112, 113}));
+  }
+}
+
 TEST_F(ComponentsTest, CarriedStateOfOtherLanesIsRefusedAndLeftWhereNobodyCarries) {
   StepState written = carried(0, 4, 4);
   Components components;
@@ -80,7 +121,7 @@ TEST_F(ComponentsTest, CarriedStateOfOtherLanesIsRefusedAndLeftWhereNobodyCarrie
   StepState other = carried(0, 2, 2);
   Components readers;
   readers.push_back(std::make_unique<CarriedComponent>(
-      other, CarriedComponent::Setting{true, 2, /*saves=*/true, pool_, *communicator_}));
+      other, CarriedComponent::Setting{true, 2, /*places=*/1, /*saves=*/true, pool_, *communicator_}));
   EXPECT_THROW(restore(checkpoint, readers, *communicator_), FileError);
   StepState none;
   readers.clear();
@@ -127,7 +168,9 @@ TEST_F(ComponentsTest, TheManifestOfManyRanksIsReadAgain) {
     if (rank < 2) {
       for (int i = 0; i < 2; ++i) state.memories.push_back(model.empty_state(pool_, lanes / 2));
       const auto owned =
-          CarriedComponent(state, {true, ranks * lanes, /*saves=*/true, pool_, *communicator_}).tensors().owned;
+          CarriedComponent(state, {true, ranks * lanes, /*places=*/1, /*saves=*/true, pool_, *communicator_})
+              .tensors()
+              .owned;
       CheckpointManifest::File file{
           checkpoint_file_name(static_cast<int>(rank)), {1'000'000'000, std::string(32, 'a')}, {}};
       for (const StateDictionary::Entry& entry : owned) {

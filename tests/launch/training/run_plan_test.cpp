@@ -117,6 +117,31 @@ TEST(PassPlan, WhatATeacherSaysTakesRoom) {
   EXPECT_EQ(plan(needed(Recompute::cheap) + lesson + 8, {.teacher = &teacher}), Recompute::cheap);
 }
 
+TEST(PassPlan, MemoriesThatRestTakeRoom) {
+  RunConfig config;
+  config.train.batch_size = 4;
+  config.train.micro_batch_size = 2;
+  for (const AttentionKind kind : {AttentionKind::infini, AttentionKind::transformer_xl}) {
+    config.model = tiny_config();
+    config.model.attention.kind = kind;
+    config.model = config.model.resolved();
+    MemoryPool pool;
+    const LanguageModel model(pool, config.model, DataType::float32);
+    const auto before = static_cast<double>(pool.statistics().bytes_in_use);
+    const SequenceState state = model.empty_state(pool, 10);
+    const auto took = static_cast<double>(pool.statistics().bytes_in_use) - before;
+    const auto bytes = [&](std::int64_t interleave) {
+      config.train.interleave = interleave;
+      return static_cast<double>(plan_passes(config, DataType::float32, 1, 1, {}).bytes);
+    };
+    // A second micro batch of the place that is read, and two of each that waits.
+    EXPECT_NEAR(bytes(3) - bytes(1), took / 10 * 8, 0.2 * took) << traits_of(kind).name;
+    config.train.carry_memory = false;
+    EXPECT_EQ(bytes(3), bytes(1));
+    config.train.carry_memory = true;
+  }
+}
+
 /// Where the teacher's own pass takes most, and where what it says is kept beside the model's.
 TEST(PassPlan, WithATeacherThePoolsPeakIsThePlans) {
   RunConfig config;

@@ -82,6 +82,25 @@ TEST_F(TrainingStepTest, UpdatesAndCountsAndSaysWhatItDoes) {
   EXPECT_LT(step.step(batch_, state).loss, first.loss);
 }
 
+// At every second step a place is where it was left, whatever the other one has read between.
+TEST_F(TrainingStepTest, PlacesThatTakeTurnsHaveMemoriesOfTheirOwn) {
+  config_.train.micro_batch_size = 2;
+  config_.optimizer.learning_rate = config_.optimizer.memory_gate_learning_rate = 0;
+  const auto model = tiny_model(pool_);
+  const auto losses = [&](std::int64_t interleave, int steps) {
+    config_.train.interleave = interleave;
+    TrainingStep step = make_step(*model);
+    StepState state = step.empty_state();
+    EXPECT_EQ(state.memories.size(), 2u * static_cast<std::size_t>(interleave));
+    std::vector<double> result;
+    for (int i = 0; i < steps; ++i) result.push_back(step.step(batch_, state).loss);
+    return result;
+  };
+  const std::vector<double> straight = losses(1, 3), in_turn = losses(2, 6);
+  EXPECT_NE(straight[0], straight[1]) << "the memory makes a difference";
+  for (std::size_t i = 0; i < in_turn.size(); ++i) EXPECT_EQ(in_turn[i], straight[i / 2]) << i;
+}
+
 TEST_F(TrainingStepTest, MicroBatchesMakeTheSameStep) {
   std::vector<StepResult> results;
   for (const std::int64_t size : {0, 2, 1}) {
