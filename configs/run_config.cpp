@@ -131,6 +131,20 @@ void validate(const RunConfig& config) {
     throw ConfigError(fmt::format("data.segments_before_targets {} needs train.carry_memory true, found false",
                                   config.data.segments_before_targets));
   }
+  if (train.interleave > 1) {
+    const DataConfig& data = config.data;
+    const std::string found = data.kind != DataKind::text ? "another data.kind"
+                              : !data.mixture.empty()     ? "a list of sources"
+                              : data.segments_before_targets > 0
+                                  ? fmt::format("data.segments_before_targets {}", data.segments_before_targets)
+                                  : "";
+    if (!found.empty()) {
+      throw ConfigError(
+          fmt::format("train.interleave {} needs one token file in data.train, and "
+                      "data.segments_before_targets 0, found {}",
+                      train.interleave, found));
+    }
+  }
   if (train.fresh_memory > 0 && (!train.carry_memory || config.data.segments_before_targets > 0)) {
     throw ConfigError(fmt::format(
         "train.fresh_memory {} needs train.carry_memory true and data.segments_before_targets 0, found {} and {}",

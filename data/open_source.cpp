@@ -13,14 +13,6 @@
 namespace palimpsest {
 
 std::unique_ptr<TokenSource> open_source(const DataConfig& config, const SourceShape& shape) {
-  const bool one_stream =
-      config.kind == DataKind::text && config.mixture.empty() && config.segments_before_targets == 0;
-  if (shape.interleave > 1 && !one_stream) {
-    throw ConfigError(
-        fmt::format("train.interleave is {}, expected 1 where the data are not of kind text, in one token file, or "
-                    "data.segments_before_targets is above 0",
-                    shape.interleave));
-  }
   if (config.kind == DataKind::passkey) return std::make_unique<PasskeySource>(config.passkey, shape);
   if (config.kind == DataKind::queries) return std::make_unique<QuerySource>(config.queries, shape);
   if (!config.mixture.empty()) {

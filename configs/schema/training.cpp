@@ -59,9 +59,10 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
   visitor.field("carry_memory", train.carry_memory, Boolean{},
                 "Whether the memory goes on, detached, into the next step while its document continues.");
   visitor.field(
-      "interleave", train.interleave, between<std::int64_t>(1, max_count),
+      "interleave", train.interleave, between<std::int64_t>(1, 10'000),
       "Places in the data that each lane reads in turn, a step of each, with a memory for each: steps that follow one "
-      "another come from different documents, and step n goes on where step n - `interleave` ended. Needs `data.train` "
+      "another usually come from different documents, and step n goes on where step n - `interleave` ended. Needs "
+      "`data.train` "
       "to be one token file (docs/data.md).");
   visitor.field(
       "fresh_memory", train.fresh_memory, between(0.0, 1.0),

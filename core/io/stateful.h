@@ -24,6 +24,8 @@ class Stateful {
   virtual std::string name() const = 0;
   /// Saving reads them, restoring writes to them, ahead of `restore`.
   virtual Tensors tensors() { return {}; }
+  /// Gives up what `tensors` made for its caller alone, as a copy that joins what lies apart; what it returned stays.
+  virtual void release() {}
   /// Whether a checkpoint has to hold exactly these entries, and no others below the component's name.
   virtual bool exact() const { return true; }
   /// What is not tensors; the same on every rank. Collective.

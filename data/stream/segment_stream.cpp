@@ -80,7 +80,8 @@ TokenBatch SegmentStream::next(LaneRun lanes) {
   TokenBatch batch = empty_batch(lanes, config_.sequence_length);
   for (std::int64_t i = 0; i < lanes.count; ++i) {
     const std::int64_t run = run_of(lanes.first + i);
-    fill_row(run, windows_[run], i * config_.sequence_length, batch);
+    TokenWindow& window = windows_.try_emplace(run, read_ahead / config_.interleave).first->second;
+    fill_row(run, window, i * config_.sequence_length, batch);
   }
   if (config_.virtual_length > 1) {
     for (std::int64_t i = 0; i < lanes.count; ++i) append_write_weights(lanes.first + i, batch.write_weights);

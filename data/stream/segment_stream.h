@@ -52,7 +52,8 @@ nlohmann::json to_json(const StreamCursor& cursor);
 /// before 1 December 2026 lack, it is 1.
 StreamCursor stream_cursor_from_json(const nlohmann::json& json);
 
-/// Reads ahead by pieces of `read_ahead` tokens a lane; never holds more of the file than that.
+/// Reads ahead by pieces of `read_ahead` tokens a lane, which its runs share; holds no more of the file than that, or a
+/// step of each run.
 class SegmentStream final : public TokenSource {
  public:
   static constexpr std::int64_t read_ahead = TokenWindow::read_ahead;

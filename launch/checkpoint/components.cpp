@@ -31,6 +31,10 @@ Stateful::Tensors tensors_of(const Components& components) {
   return all;
 }
 
+void release(const Components& components) {
+  for (const auto& component : components) component->release();
+}
+
 nlohmann::json state_of(const Components& components) {
   nlohmann::json state = nlohmann::json::object();
   for (const auto& component : components) state[component->name()] = component->state();

@@ -17,6 +17,8 @@ using Components = std::vector<std::unique_ptr<Stateful>>;
 /// Of all components, with their names in front.
 Stateful::Tensors tensors_of(const Components& components);
 /// An object with a key a component. Collective.
+/// Stateful::release of each.
+void release(const Components& components);
 nlohmann::json state_of(const Components& components);
 
 /// Collective. Reads what the components need from a checkpoint and hands it to them, in their order. Throws FileError,

@@ -17,6 +17,7 @@ namespace {
 RunConfig configure(RunConfig config, const Model& model) {
   config.model = model.language_model().config();
   if (config.distillation.teaches()) throw ConfigError("distillation.share: only a whole run has a teacher");
+  if (config.train.interleave > 1) throw ConfigError("train.interleave: only a whole run reads places in turn");
   validate(config);
   plan_lanes(config.train, 1);
   return config;

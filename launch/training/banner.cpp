@@ -58,7 +58,8 @@ void print_banner(const Banner& banner, RunLog& log) {
   log.note(fmt::format("  data           {}, vocabulary {}", source.description(), source.vocab_size()));
   const auto epoch = source.epoch_tokens();
   log.note(fmt::format(
-      "  a step         {} lanes of {} tokens{}", train.batch_size, train.sequence_length,
+      "  a step         {} lanes of {} tokens{}{}", train.batch_size, train.sequence_length,
+      train.interleave > 1 ? fmt::format(", from {} places in turn", train.interleave) : "",
       epoch ? fmt::format("; {:.1f} steps an epoch", static_cast<double>(*epoch) / static_cast<double>(tokens_per_step))
             : ""));
   if (train.sequence_ranks > 1) {

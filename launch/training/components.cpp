@@ -115,11 +115,8 @@ void CarriedComponent::restore(const nlohmann::json& state) {
   if (!setting_.carries) return;
   for (const std::size_t found : {documents.size(), tokens.size()}) {
     if (static_cast<std::int64_t>(found) == rows()) continue;
-    throw DataError(fmt::format("it is that of {} lanes, expected {}", found, rows()));
-  }
-  for (SequenceState& memory : state_.memories) {
-    memory.for_each(
-        [&](const std::string&, Tensor& part) { part = Tensor(setting_.pool, part.shape(), part.data_type()); });
+    throw DataError(
+        fmt::format("it is that of {} lanes{}, expected {}", found, setting_.places > 1 ? " and places" : "", rows()));
   }
   for_each_lane([&](SequenceState& memory, std::int64_t lane, std::int64_t row) {
     memory.for_each([&](const std::string& name, Tensor& part) {

@@ -58,6 +58,7 @@ class CarriedComponent final : public Stateful {
   CarriedComponent(StepState& state, const Setting& setting) : state_(state), setting_(setting) {}
   std::string name() const override { return "state"; }
   Tensors tensors() override;
+  void release() override { joined_ = {}; }
   bool exact() const override { return setting_.carries; }
   /// The document that every lane is in.
   nlohmann::json state() override;

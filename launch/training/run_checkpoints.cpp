@@ -55,6 +55,7 @@ void RunCheckpoints::prepare() {
   const Stateful::Tensors tensors = tensors_of(components_);
   checkpointer_.prepare(tensors.owned.bytes() +
                         tensors.replicated.bytes() / static_cast<std::uint64_t>(setting_.guard.communicator().size()));
+  release(components_);
 }
 
 void RunCheckpoints::start(std::int64_t step) {
@@ -63,6 +64,7 @@ void RunCheckpoints::start(std::int64_t step) {
   const nlohmann::json state = state_of(components_);
   const Stateful::Tensors tensors = tensors_of(components_);
   checkpointer_.start(step, tensors.replicated, tensors.owned, state, to_yaml(setting_.config));
+  release(components_);
 }
 
 void RunCheckpoints::report(const std::optional<Checkpointer::Outcome>& outcome, bool required) {

@@ -153,7 +153,7 @@ PassPlan plan_passes(const RunConfig& config, DataType type, int ranks, std::int
                 pass_budget(config, type, ranks_on_host, kept) - lesson - resting);
   plan.bytes += lesson + resting;
   if (kept.teacher) {
-    plan.bytes = std::max(plan.bytes, teacher_bytes(*kept.teacher, lanes, train.sequence_length, type));
+    plan.bytes = std::max(plan.bytes, teacher_bytes(*kept.teacher, lanes, train.sequence_length, type) + resting);
   }
   return plan;
 }

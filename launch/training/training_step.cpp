@@ -69,7 +69,7 @@ StepState TrainingStep::empty_state() const {
   const TrainConfig& train = setting_.config.train;
   state.first_lane = group_of(setting_.communicator.rank(), train.sequence_ranks) * setting_.lanes.per_rank;
   for (std::int64_t i = 0; train.carry_memory && i < train.interleave * micro_batches(); ++i) {
-    state.memories.push_back(setting_.model.empty_state(setting_.state_pool, setting_.lanes.per_micro_batch));
+    state.memories.push_back(setting_.model.empty_state(setting_.step_pool, setting_.lanes.per_micro_batch));
   }
   return state;
 }

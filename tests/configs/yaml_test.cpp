@@ -239,6 +239,20 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
        "other would see each other"},
       {"data: {kind: queries, contrast: 1}\ndistillation: {share: 0.5, teacher: runs/a}\n",
        "run.yaml: data.contrast 1 needs train.sequence_ranks 1 and distillation.share 0, found 1 and 0.5"},
+      {"train: {fresh_memory: 0.1, carry_memory: false}\n",
+       "run.yaml: train.fresh_memory 0.1 needs train.carry_memory true and data.segments_before_targets 0, found false "
+       "and 0"},
+      {"data: {kind: passkey}\ntrain: {interleave: 2}\n",
+       "run.yaml: train.interleave 2 needs one token file in data.train, and data.segments_before_targets 0, found "
+       "another "
+       "data.kind"},
+      {"data: {train: [{file: a.h5}]}\ntrain: {interleave: 2}\n",
+       "run.yaml: train.interleave 2 needs one token file in data.train, and data.segments_before_targets 0, found a "
+       "list of "
+       "sources"},
+      {"data: {segments_before_targets: 4}\ntrain: {interleave: 2}\n",
+       "run.yaml: train.interleave 2 needs one token file in data.train, and data.segments_before_targets 0, found "
+       "data.segments_before_targets 4"},
       {"train:\n  run_directory: \"\"\n", "run.yaml: train.run_directory is empty: checkpoints need a place"},
   });
   EXPECT_NE(refusal("model:\n  hidden_size: 100\n").find("model.hidden_size 100"), std::string::npos);

@@ -184,10 +184,6 @@ TEST_F(AlignedStreamTest, RefusesWhatCannotBe) {
   EXPECT_TRUE(holds(message_of<ConfigError>([&] { open_source(config, shape); }), "20 has no room for targets"));
   config.segments_before_targets = 3;
   EXPECT_EQ(open_source(config, shape)->state(), this->stream().state());
-  SourceShape in_turn = shape;
-  in_turn.interleave = 2;
-  EXPECT_TRUE(
-      holds(message_of<ConfigError>([&] { open_source(config, in_turn); }), "train.interleave is 2, expected 1"));
   shape.batch_size = 50;
   EXPECT_TRUE(holds(message_of<DataError>([&] { open_source(config, shape); }), "train.batch_size is 50"));
   config.virtual_length = 2;
