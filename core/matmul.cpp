@@ -87,6 +87,28 @@ void matmul(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const 
   run(product_kind(a, b), pool, a, b, c, output, threads);
 }
 
+void matmul_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                  const Matrix& c) {
+  check(a, b, c);
+  if (addend.rows != c.rows || addend.columns != c.columns || addend.type != c.type) {
+    throw ShapeError(fmt::format("matmul: {} ({} x {}) added to a product into {} ({} x {})", name_of(addend.type),
+                                 addend.rows, addend.columns, name_of(c.type), c.rows, c.columns));
+  }
+  if (c.rows == 0 || c.columns == 0) return;
+  assert(is_well_formed(addend) && addend.column_stride == 1 && !overlap(addend, c));
+  if (a.columns > 0 && product_kind(a, b) == ProductKind::matrix_units) {
+    assert(is_well_formed(a) && is_well_formed(b) && is_well_formed(c) && !overlap(a, c) && !overlap(b, c));
+    return products::unit_product_added(pool, a, b, addend, c, threads_of_product());
+  }
+  const auto bytes = [&](std::int64_t elements) { return static_cast<std::size_t>(elements) * size_of(c.type); };
+#pragma omp parallel for schedule(static) if (c.rows * c.columns > 16384)
+  for (std::int64_t i = 0; i < c.rows; ++i) {
+    std::memcpy(static_cast<std::byte*>(c.data) + bytes(i * c.row_stride),
+                static_cast<const std::byte*>(addend.data) + bytes(i * addend.row_stride), bytes(c.columns));
+  }
+  matmul(pool, a, b, c, Output::accumulate);
+}
+
 std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
   if (c.rows == 0 || c.columns == 0 || a.columns == 0) return 0;
   const int threads = threads_of_product();

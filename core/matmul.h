@@ -19,6 +19,11 @@ namespace palimpsest {
 void matmul(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c,
             Output output = Output::overwrite);
 
+/// c <- addend + a b, with the bits that a copy of the addend in c would get from Output::accumulate; a plain addend of
+/// c's extents and type, which c must not overlap either.
+void matmul_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                  const Matrix& c);
+
 /// Bytes of scratch memory that such a product takes from its pool, on as many threads as are set now. The operands'
 /// data are not looked at.
 std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c);

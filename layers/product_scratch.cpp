@@ -34,9 +34,11 @@ std::int64_t memory_bytes(const ModelConfig& c, DataType type) {
   const ThreadCount alone(1);
   const std::int64_t d = c.head_size,
                      tokens = std::min(memory_tiles::tile_rows, memory_tiles::padded(c.segment_length));
-  const Matrix rows = extents(tokens, d, accumulate_type(type)), memory = extents(d, d, accumulate_type(type));
-  return std::max({matmul_scratch_bytes(rows, memory, rows), matmul_scratch_bytes(rows, memory.transposed(), rows),
-                   matmul_scratch_bytes(rows.transposed(), rows, memory)});
+  const Matrix rows = extents(tokens, d, type), memory = extents(d, d, type);
+  const Matrix of_rows = extents(tokens, d, accumulate_type(type)), sums = extents(d, d, accumulate_type(type));
+  return std::max({matmul_scratch_bytes(rows, memory, of_rows),
+                   matmul_scratch_bytes(rows, memory.transposed(), of_rows),
+                   matmul_scratch_bytes(rows.transposed(), rows, sums)});
 }
 
 }  // namespace

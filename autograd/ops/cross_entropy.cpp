@@ -152,6 +152,14 @@ std::vector<double> forward(MemoryPool& pool, const Tensor& hidden, const Tensor
   return nll;
 }
 
+/// How far apart rows of dlogits in a buffer of their own stand, in elements: an odd number of a cache's lines, since
+/// rows at a multiple of a large power of two, as vocabularies like to be, meet in the same sets of it.
+template <class T>
+std::int64_t spread_rows(std::int64_t vocab) {
+  constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
+  return ((vocab + line - 1) / line | 1) * line;
+}
+
 /// The weighted sum of nll; adds its gradients, times `upstream`, to those of hidden and weight.
 template <class T>
 double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable& weight, const LossTargets& wanted,
@@ -160,7 +168,8 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
   const ConstMatrix x = matrix_of(hidden.value()), w = matrix_of(weight.value());
   const std::int64_t most_rows = std::min(x.rows, head_block_rows(w.rows));
   Tensor logits(pool, {most_rows, w.rows}, data_type_of<A>);
-  Tensor dlogits = std::is_same_v<T, A> ? logits : Tensor(pool, logits.shape(), data_type_of<T>);
+  const std::int64_t stride = std::is_same_v<T, A> || wanted.teacher ? w.rows : spread_rows<T>(w.rows);
+  Tensor dlogits = std::is_same_v<T, A> ? logits : Tensor(pool, {most_rows, stride}, data_type_of<T>);
   std::vector<double> nll(static_cast<std::size_t>(most_rows));
   const bool by_source = wanted.totals && !wanted.sources.empty();
   std::vector<std::uint8_t> right_rows(by_source ? static_cast<std::size_t>(most_rows) : 0);
@@ -188,17 +197,17 @@ double forward_backward(MemoryPool& pool, const Variable& hidden, const Variable
     }
     matmul(pool, block, w.transposed(), matrix(logits.data<A>(), count, w.rows, w.rows));
     const std::int64_t right =
-        wanted.teacher
-            ? teacher.forward_backward(pool, begin, std::as_const(logits).data<A>(), rows, upstream, nll.data(),
-                                       dlogits.data<T>(), wanted.distilled.get())
-            : cross_entropy_forward_backward(logits.data<A>(), w.rows, rows, upstream, nll.data(), dlogits.data<T>());
+        wanted.teacher ? teacher.forward_backward(pool, begin, std::as_const(logits).data<A>(), rows, upstream,
+                                                  nll.data(), dlogits.data<T>(), wanted.distilled.get())
+                       : cross_entropy_forward_backward(logits.data<A>(), w.rows, rows, upstream, nll.data(),
+                                                        dlogits.data<T>(), stride);
     loss += wanted.teacher ? teacher.mixed : weighted_sum(rows.weights, nll);
     if (wanted.counts && !rows.answers.empty()) {
       wanted.counts->right += right;
       wanted.counts->all += answers_of(rows);
     }
     if (by_source) add_to_totals(wanted, offset, extent, nll, right_rows);
-    const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, w.rows);
+    const ConstMatrix gradient = matrix(dlogits.data<T>(), count, w.rows, stride);
     if (dx.wanted()) matmul(pool, gradient, w, rows_of(matrix_of(dx.view), begin, count), dx_output);
     if (dw.wanted()) {
       matmul(pool, gradient.transposed(), block, matrix_of(dw.view), std::exchange(dw_output, Output::accumulate));

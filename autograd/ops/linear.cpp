@@ -74,8 +74,9 @@ Variable linear_add(Tape& tape, const Variable& x, const Variable& weight, const
     throw ShapeError(fmt::format("linear_add: the residual is {} {}, the product {} {}", name_of(residual.data_type()),
                                  residual.shape().to_string(), name_of(x.data_type()), shape.to_string()));
   }
-  Tensor sum = converted(tape.pool(), residual.value(), residual.data_type());
-  matmul(tape.pool(), matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(sum), Output::accumulate);
+  Tensor sum(tape.pool(), shape, x.data_type());
+  matmul_added(tape.pool(), matrix_of(x.value()), matrix_of(weight.value()).transposed(), matrix_of(residual.value()),
+               matrix_of(sum));
   const bool records = tape.records({x, weight, residual});
   Variable y = Variable::result(std::move(sum), records);
   if (records) {

@@ -3,11 +3,53 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <type_traits>
 
 #include "core/data_type.h"
+#include "core/kernels/vector_loops.h"
 #include "core/kernels/vector_math.h"
 
 namespace palimpsest {
+
+namespace {
+
+/// row <- e^(row - maximum) as exactly as a gradient of type G asks for; returns the sum.
+template <class G, class A>
+A exponentials(A* row, std::int64_t columns, A maximum) {
+  A sum = 0;
+  std::int64_t begin = 0;
+  if constexpr (!std::is_same_v<G, A>) {
+    using namespace vector_loops;
+    Lanes<G> sums{};
+    begin = columns / lanes<G> * lanes<G>;
+    for_each_vector<G>(begin, [&](std::int64_t j, auto elements) {
+      const Lanes<G> power = exponential<G>(elements.load(row + j) - maximum);
+      elements.store(row + j, power);
+      sums += power;
+    });
+    sum = sum_of<G>(sums);
+  }
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t j = begin; j < columns; ++j) {
+    row[j] = vector_exp(row[j] - maximum);
+    sum += row[j];
+  }
+  return sum;
+}
+
+/// out <- factor * row
+template <class A, class G>
+void scaled(const A* row, std::int64_t columns, A factor, G* out) {
+  if constexpr (std::is_same_v<G, A>) {
+#pragma omp simd
+    for (std::int64_t j = 0; j < columns; ++j) out[j] = row[j] * factor;
+  } else {
+    vector_loops::for_each_vector<G>(
+        columns, [&](std::int64_t j, auto elements) { elements.store(out + j, elements.load(row + j) * factor); });
+  }
+}
+
+}  // namespace
 
 template <class A>
 void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<const std::int32_t> targets, double* nll) {
@@ -27,7 +69,8 @@ void cross_entropy_forward(const A* logits, std::int64_t columns, std::span<cons
 
 template <class A, class G>
 std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, const CrossEntropyRows& in,
-                                            double upstream, double* nll, G* gradient) {
+                                            double upstream, double* nll, G* gradient, std::int64_t gradient_stride) {
+  const std::int64_t stride = gradient_stride == 0 ? columns : gradient_stride;
   const auto targets = in.targets;
   const auto weights = in.weights;
   const auto answers = in.answers;
@@ -38,7 +81,7 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
 #pragma omp parallel for schedule(static) reduction(+ : right) if (rows * columns > 16384)
   for (std::int64_t i = 0; i < rows; ++i) {
     A* const row = logits + i * columns;
-    G* const out = gradient + i * columns;
+    G* const out = gradient + i * stride;
     const auto index = static_cast<std::size_t>(i);
     if (!in.right.empty()) in.right[index] = 0;
     if (weights[index] == 0.0f) {
@@ -54,18 +97,12 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
       right += likeliest;
       if (!in.right.empty()) in.right[index] = likeliest;
     }
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t j = 0; j < columns; ++j) {
-      row[j] = vector_exp(row[j] - maximum);
-      sum += row[j];
-    }
+    const A sum = exponentials<G>(row, columns, maximum);
     nll[i] = std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target));
     const A scale = static_cast<A>(upstream * static_cast<double>(weights[index]));
     const A factor = scale / sum;
     const A at_target = row[targets[index]] * factor - scale;
-#pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) out[j] = static_cast<G>(row[j] * factor);
+    scaled(row, columns, factor, out);
     out[targets[index]] = static_cast<G>(at_target);
   }
   return right;
@@ -74,10 +111,10 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
 template void cross_entropy_forward(const float*, std::int64_t, std::span<const std::int32_t>, double*);
 template void cross_entropy_forward(const double*, std::int64_t, std::span<const std::int32_t>, double*);
 template std::int64_t cross_entropy_forward_backward(float*, std::int64_t, const CrossEntropyRows&, double, double*,
-                                                     float*);
+                                                     float*, std::int64_t);
 template std::int64_t cross_entropy_forward_backward(float*, std::int64_t, const CrossEntropyRows&, double, double*,
-                                                     bfloat16*);
+                                                     bfloat16*, std::int64_t);
 template std::int64_t cross_entropy_forward_backward(double*, std::int64_t, const CrossEntropyRows&, double, double*,
-                                                     double*);
+                                                     double*, std::int64_t);
 
 }  // namespace palimpsest

@@ -22,9 +22,11 @@ struct CrossEntropyRows {
 /// The same, and the gradient of upstream * sum(weights * nll) with respect to the logits, in G: A
 /// itself or bfloat16. A row of weight 0 has nll and gradient 0, whatever its logits. `gradient` may
 /// be `logits`; the logits are overwritten in any case. Returns in how many of the rows that are answers and have a
-/// weight no logit is larger than the target's, and none before it as large.
+/// weight no logit is larger than the target's, and none before it as large. Rows of the gradient are `gradient_stride`
+/// elements apart, or where it is 0 `columns`. With G bfloat16 nll is within 4e-6.
 template <class A, class G>
 std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, const CrossEntropyRows& rows,
-                                            double upstream, double* nll, G* gradient);
+                                            double upstream, double* nll, G* gradient,
+                                            std::int64_t gradient_stride = 0);
 
 }  // namespace palimpsest

@@ -37,9 +37,11 @@ std::int64_t longest_segment(const SequenceLayout& layout) {
 
 std::int64_t least_run(std::int64_t d) {
   const auto kind = [&](std::int64_t rows) {
-    const ConstMatrix tokens{nullptr, DataType::float32, rows, d, d, 1};
-    const ConstMatrix matrix{nullptr, DataType::float32, d, d, d, 1};
-    return std::pair(product_kind(tokens, matrix), product_kind(tokens, matrix.transposed()));
+    const auto of = [&](DataType type) {
+      const ConstMatrix tokens{nullptr, type, rows, d, d, 1}, matrix{nullptr, type, d, d, d, 1};
+      return std::pair(product_kind(tokens, matrix), product_kind(tokens, matrix.transposed()));
+    };
+    return std::pair(of(DataType::float32), of(DataType::bfloat16));
   };
   std::int64_t rows = least_rows;
   while (rows < tile_rows && kind(rows) != kind(tile_rows)) rows *= 2;
@@ -55,7 +57,8 @@ Range run_of_tokens(std::int64_t tokens, std::int64_t tile, std::int64_t part, s
 
 int threads_for_parts(DataType type, std::int64_t d) {
   const ConstMatrix rows{nullptr, type, least_rows, d, d, 1}, columns{nullptr, type, d, least_columns, d, 1};
-  return product_kind(rows, columns) == ProductKind::onednn ? 1 : omp_get_max_threads();
+  const ProductKind kind = product_kind(rows, columns);
+  return kind == ProductKind::onednn || kind == ProductKind::widened ? 1 : omp_get_max_threads();
 }
 
 std::int64_t runs_for(std::int64_t tasks, std::int64_t tokens, int threads, std::int64_t least) {

@@ -51,15 +51,17 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
   const HeadRows<const T>& query = in.query;
   const MemoryStates<const A>& states = in.states;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
-  const ReadParts parts(layout, states.kv_heads, d, threads_for_parts(data_type_of<A>, d));
+  const ReadParts parts(layout, states.kv_heads, d, threads_for_parts(data_type_of<T>, d));
   const std::int64_t tile = parts.tile();
-  Scratch<A> scratch(pool, 2, tile, d);
+  Scratch<A> numerators(pool, 1, tile, d);
+  Scratch<T> queries(pool, 1, tile, d), matrices(pool, 1, d, d);
   for_each_task(parts.count(), [&](std::int64_t task) {
     const auto [lane, slot, kv_head, tokens, last] = parts.part(task);
     const Segment& segment = layout.segment(lane, slot);
-    const A* const m = states.matrix_at(slot, lane, kv_head);
+    const T* const m = as_operand(states.matrix_at(slot, lane, kv_head), d * d, matrices.get(0));
     const A* const z = states.norm_at(slot, lane, kv_head);
-    A *const sq = scratch.get(0), *const numerator = scratch.get(1);
+    T* const sq = queries.get(0);
+    A* const numerator = numerators.get(0);
     for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       for (Range t = first_tile(tokens, tile); t.count() > 0; t = next_tile(tokens, tile, t)) {
         const std::int64_t begin = t.begin, rows = t.count();
@@ -104,11 +106,12 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
   const Gradient<A*>& d_gain = gradients.d_gain;
   if (!d_query.wanted() && !d_states.wanted() && !d_gain.wanted()) return;
   const std::int64_t d = query.head_size, stride = query.stride(), group = query.heads / states.kv_heads;
-  const int threads = threads_for_parts(data_type_of<A>, d);
+  const int threads = threads_for_parts(data_type_of<T>, d);
   // With a gain, that of the states needs all that those of the queries need.
   const ReadParts parts(layout, states.kv_heads, d, in.gain ? 1 : threads);
   const std::int64_t tile = parts.tile();
-  Scratch<A> scratch(pool, 3, tile, d);
+  Scratch<A> products(pool, in.gain ? 2 : 1, tile, d);
+  Scratch<T> operands(pool, 2, tile, d), matrices(pool, 1, d, d);
   const std::int64_t segments = layout.lanes * layout.segments_per_lane;
   Tensor gain_sums;
   if (d_gain.wanted()) gain_sums = Tensor::zeros(pool, Shape{segments, query.stride()}, data_type_of<A>);
@@ -119,7 +122,7 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
     const auto [lane, slot, kv_head, tokens, last] = part;
     const Segment& segment = layout.segment(lane, slot);
     const Range down = blocks.rows(block), across = blocks.columns(block);
-    const A* const m = states.matrix_at(slot, lane, kv_head);
+    const T* const m = as_operand(states.matrix_at(slot, lane, kv_head), d * d, matrices.get(0));
     const A* const z = states.norm_at(slot, lane, kv_head);
     A* const dm = of_states && d_states.view.matrix ? d_states.view.matrix_at(slot, lane, kv_head) : nullptr;
     A* const dz = of_states && block == 0 && d_states.view.norm ? d_states.view.norm_at(slot, lane, kv_head) : nullptr;
@@ -127,7 +130,8 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
       std::fill_n(dm + i * d + across.begin, across.count(), A(0));
     }
     if (dz && !d_states.accumulate) std::fill_n(dz, d, A(0));
-    A *const sq = scratch.get(0), *const dn = scratch.get(1), *const dsq = scratch.get(2);
+    T *const sq = operands.get(0), *const rounded = operands.get(1);
+    A* const dsq = products.get(0);
     for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       A* const sum_of_gain =
           sums != nullptr ? sums + (lane * layout.segments_per_lane + slot) * query.stride() + head * d : nullptr;
@@ -135,13 +139,18 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
         const std::int64_t begin = t.begin, rows = t.count(), n = padded(rows);
         const std::int64_t row = segment.begin + begin;
         load_sigma(query.at(row, head), stride, rows, d, sq);
-        load(d_output.at(row, head), stride, rows, d, dn);
         A d_denominator[tile_rows];
+        const T* dn = rounded;
         if (in.gain != nullptr) {
+          A* const exact = products.get(1);
+          load(d_output.at(row, head), stride, rows, d, exact);
           matmul(pool, matrix(sq, n, d, d), matrix(m, d, d, d), matrix(dsq, n, d, d));
           for (std::int64_t i = 0; i < rows; ++i) {
-            through_root_mean_square(dsq + i * d, in.gain + head * d, in.epsilon, d, dn + i * d, sum_of_gain);
+            through_root_mean_square(dsq + i * d, in.gain + head * d, in.epsilon, d, exact + i * d, sum_of_gain);
           }
+          dn = as_operand(exact, n * d, rounded);
+        } else {
+          load(d_output.at(row, head), stride, rows, d, rounded);
         }
         for (std::int64_t i = 0; in.gain == nullptr && i < rows; ++i) {
           const T* const out = output.at(row + i, head);
@@ -149,9 +158,10 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
           const A inverse = A(1) / (dot(sq + i * d, z, d) + static_cast<A>(in.epsilon));
           Lanes<T> along{};
           for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
-            const Lanes<T> gradient = elements.load(dn + i * d + j);
+            T* const at = rounded + i * d + j;
+            const Lanes<T> gradient = elements.load(at);
             along += gradient * elements.load(out + j);
-            elements.store(dn + i * d + j, gradient * inverse);
+            elements.store(at, gradient * inverse);
           });
           const A sum = vector_loops::sum_of<T>(along);
           d_denominator[i] = -sum * inverse;

@@ -1,10 +1,14 @@
 // What memory_read.cpp, memory_write*.cpp and memory_scan.cpp share: tiles of tokens of one head, brought into
-// scratch memory in the accumulate type, with rows of zeros up to a multiple of sixteen so that
-// matrix products see few different shapes.
+// scratch memory, with rows of zeros up to a multiple of sixteen so that matrix products see few different shapes.
+//
+// Operands of products have the type of activations: of bfloat16 sigma(K), sigma(Q) and what is made of values and
+// gradients are rounded to it, and so is the memory where it is multiplied. Sums, and the memory from segment to
+// segment, have the accumulate type.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include <omp.h>
 
@@ -77,8 +81,8 @@ class Scratch {
 };
 
 /// destination (padded(rows), d) <- function(vectors of source), rows beyond `rows` zero.
-template <class T, class A, class Function>
-void load_through(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination,
+template <class T, class To, class Function>
+void load_through(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, To* destination,
                   Function function) {
   for (std::int64_t i = 0; i < rows; ++i) {
     prefetch_row(source + (i + rows_ahead) * stride, d);
@@ -86,34 +90,59 @@ void load_through(const T* source, std::int64_t stride, std::int64_t rows, std::
       elements.store(destination + i * d + j, function(elements.load(source + i * stride + j)));
     });
   }
-  std::fill(destination + rows * d, destination + padded(rows) * d, A(0));
+  std::fill(destination + rows * d, destination + padded(rows) * d, To(0));
 }
 
 /// destination (padded(rows), d) <- source, rows beyond `rows` zero.
-template <class T, class A>
-void load(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination) {
+template <class T, class To>
+void load(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, To* destination) {
   load_through(source, stride, rows, d, destination, [](const Lanes<T>& x) { return x; });
 }
 
 /// destination (padded(rows), d) <- sigma(source) = elu(source) + 1, rows beyond `rows` zero.
-template <class T, class A>
-void load_sigma(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, A* destination) {
+template <class T, class To>
+void load_sigma(const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d, To* destination) {
   load_through(source, stride, rows, d, destination, [](const Lanes<T>& x) { return vector_loops::sigma<T>(x); });
 }
 
-template <class A>
-inline A dot(const A* a, const A* b, std::int64_t d) {
-  A sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = 0; j < d; ++j) sum += a[j] * b[j];
-  return sum;
+/// The `count` values at `source` as T: themselves, or rounded into `rounded`.
+template <class T, class A>
+const T* as_operand(const A* source, std::int64_t count, T* rounded) {
+  if constexpr (std::is_same_v<T, A>) {
+    return source;
+  } else {
+    for_each_vector<T>(count,
+                       [&](std::int64_t j, auto elements) { elements.store(rounded + j, elements.load(source + j)); });
+    return rounded;
+  }
 }
 
-/// target <- target + factor * source
-template <class A>
-inline void add_scaled(A* target, A factor, const A* source, std::int64_t d) {
+template <class T, class A>
+inline A dot(const T* a, const A* b, std::int64_t d) {
+  if constexpr (std::is_same_v<T, A>) {
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t j = 0; j < d; ++j) sum += a[j] * b[j];
+    return sum;
+  } else {
+    Lanes<T> sums{};
+    for_each_vector<T>(d, [&](std::int64_t j, auto elements) { sums += elements.load(a + j) * elements.load(b + j); });
+    return vector_loops::sum_of<T>(sums);
+  }
+}
+
+/// target <- target + factor * source, one of which may be of another type than `factor`
+template <class To, class A, class T>
+inline void add_scaled(To* target, A factor, const T* source, std::int64_t d) {
+  if constexpr (std::is_same_v<T, A> && std::is_same_v<To, A>) {
 #pragma omp simd
-  for (std::int64_t j = 0; j < d; ++j) target[j] += factor * source[j];
+    for (std::int64_t j = 0; j < d; ++j) target[j] += factor * source[j];
+  } else {
+    using Narrow = std::conditional_t<std::is_same_v<T, A>, To, T>;
+    for_each_vector<Narrow>(d, [&](std::int64_t j, auto elements) {
+      elements.store(target + j, elements.load(target + j) + factor * elements.load(source + j));
+    });
+  }
 }
 
 /// target (d) gets values (d), added or written.
@@ -127,7 +156,7 @@ void store_row(const A* values, std::int64_t d, T* target, bool accumulate) {
 
 /// target (rows, stride) gets source (rows, d) times sigma's slope, added or written.
 template <class T, class A>
-void store_through_sigma(const A* source, const A* sigma_values, std::int64_t rows, std::int64_t d, T* target,
+void store_through_sigma(const A* source, const T* sigma_values, std::int64_t rows, std::int64_t d, T* target,
                          std::int64_t stride, bool accumulate) {
   const Lanes<T> one = Lanes<T>{} + A(1);
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -149,10 +178,15 @@ A share_going_on(const A* decay, const Segment& segment, std::int64_t head) {
 }
 
 /// target <- factor * source, which may be target
-template <class A>
-inline void scale(A* target, A factor, const A* source, std::int64_t d) {
+template <class To, class A>
+inline void scale(To* target, A factor, const A* source, std::int64_t d) {
+  if constexpr (std::is_same_v<To, A>) {
 #pragma omp simd
-  for (std::int64_t j = 0; j < d; ++j) target[j] = factor * source[j];
+    for (std::int64_t j = 0; j < d; ++j) target[j] = factor * source[j];
+  } else {
+    for_each_vector<To>(
+        d, [&](std::int64_t j, auto elements) { elements.store(target + j, factor * elements.load(source + j)); });
+  }
 }
 
 /// Values found lane by lane for each head, summed in the order of the lanes.

@@ -25,7 +25,8 @@ class ForwardWrite {
         sk_(pool, parts, d_),
         update_(pool, parts, d_),
         prediction_(pool, 1, in.rule.delta ? parts.tile() : 0, d_),
-        divisor_sum_(pool, 1, 1, d_) {}
+        divisor_sum_(pool, 1, 1, d_),
+        operand_(pool, in.rule.delta ? 1 : 0, d_, d_) {}
 
   void start(std::int64_t) {}
   void finish(std::int64_t) {}
@@ -45,15 +46,15 @@ class ForwardWrite {
     const bool delta = in_.rule.delta && at.segment.keeps_memory;
     const A* const divisor =
         delta ? norm_with_excess(in_.layout, at.segment, key, at.head, norm_before(at), divisor_sum_.get(0)) : nullptr;
+    const T* const m = delta ? as_operand(matrix_before(at), d_ * d_, operand_.get(0)) : nullptr;
     parts_.for_each_tile(run, [&](const Range& tile) {
       const std::int64_t row = at.first_row() + tile.begin, rows = tile.count();
-      A *const sk = sk_.at(at, tile.begin), *const update = update_.at(at, tile.begin);
+      T *const sk = sk_.at(at, tile.begin), *const update = update_.at(at, tile.begin);
       load_sigma(key.at(row, at.head), key.stride(), rows, d_, sk);
       load(value.at(row, at.head), value.stride(), rows, d_, update);
       if (delta) {
         A denominator[tile_rows];
-        subtract_prediction(pool_, sk, matrix_before(at), divisor, in_.rule.epsilon, rows, d_, update,
-                            prediction_.get(0), denominator);
+        subtract_prediction(pool_, sk, m, divisor, in_.rule.epsilon, rows, d_, update, prediction_.get(0), denominator);
       }
       weigh(in_.layout, row, rows, d_, update);
       then(tile);
@@ -61,7 +62,7 @@ class ForwardWrite {
   }
 
   void sums(const WrittenHead& at, const Range& tile, const WritePart& part) {
-    const A* const sk = sk_.at(at, tile.begin);
+    const T* const sk = sk_.at(at, tile.begin);
     Block(parts_.blocks(), part.block).add_sums(pool_, sk, update_.at(at, tile.begin), tile.count(), matrix_after(at));
     for (std::int64_t i = 0; part.first() && i < tile.count(); ++i) {
       add_scaled(norm_after(at), write_weight<A>(in_.layout, at.first_row() + tile.begin + i), sk + i * d_, d_);
@@ -88,8 +89,9 @@ class ForwardWrite {
   const MemoryWriteResult<T>& result_;
   const WriteParts& parts_;
   std::int64_t d_;
-  KeptRows<A> sk_, update_;
+  KeptRows<T> sk_, update_;
   Scratch<A> prediction_, divisor_sum_;
+  Scratch<T> operand_;
 };
 
 }  // namespace
@@ -98,12 +100,11 @@ class ForwardWrite {
 // + e) + epsilon; z' = a z + sum w sigma(K)
 template <class T>
 void memory_write_forward(MemoryPool& pool, const MemoryWriteInputs<T>& in, const MemoryWriteResult<T>& result) {
-  using A = accumulate_t<T>;
   check(in, {result.before.matrix, result.before.norm, result.before.lanes, result.before.kv_heads,
              result.before.head_size});
   const std::int64_t d = in.key.head_size;
   const WriteParts parts(in.layout, in.key.heads, d, in.rule.delta, Order::forwards,
-                         threads_for_parts(data_type_of<A>, d));
+                         threads_for_parts(data_type_of<T>, d));
   ForwardWrite<T> kernel(pool, in, result, parts);
   parts.for_each_segment(kernel);
 }

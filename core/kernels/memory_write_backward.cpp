@@ -27,9 +27,11 @@ class BackwardWrite {
         d_decay_(d_decay),
         d_(in.key.head_size),
         sk_(pool, parts, d_),
-        d_update_(pool, parts, d_),
+        d_numerator_(pool, parts, in.rule.delta ? d_ : 0),
         d_denominator_(pool, parts, 1),
-        tiles_(pool, 3, parts.tile(), d_),
+        tiles_(pool, in.rule.delta ? 3 : 2, parts.tile(), d_),
+        updates_(pool, 1, parts.tile(), d_),
+        matrices_(pool, in.rule.delta ? 2 : 1, d_, d_),
         norms_(pool, 2, 1, d_),
         running_(pool, Shape{parts.places(), 2, d_ + 1, d_}, data_type_of<A>) {}
 
@@ -62,17 +64,19 @@ class BackwardWrite {
   void tokens(const WrittenHead& at, const Range& run, Then then) {
     const A* const divisor =
         delta(at) ? norm_with_excess(in_.layout, at.segment, in_.key, at.head, norm_of(at), norms_.get(0)) : nullptr;
+    const T* const after = as_operand<T>(state_after(at), d_ * d_, matrices_.get(0));
+    const T* const before = delta(at) ? as_operand<T>(matrix_of(at), d_ * d_, matrices_.get(1)) : nullptr;
     parts_.for_each_tile(run, [&](const Range& tile) {
-      tokens_of_tile(at, tile, divisor);
+      tokens_of_tile(at, tile, divisor, after, before);
       then(tile);
     });
   }
 
   void sums(const WrittenHead& at, const Range& tile, const WritePart& part) {
     if (!delta(at)) return;
-    const A* const sk = sk_.at(at, tile.begin);
+    const T* const sk = sk_.at(at, tile.begin);
     Block(parts_.blocks(), part.block)
-        .add_sums(pool_, sk, d_update_.at(at, tile.begin), tile.count(), state_before(at));
+        .add_sums<T>(pool_, sk, d_numerator_.at(at, tile.begin), tile.count(), state_before(at));
     if (part.block > 0) return;
     A* const d_divisor = has_excess(in_.layout, at.segment) ? excess_gradient() : state_before(at) + d_ * d_;
     const A* const d_denominator = d_denominator_.at(at, tile.begin);
@@ -131,18 +135,18 @@ class BackwardWrite {
 
   A* excess_gradient() { return norms_.get(1); }  // of the segment whose sums the thread adds up
 
-  void tokens_of_tile(const WrittenHead& at, const Range& tile, const A* divisor) {
+  /// `after`, `before`: the gradient dM' and, for delta, M as operands.
+  void tokens_of_tile(const WrittenHead& at, const Range& tile, const A* divisor, const T* after, const T* before) {
     const std::int64_t d = d_, row = at.first_row() + tile.begin, rows = tile.count(), n = padded(rows);
     const Gradient<HeadRows<T>>&d_key = gradients_.d_key, &d_value = gradients_.d_value;
-    const A* const after = state_after(at);
-    A *const sk = sk_.at(at, tile.begin), *const d_update = d_update_.at(at, tile.begin);
-    A *const update = tiles_.get(0), *const prediction = tiles_.get(1), *const dsk = tiles_.get(2);
+    T *const sk = sk_.at(at, tile.begin), *const update = updates_.get(0);
+    A *const d_update = tiles_.get(0), *const dsk = tiles_.get(1);
+    A* const prediction = delta(at) ? tiles_.get(2) : nullptr;
     A denominator[tile_rows];
     load_sigma(in_.key.at(row, at.head), in_.key.stride(), rows, d, sk);
     load(in_.value.at(row, at.head), in_.value.stride(), rows, d, update);
     if (delta(at)) {
-      subtract_prediction(pool_, sk, matrix_of(at), divisor, in_.rule.epsilon, rows, d, update, prediction,
-                          denominator);
+      subtract_prediction(pool_, sk, before, divisor, in_.rule.epsilon, rows, d, update, prediction, denominator);
     }
     weigh(in_.layout, row, rows, d, update);
     if (delta(at) || d_value.wanted()) {
@@ -152,7 +156,7 @@ class BackwardWrite {
     if (d_key.wanted()) {
       matmul(pool_, matrix(update, n, d, d), matrix(after, d, d, d).transposed(), matrix(dsk, n, d, d));
       for (std::int64_t i = 0; i < rows; ++i) {
-        add_scaled(dsk + i * d, write_weight<A>(in_.layout, row + i), after + d * d, d);
+        add_scaled(dsk + i * d, write_weight<A>(in_.layout, row + i), state_after(at) + d * d, d);
       }
     }
     for (std::int64_t i = 0; d_value.wanted() && i < rows; ++i) {
@@ -160,25 +164,27 @@ class BackwardWrite {
       prefetch_row(target + rows_ahead * d_value.view.stride(), d);
       store_row(d_update + i * d, d, target, d_value.accumulate);
     }
-    if (delta(at)) through_prediction(at, tile, divisor, denominator, prediction, d_update, dsk);
+    if (delta(at)) through_prediction(at, tile, divisor, denominator, prediction, d_update, before, dsk);
     if (d_key.wanted()) {
       store_through_sigma(dsk, sk, rows, d, d_key.view.at(row, at.head), d_key.view.stride(), d_key.accumulate);
     }
   }
 
-  /// d_update <- dN, and what dN and dD say of sigma(K).
+  /// dN, and what dN and dD say of sigma(K).
   void through_prediction(const WrittenHead& at, const Range& tile, const A* divisor, const A* denominator,
-                          const A* prediction, A* d_update, A* dsk) {
+                          const A* prediction, const A* d_update, const T* before, A* dsk) {
     const std::int64_t d = d_, rows = tile.count(), n = padded(rows);
     A* const d_denominator = d_denominator_.at(at, tile.begin);
+    T* const d_numerator = d_numerator_.at(at, tile.begin);
     for (std::int64_t i = 0; i < rows; ++i) {
       const A inverse = A(1) / denominator[i];
       d_denominator[i] = dot(d_update + i * d, prediction + i * d, d) * inverse * inverse;
       if (gradients_.d_key.wanted()) add_scaled(dsk + i * d, d_denominator[i], divisor, d);
-      scale(d_update + i * d, -inverse, d_update + i * d, d);
+      scale(d_numerator + i * d, -inverse, d_update + i * d, d);
     }
+    std::fill(d_numerator + rows * d, d_numerator + n * d, T(0));
     if (gradients_.d_key.wanted()) {
-      matmul(pool_, matrix(d_update, n, d, d), matrix(matrix_of(at), d, d, d).transposed(), matrix(dsk, n, d, d),
+      matmul(pool_, matrix(d_numerator, n, d, d), matrix(before, d, d, d).transposed(), matrix(dsk, n, d, d),
              Output::accumulate);
     }
   }
@@ -189,8 +195,11 @@ class BackwardWrite {
   const WriteParts& parts_;
   SumOverLanes<A>& d_decay_;
   std::int64_t d_;
-  KeptRows<A> sk_, d_update_, d_denominator_;
-  Scratch<A> tiles_, norms_;
+  KeptRows<T> sk_, d_numerator_;
+  KeptRows<A> d_denominator_;
+  Scratch<A> tiles_;
+  Scratch<T> updates_, matrices_;
+  Scratch<A> norms_;
   Tensor running_;
 };
 
@@ -211,7 +220,7 @@ void memory_write_backward(MemoryPool& pool, const MemoryWriteInputs<T>& in, con
   const std::int64_t d = in.key.head_size;
   SumOverLanes<A> d_decay(pool, gradients.d_decay, in.layout.lanes, in.key.heads);
   const WriteParts parts(in.layout, in.key.heads, d, in.rule.delta, Order::backwards,
-                         threads_for_parts(data_type_of<A>, d));
+                         threads_for_parts(data_type_of<T>, d));
   BackwardWrite<T> kernel(pool, in, gradients, parts, d_decay);
   parts.for_each_segment(kernel);
   d_decay.store();

@@ -12,9 +12,9 @@
 namespace palimpsest::memory_tiles {
 
 /// values (rows, d) <- values - N / D with N = sigma(K) M into `prediction`, D into `denominator`.
-template <class A>
-void subtract_prediction(MemoryPool& pool, const A* sk, const A* m, const A* z, double epsilon, std::int64_t rows,
-                         std::int64_t d, A* values, A* prediction, A* denominator) {
+template <class T, class A>
+void subtract_prediction(MemoryPool& pool, const T* sk, const T* m, const A* z, double epsilon, std::int64_t rows,
+                         std::int64_t d, T* values, A* prediction, A* denominator) {
   matmul(pool, matrix(sk, padded(rows), d, d), matrix(m, d, d, d), matrix(prediction, padded(rows), d, d));
   for (std::int64_t i = 0; i < rows; ++i) {
     denominator[i] = dot(sk + i * d, z, d) + static_cast<A>(epsilon);
@@ -23,13 +23,15 @@ void subtract_prediction(MemoryPool& pool, const A* sk, const A* m, const A* z, 
 }
 
 /// Each row times how much its token writes.
-template <class A>
-void weigh(const SequenceLayout& layout, std::int64_t first_row, std::int64_t rows, std::int64_t d, A* values) {
+template <class T>
+void weigh(const SequenceLayout& layout, std::int64_t first_row, std::int64_t rows, std::int64_t d, T* values) {
   if (layout.write_weights.empty()) return;
   for (std::int64_t i = 0; i < rows; ++i) {
-    const A weight = write_weight<A>(layout, first_row + i);
-#pragma omp simd
-    for (std::int64_t j = 0; j < d; ++j) values[i * d + j] *= weight;
+    const auto weight = write_weight<accumulate_t<T>>(layout, first_row + i);
+    for_each_vector<T>(d, [&](std::int64_t j, auto elements) {
+      T* const at = values + i * d + j;
+      elements.store(at, elements.load(at) * weight);
+    });
   }
 }
 
@@ -68,8 +70,8 @@ struct Block {
   }
 
   /// target += left^T right, of so many tokens.
-  template <class A>
-  void add_sums(MemoryPool& pool, const A* left, const A* right, std::int64_t tokens, A* target) const {
+  template <class T>
+  void add_sums(MemoryPool& pool, const T* left, const T* right, std::int64_t tokens, accumulate_t<T>* target) const {
     matmul(pool, matrix(left + down.begin, padded(tokens), down.count(), d).transposed(),
            matrix(right + across.begin, padded(tokens), across.count(), d),
            matrix(target + down.begin * d + across.begin, down.count(), across.count(), d), Output::accumulate);

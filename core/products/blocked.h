@@ -169,10 +169,11 @@ struct Blocking {
 };
 
 /// c <- a b, or c <- c + a b, on `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
-/// of c is summed in one order, whatever their number. All memory is taken before the threads start.
-template <class Kernel>
-void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
-                     int threads) {
+/// of c is summed in one order, whatever their number. All memory is taken before the threads start. `output`: an
+/// Output or what else the kernel takes for one.
+template <class Kernel, class KernelOutput>
+void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c,
+                     const KernelOutput& output, int threads) {
   using Packed = typename Kernel::Packed;
   const Kernel kernel(a, b, c, output);
   const Blocking<Kernel> blocking(kernel, b);

@@ -24,6 +24,9 @@ namespace palimpsest::products {
 
 bool units_suit(const ConstMatrix&, const ConstMatrix&) { return false; }
 void unit_product(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int) { std::abort(); }
+void unit_product_added(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const ConstMatrix&, const Matrix&, int) {
+  std::abort();
+}
 std::int64_t unit_product_bytes(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return 0; }
 std::vector<double> unit_product_shares(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return {}; }
 
@@ -60,22 +63,22 @@ inline void store_row(bfloat16* target, const Vector<float>& low, const Vector<f
   }
 }
 
-/// target <- [target +] `rows` by `columns` of a unit's sums.
-template <Output output, Stores stores, class Target>
-void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, Target* target, std::int64_t stride) {
+/// target <- [addend +] `rows` by `columns` of a unit's sums. The addend may be the target.
+template <bool adds, Stores stores, class Target>
+void finish_unit(const float* sums, std::int64_t rows, std::int64_t columns, const Target* addend,
+                 std::int64_t addend_stride, Target* target, std::int64_t stride) {
   static_assert(unit_columns == 2 * vector_lanes<float>);
-  constexpr bool adds = output == Output::accumulate;
-  for (std::int64_t i = 0; i < rows; ++i, sums += unit_columns, target += stride) {
+  for (std::int64_t i = 0; i < rows; ++i, sums += unit_columns, addend += addend_stride, target += stride) {
     if (columns >= unit_columns) {
       Vector<float> low = load_sums(sums), high = load_sums(sums + vector_lanes<float>);
       if constexpr (adds) {
-        low += load_sums(target);
-        high += load_sums(target + vector_lanes<float>);
+        low += load_sums(addend);
+        high += load_sums(addend + vector_lanes<float>);
       }
       store_row<stores>(target, low, high);
     } else {
       for (std::int64_t j = 0; j < columns; ++j) {
-        target[j] = static_cast<Target>((adds ? static_cast<float>(target[j]) : 0.0f) + sums[j]);
+        target[j] = static_cast<Target>((adds ? static_cast<float>(addend[j]) : 0.0f) + sums[j]);
       }
     }
   }
@@ -99,7 +102,10 @@ class UnitKernel {
   static constexpr std::int64_t most_packed = 32L << 20;             // bytes
 
   UnitKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output)
-      : a_(a), b_(b), c_(c), output_(output) {}
+      : UnitKernel(a, b, c, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix()) {}
+  /// Adds to `addend`, which may be c, or without data to nothing.
+  UnitKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, const ConstMatrix& addend)
+      : a_(a), b_(b), c_(c), addend_(addend) {}
 
   static std::int64_t panel_size(std::int64_t length) { return packed_length<T>(length) * unit_columns; }
   static std::int64_t left_size(std::int64_t length) { return block_rows * packed_length<T>(length); }
@@ -136,7 +142,8 @@ class UnitKernel {
         float* const unit = only ? sums : row_of_units + panel * unit_size;
         prefetch_rows(left, i + unit_rows, block.rows, chunk.extent, panel, block.panels);
         prefetch_next_chunk(block, chunk, i / unit_rows * block.panels + panel);
-        if (chunk.last && stores == Stores::plain) prefetch_target(block, i, panel * unit_columns);
+        if (chunk.last && stores == Stores::plain) prefetch_unit<1>(c_, block, i, panel * unit_columns);
+        if (chunk.last && adds_elsewhere()) prefetch_unit<0>(addend_, block, i, panel * unit_columns);
         multiply_units<T>(left.data + i * left.stride, left.stride, chunk.panels + panel * chunk.panel_size, steps,
                           unit, !chunk.first);
         if (chunk.last) finish(block, i, panel * unit_columns, unit, stores);
@@ -187,13 +194,15 @@ class UnitKernel {
       }
     }
   }
-  /// Where the sums of the block's unit at (i, j) will go.
-  void prefetch_target(const Block& block, std::int64_t i, std::int64_t j) const {
-    const auto bytes = static_cast<std::int64_t>(size_of(c_.type)), stride = c_.row_stride * bytes;
-    const auto* target = static_cast<const std::byte*>(c_.data) + (block.row + i) * stride + (block.column + j) * bytes;
-    for (std::int64_t row = 0; row < std::min(unit_rows, block.rows - i); ++row, target += stride) {
-      __builtin_prefetch(target, 1);
-      if (bytes == 4) __builtin_prefetch(target + 64, 1);
+  bool adds_elsewhere() const { return addend_.data != nullptr && addend_.data != c_.data; }
+  /// The block's unit at (i, j) of c or the addend, to be written or not.
+  template <int written>
+  static void prefetch_unit(const ConstMatrix& matrix, const Block& block, std::int64_t i, std::int64_t j) {
+    const auto bytes = static_cast<std::int64_t>(size_of(matrix.type)), stride = matrix.row_stride * bytes;
+    const auto* at = static_cast<const std::byte*>(matrix.data) + (block.row + i) * stride + (block.column + j) * bytes;
+    for (std::int64_t row = 0; row < std::min(unit_rows, block.rows - i); ++row, at += stride) {
+      __builtin_prefetch(at, written);
+      if (bytes == 4) __builtin_prefetch(at + 64, written);
     }
   }
 
@@ -204,10 +213,10 @@ class UnitKernel {
     const auto bytes = static_cast<std::int64_t>(size_of(c_.type));
     const bool large = c_.rows * c_.columns * bytes > most_kept * omp_get_num_threads();
     const bool lines = reinterpret_cast<std::uintptr_t>(c_.data) % line == 0 && c_.row_stride * bytes % line == 0;
-    return pieces<T> == 1 && output_ == Output::overwrite && large && lines ? Stores::past_caches : Stores::plain;
+    return pieces<T> == 1 && addend_.data != c_.data && large && lines ? Stores::past_caches : Stores::plain;
   }
 
-  /// c <- [c +] the sums of the block's unit at (i, j), which are still in the first-level cache.
+  /// c <- [addend +] the sums of the block's unit at (i, j), which are still in the first-level cache.
   void finish(const Block& block, std::int64_t i, std::int64_t j, const float* sums, Stores stores) const {
     if (c_.type == DataType::bfloat16) {
       finish_into<bfloat16>(block, i, j, sums, stores);
@@ -219,19 +228,23 @@ class UnitKernel {
   void finish_into(const Block& block, std::int64_t i, std::int64_t j, const float* sums, Stores stores) const {
     const std::int64_t rows = std::min(unit_rows, block.rows - i), columns = std::min(unit_columns, block.columns - j);
     Target* const target = static_cast<Target*>(c_.data) + (block.row + i) * c_.row_stride + block.column + j;
-    if (output_ == Output::accumulate) {
-      finish_unit<Output::accumulate, Stores::plain>(sums, rows, columns, target, c_.row_stride);
-    } else if (stores == Stores::plain) {
-      finish_unit<Output::overwrite, Stores::plain>(sums, rows, columns, target, c_.row_stride);
-    } else {
-      finish_unit<Output::overwrite, Stores::past_caches>(sums, rows, columns, target, c_.row_stride);
-    }
+    const std::int64_t stride = addend_.row_stride;
+    const auto* addend = static_cast<const Target*>(addend_.data);
+    if (addend != nullptr) addend += (block.row + i) * stride + block.column + j;
+    const auto finish = [&](auto adds, auto past_caches) {
+      constexpr Stores how = past_caches ? Stores::past_caches : Stores::plain;
+      finish_unit<adds, how>(sums, rows, columns, addend, stride, target, c_.row_stride);
+    };
+    const auto finish_by = [&](auto adds) {
+      stores == Stores::plain ? finish(adds, std::false_type()) : finish(adds, std::true_type());
+    };
+    addend != nullptr ? finish_by(std::true_type()) : finish_by(std::false_type());
   }
 
   const ConstMatrix& a_;
   const ConstMatrix& b_;
   const Matrix& c_;
-  Output output_;
+  ConstMatrix addend_;
 };
 
 }  // namespace
@@ -256,10 +269,10 @@ std::int64_t inner_at_once(const ConstMatrix& b, const Matrix& c) {
 }
 
 template <class T>
-void product_of(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
-                int threads) {
+void product_of(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                const Matrix& c, int threads) {
   for_inner_steps(a, b, inner_at_once<T>(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool first) {
-    blocked_product<UnitKernel<T> >(pool, left, right, c, first ? output : Output::accumulate, threads);
+    blocked_product<UnitKernel<T> >(pool, left, right, c, first ? addend : ConstMatrix(c), threads);
   });
 }
 
@@ -275,11 +288,16 @@ std::int64_t product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Mat
 
 void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                   int threads) {
+  unit_product_added(pool, a, b, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix(), c, threads);
+}
+
+void unit_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                        const Matrix& c, int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
   if (a.type == DataType::float32) {
-    product_of<float>(pool, a, b, c, output, threads);
+    product_of<float>(pool, a, b, addend, c, threads);
   } else {
-    product_of<bfloat16>(pool, a, b, c, output, threads);
+    product_of<bfloat16>(pool, a, b, addend, c, threads);
   }
 }
 

@@ -14,6 +14,10 @@ bool units_suit(const ConstMatrix& a, const ConstMatrix& b);
 void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                   int threads);
 
+/// c <- addend + a b, with an addend of c's extents and type in rows of its own.
+void unit_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                        const Matrix& c, int threads);
+
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 

@@ -1,6 +1,8 @@
-// Reads and writes of the memory leave the same bits however the threads share them.
+// Reads and writes of the memory leave the same bits however the threads share them, and in bfloat16 what float64
+// leaves but for rounding.
 #include "core/kernels/memory_parts.h"
 
+#include <cmath>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -27,6 +29,7 @@ SequenceLayout layout_of(std::int64_t lanes, bool weighted) {
 /// How the memory is written.
 struct Rule {
   bool delta = false, weighted = false, decaying = false;
+  bool with_gain = false;  // of what is read
 };
 
 /// Everything that reading and writing forward and backward compute, with so many threads.
@@ -68,7 +71,13 @@ std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, s
                                    .decay = rule.decaying ? std::as_const(decay).template data<A>() : nullptr};
   memory_write_forward<T>(pool, write, {states(matrices, norms), states(matrix, norm)});
 
-  const MemoryReadInputs<T> read{.layout = layout, .query = inputs(query, heads), .states = constant(matrices, norms)};
+  Tensor gain(pool, {heads * d}, data_type_of<A>), d_gain(pool, {heads * d}, data_type_of<A>);
+  fill(gain, 1.5);
+  fill(d_gain, 0.0);
+  const MemoryReadInputs<T> read{.layout = layout,
+                                 .query = inputs(query, heads),
+                                 .states = constant(matrices, norms),
+                                 .gain = rule.with_gain ? std::as_const(gain).template data<A>() : nullptr};
   Tensor output(pool, wide, data_type_of<T>), d_query(pool, wide, data_type_of<T>);
   memory_read_forward<T>(pool, read, head_rows(output, heads));
   Tensor d_matrices(pool, matrices.shape(), data_type_of<A>), d_norms(pool, norms.shape(), data_type_of<A>);
@@ -76,7 +85,8 @@ std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, s
                           {.output = inputs(output, heads),
                            .d_output = inputs(d_output, heads),
                            .d_query = {head_rows(d_query, heads), false},
-                           .d_states = {states(d_matrices, d_norms), false}});
+                           .d_states = {states(d_matrices, d_norms), false},
+                           .d_gain = {rule.with_gain ? d_gain.data<A>() : nullptr, false}});
 
   Tensor d_key(pool, narrow, data_type_of<T>), d_value(pool, narrow, data_type_of<T>);
   Tensor d_matrix(pool, matrix.shape(), data_type_of<A>), d_norm(pool, norm.shape(), data_type_of<A>);
@@ -90,7 +100,7 @@ std::vector<std::vector<double>> results_with(int threads, std::int64_t lanes, s
                             .d_decay = {rule.decaying ? d_decay.data<A>() : nullptr, false}});
   std::vector<std::vector<double>> results;
   for (const Tensor* tensor : {&matrices, &norms, &matrix, &norm, &output, &d_query, &d_matrices, &d_norms, &d_key,
-                               &d_value, &d_matrix, &d_norm, &d_decay}) {
+                               &d_value, &d_matrix, &d_norm, &d_decay, &d_gain}) {
     results.push_back(tensor->to_doubles());
   }
   return results;
@@ -115,9 +125,30 @@ TEST(MemoryParts, LeaveTheSameBits) {
     compare<float>(1, 24, {.delta = delta});
     compare<float>(1, 64, {.delta = delta, .weighted = true, .decaying = true});
     compare<bfloat16>(1, 64, {.delta = delta});
+    compare<bfloat16>(1, 64, {.delta = delta, .weighted = true, .decaying = true, .with_gain = true});
     compare<double>(1, 32, {.delta = delta});
   }
   compare<float>(1, 256, {.delta = true});  // products of 32 to 64 tokens have a kernel of their own
+}
+
+/// Root of the sum of squares.
+double length_of(const std::vector<double>& values) {
+  return std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
+}
+
+TEST(MemoryParts, InBfloat16DifferFromFloat64ByRounding) {
+  constexpr double most = 0.01;  // of a result's length; elements of bfloat16 are rounded by 0.002 at most
+  for (const Rule& rule : {Rule{}, Rule{.delta = true}, Rule{.weighted = true, .decaying = true},
+                           Rule{.delta = true, .weighted = true, .decaying = true}, Rule{.with_gain = true}}) {
+    SCOPED_TRACE(::testing::Message() << "delta " << rule.delta << ", weighted " << rule.weighted << ", gain "
+                                      << rule.with_gain);
+    const auto exact = results_with<double>(2, 2, 64, rule), rounded = results_with<bfloat16>(2, 2, 64, rule);
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      std::vector<double> difference = rounded[i];
+      for (std::size_t j = 0; j < difference.size(); ++j) difference[j] -= exact[i][j];
+      EXPECT_LE(length_of(difference), most * length_of(exact[i])) << "result " << i;
+    }
+  }
 }
 
 TEST(MemoryParts, RunsOfTokensAreWholeTilesOrLeaveEnoughOfThem) {

@@ -101,6 +101,40 @@ TEST(Matmul, EmptyExtentsAreNothingOrZero) {
   }
 }
 
+TEST(Matmul, AddsToAnotherMatrixAsToACopyOfIt) {
+  MemoryPool pool;
+  const std::pair<DataType, DataType> types[] = {{DataType::float32, DataType::float32},
+                                                 {DataType::bfloat16, DataType::bfloat16},
+                                                 {DataType::bfloat16, DataType::float32},
+                                                 {DataType::float64, DataType::float64}};
+  // The last is over 4 MB in bfloat16.
+  for (const Case& size : {Case{1, 20, 33}, Case{70, 0, 33}, Case{70, 300, 33}, Case{2049, 20, 1056}}) {
+    for (const auto& [type, result_type] : types) {
+      if (type == DataType::float64 && size.rows > 1000) continue;  // one element at a time
+      for (const std::int64_t gap : {0, 5}) {
+        SCOPED_TRACE(::testing::Message() << name_of(type) << " " << size.rows << "x" << size.inner << " gap " << gap);
+        Operand a(pool, type, size.rows, size.inner, gap, 1), b(pool, type, size.inner, size.columns, gap, 2);
+        Operand addend(pool, result_type, size.rows, size.columns, gap, 3);
+        Operand copied(pool, result_type, size.rows, size.columns, 2 * gap, 4);
+        Operand added(pool, result_type, size.rows, size.columns, 2 * gap, 4);
+        const auto bytes = [width = size_of(result_type)](std::int64_t elements) {
+          return static_cast<std::size_t>(elements) * width;
+        };
+        for (std::int64_t i = 0; i < size.rows; ++i) {
+          std::memcpy(copied.storage.raw().data() + bytes(i * copied.stride),
+                      addend.storage.raw().data() + bytes(i * addend.stride), bytes(size.columns));
+        }
+        matmul(pool, a.view(), b.view(), copied.view(), Output::accumulate);
+        matmul_added(pool, a.view(), b.view(), addend.view(), added.view());
+        EXPECT_TRUE(std::ranges::equal(added.storage.raw(), copied.storage.raw()));
+      }
+    }
+  }
+  Operand a(pool, DataType::float32, 2, 3, 0, 1), b(pool, DataType::float32, 3, 4, 0, 2);
+  Operand c(pool, DataType::float32, 2, 4, 0, 3), other(pool, DataType::float32, 2, 5, 0, 4);
+  EXPECT_THROW(matmul_added(pool, a.view(), b.view(), other.view(), c.view()), ShapeError);
+}
+
 TEST(Matmul, RepeatsTheSameBits) {
   MemoryPool pool;
   for (const DataType type : testing::all_types) {
