@@ -62,8 +62,7 @@ void describe(TrainConfig& train, SchemaVisitor& visitor) {
       "interleave", train.interleave, between<std::int64_t>(1, 10'000),
       "Places in the data that each lane reads in turn, a step of each, with a memory for each: steps that follow one "
       "another usually come from different documents, and step n goes on where step n - `interleave` ended. Needs "
-      "`data.train` "
-      "to be one token file (docs/data.md).");
+      "`data.train` to be one token file (docs/data.md).");
   visitor.field(
       "fresh_memory", train.fresh_memory, between(0.0, 1.0),
       "Probability that a lane begins a step with an empty memory although its document goes on. Lanes in the "
