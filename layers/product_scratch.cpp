@@ -28,7 +28,7 @@ std::int64_t linear_bytes(std::int64_t rows, std::int64_t inputs, std::int64_t o
                    matmul_scratch_bytes(dy, w, extents(rows, inputs, type))});
 }
 
-/// Of those that every thread takes by itself: tokens of a head and its memory.
+/// Of those that every thread takes by itself: tokens of a head and its memory, in `type`.
 std::int64_t memory_bytes(const ModelConfig& c, DataType type) {
   if (c.attention.kind != AttentionKind::infini) return 0;
   const ThreadCount alone(1);
@@ -54,7 +54,8 @@ std::int64_t product_scratch_bytes(const ModelConfig& c, std::int64_t rows, Data
                 linear_bytes(rows, c.ffn_size, c.hidden_size, type, type, products),
                 linear_bytes(head_rows, c.hidden_size, c.vocab_size, type, accumulate_type(type), products)});
   // The first thread's is the same stretch of memory.
-  const std::int64_t by_itself = memory_bytes(c, type);
+  // Ranks that share a sequence, and gradients of some reads, multiply in the accumulate type.
+  const std::int64_t by_itself = std::max(memory_bytes(c, type), memory_bytes(c, accumulate_type(type)));
   return std::max(together, by_itself) + (omp_get_max_threads() - 1) * by_itself;
 }
 

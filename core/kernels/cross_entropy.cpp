@@ -98,7 +98,9 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
       if (!in.right.empty()) in.right[index] = likeliest;
     }
     const A sum = exponentials<G>(row, columns, maximum);
-    nll[i] = std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target));
+    // The powers of bfloat16 at the maximum are a little less than 1; NaN stays.
+    nll[i] = std::max(std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target)),
+                      0.0);
     const A scale = static_cast<A>(upstream * static_cast<double>(weights[index]));
     const A factor = scale / sum;
     const A at_target = row[targets[index]] * factor - scale;

@@ -173,7 +173,12 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
         }
         for (std::int64_t i = 0; dz && !in.gain && i < rows; ++i) add_scaled(dz, d_denominator[i], sq + i * d, d);
         if (!of_queries) continue;
-        matmul(pool, matrix(dn, n, d, d), matrix(m, d, d, d).transposed(), matrix(dsq, n, d, d));
+        // With a gain dN is at right angles to N, from which a memory whose rows are much alike hardly differs: what is
+        // left is less than rounding would add.
+        const ConstMatrix gradient = in.gain ? matrix<A>(products.get(1), n, d, d) : matrix(dn, n, d, d);
+        const ConstMatrix memory =
+            in.gain ? matrix(states.matrix_at(slot, lane, kv_head), d, d, d) : matrix(m, d, d, d);
+        matmul(pool, gradient, memory.transposed(), matrix(dsq, n, d, d));
         for (std::int64_t i = 0; !in.gain && i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
         store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
       }

@@ -24,7 +24,7 @@ void for_each_vector_of_all(std::int64_t count, Function function) {
 /// Asks for what comes a few lines later, to be written if it is not constant: so many streams side by side are more
 /// than hardware foresees in time. It need not be there.
 template <class... T>
-void prefetch_behind(T*... at) {
+void prefetch_ahead(T*... at) {
   constexpr std::int64_t bytes = 2048;
   (__builtin_prefetch(at + bytes / static_cast<std::int64_t>(sizeof(T)), std::is_const_v<T> ? 0 : 1), ...);
 }
@@ -34,7 +34,7 @@ void prefetch_behind(T*... at) {
 template <class T>
 void swiglu_forward(const T* gate, const T* up, std::int64_t count, T* y) {
   for_each_vector_of_all<T>(count, [=](std::int64_t i, auto elements) {
-    prefetch_behind(gate + i, up + i, y + i);
+    prefetch_ahead(gate + i, up + i, y + i);
     const auto g = elements.load(gate + i);
     elements.store(y + i, g * vector_loops::sigmoid<T>(g) * elements.load(up + i));
   });
@@ -43,7 +43,7 @@ void swiglu_forward(const T* gate, const T* up, std::int64_t count, T* y) {
 template <class T>
 void swiglu_backward(const T* gate, const T* up, const T* dy, std::int64_t count, T* dgate, T* dup) {
   for_each_vector_of_all<T>(count, [=](std::int64_t i, auto elements) {
-    prefetch_behind(gate + i, up + i, dy + i, dgate + i);
+    prefetch_ahead(gate + i, up + i, dy + i, dgate + i);
     const auto g = elements.load(gate + i), upstream = elements.load(dy + i);
     const auto s = vector_loops::sigmoid<T>(g);
     elements.store(dgate + i, upstream * elements.load(up + i) * s * (1 + g * (1 - s)));

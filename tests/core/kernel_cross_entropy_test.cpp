@@ -76,6 +76,20 @@ TEST(CrossEntropyKernel, LeavesAloneWhatIsBetweenRowsOfTheGradient) {
   }
 }
 
+TEST(CrossEntropyKernel, IsNeverNegativeInBfloat16) {
+  std::vector<float> logits(64, -1e4f);
+  logits[5] = 20.0f;
+  const std::vector<std::int32_t> target{5};
+  const std::vector<float> one{1.0f};
+  std::vector<bfloat16> gradient(64);
+  double nll = 1;
+  cross_entropy_forward_backward(logits.data(), 64, {target, one}, 1.0, &nll, gradient.data());
+  EXPECT_EQ(nll, 0.0);
+  logits.assign(64, std::numeric_limits<float>::quiet_NaN());
+  cross_entropy_forward_backward(logits.data(), 64, {target, one}, 1.0, &nll, gradient.data());
+  EXPECT_TRUE(std::isnan(nll));
+}
+
 TEST(CrossEntropyKernel, StandsLargeLogits) {
   float logits[] = {1e4f, 1e4f - 1.0f, -1e4f};
   const std::vector<std::int32_t> target{1};
