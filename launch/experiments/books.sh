@@ -46,6 +46,8 @@ row=(
   [overlap-alone-in-turn]="$overlap train.interleave=4"
   [linear-in-turn]="train.interleave=4"
   [best-in-turn]="$best train.interleave=4"
+  [overlap-alone-in-turn-16]="$overlap train.interleave=16"
+  [best-in-turn-16]="$best train.interleave=16"
   # What made Infini-attention fail elsewhere: gates that learn no faster than weights, gates that decay as weights do,
   # memory without gradient (sequences of one segment, whose memory is carried and detached).
   [linear-slow-gates]="model.attention.initial_gate=0 optimizer.memory_gate_learning_rate=2e-3"
@@ -55,6 +57,7 @@ row=(
 order=(local transformer-xl linear best transformer-xl-gradient overlap-alone linear-gate-0 delta delta-gate-0
   recurrent-memory memorizing full linear-2-segments-same-tokens linear-16-segments-same-tokens
   linear-64-segments-same-tokens local-in-turn transformer-xl-in-turn overlap-alone-in-turn linear-in-turn best-in-turn
+  overlap-alone-in-turn-16 best-in-turn-16
   linear-not-carried linear-fresh best-fresh linear-slow-gates linear-decayed-gates
   linear-detached linear-2-segments linear-16-segments)
 
