@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <ranges>
 #include <utility>
 
 #include "autograd/ops/cross_entropy.h"
@@ -137,9 +136,12 @@ ForwardPlan plan_forward(const ModelConfig& config, std::int64_t most_lanes, std
   const std::int64_t segment = config.segment_length;
   // The largest number up to `most` that fits: bytes grow with lanes and with tokens.
   const auto largest = [budget](std::int64_t most, const auto& bytes) {
-    const auto numbers = std::views::iota(std::int64_t{1}, std::max<std::int64_t>(most, 1) + 1);
-    const auto end = std::ranges::partition_point(numbers, [&](std::int64_t n) { return bytes(n) <= budget; });
-    return std::max<std::int64_t>(end - numbers.begin(), 1);
+    std::int64_t fits = 1, too_many = std::max<std::int64_t>(most, 1) + 1;
+    while (too_many - fits > 1) {
+      const std::int64_t middle = fits + (too_many - fits) / 2;
+      (bytes(middle) <= budget ? fits : too_many) = middle;
+    }
+    return fits;
   };
   const std::int64_t lanes =
       largest(most_lanes, [&](std::int64_t n) { return forward_bytes(config, n, segment, most_read, type); });

@@ -71,7 +71,7 @@ ModelTraining::ModelTraining(Model& model, const RunConfig& config)
 StepResult ModelTraining::step(const TokenBatch& batch) {
   require_sound(batch);
   const Progress before = state_.progress;
-  const StepResult result = step_.step(batch, state_);
+  StepResult result = step_.step(batch, state_);
   step_.wait();
   Progress& whole = model_.progress();
   ++whole.step;

@@ -92,8 +92,8 @@ TEST_F(TrainingStepTest, PlacesThatTakeTurnsHaveMemoriesOfTheirOwn) {
     TrainingStep step = make_step(*model);
     StepState state = step.empty_state();
     EXPECT_EQ(state.memories.size(), 2u * static_cast<std::size_t>(interleave));
-    std::vector<double> result;
-    for (int i = 0; i < steps; ++i) result.push_back(step.step(batch_, state).loss);
+    std::vector<double> result(static_cast<std::size_t>(steps));
+    for (double& loss : result) loss = step.step(batch_, state).loss;
     return result;
   };
   const std::vector<double> straight = losses(1, 3), in_turn = losses(2, 6);
@@ -126,7 +126,7 @@ TEST_F(TrainingStepTest, LearnsFromATeacherAndSaysSoApart) {
     const auto model = tiny_model(pool_);
     TrainingStep step = make_step(*model);
     StepState state = step.empty_state();
-    const StepResult result = step.step(batch_, state);
+    StepResult result = step.step(batch_, state);
     EXPECT_FALSE(result.divergence);
     return result;
   }();
