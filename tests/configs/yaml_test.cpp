@@ -244,12 +244,10 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
        "and 0"},
       {"data: {kind: passkey}\ntrain: {interleave: 2}\n",
        "run.yaml: train.interleave 2 needs one token file in data.train, and data.segments_before_targets 0, found "
-       "another "
-       "data.kind"},
+       "another data.kind"},
       {"data: {train: [{file: a.h5}]}\ntrain: {interleave: 2}\n",
        "run.yaml: train.interleave 2 needs one token file in data.train, and data.segments_before_targets 0, found a "
-       "list of "
-       "sources"},
+       "list of sources"},
       {"data: {segments_before_targets: 4}\ntrain: {interleave: 2}\n",
        "run.yaml: train.interleave 2 needs one token file in data.train, and data.segments_before_targets 0, found "
        "data.segments_before_targets 4"},

@@ -163,23 +163,26 @@ TEST(SegmentStream, LanesReadPlacesInTurn) {
 
 TEST(SegmentStream, SeekGoesOnExactly) {
   const NumberedFile numbered(some_lengths);
-  const StreamConfig config{
-      .seed = 3, .batch_size = 2, .sequence_length = 10, .first_lane = 1, .lane_count = 1, .interleave = 3};
-  SegmentStream stream(*numbered.file, config);
-  std::vector<TokenBatch> batches;
-  std::vector<StreamCursor> cursors;
-  for (int step = 0; step < 40; ++step) {
-    cursors.push_back(stream.cursor());
-    batches.push_back(stream.next());
-  }
-  // A fresh stream, and one that comes from elsewhere.
-  for (std::size_t step = 0; step + 1 < batches.size(); ++step) {
-    SegmentStream fresh(*numbered.file, config);
-    fresh.seek(stream_cursor_from_json(nlohmann::json::parse(to_json(cursors[step]).dump())));
-    expect_equal(fresh.next(), batches[step]);
-    expect_equal(fresh.next(), batches[step + 1]);
-    stream.seek(cursors[batches.size() - 1 - step]);
-    expect_equal(stream.next(), batches[batches.size() - 1 - step]);
+  const StreamConfig straight{.seed = 3, .batch_size = 4, .sequence_length = 10, .first_lane = 1, .lane_count = 3};
+  StreamConfig in_turn = straight;
+  in_turn.interleave = 3;
+  for (const StreamConfig& config : {straight, in_turn}) {
+    SegmentStream stream(*numbered.file, config);
+    std::vector<TokenBatch> batches;
+    std::vector<StreamCursor> cursors;
+    for (int step = 0; step < 40; ++step) {
+      cursors.push_back(stream.cursor());
+      batches.push_back(stream.next());
+    }
+    // A fresh stream, and one that comes from elsewhere.
+    for (std::size_t step = 0; step + 1 < batches.size(); ++step) {
+      SegmentStream fresh(*numbered.file, config);
+      fresh.seek(stream_cursor_from_json(nlohmann::json::parse(to_json(cursors[step]).dump())));
+      expect_equal(fresh.next(), batches[step]);
+      expect_equal(fresh.next(), batches[step + 1]);
+      stream.seek(cursors[batches.size() - 1 - step]);
+      expect_equal(stream.next(), batches[batches.size() - 1 - step]);
+    }
   }
 }
 

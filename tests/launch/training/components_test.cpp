@@ -1,8 +1,7 @@
 // What of a run is in its checkpoints: through one and back, whatever the ranks and micro batches.
 #include "launch/training/components.h"
 
-#include <algorithm>
-#include <iterator>
+#include <filesystem>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -19,24 +18,28 @@ namespace {
 
 class ComponentsTest : public testing::Test {
  protected:
-  /// What `lanes` lanes from `first` on carry, in micro batches of `size`: in layer 1 the number of the lane.
-  StepState carried(std::int64_t first, std::int64_t lanes, std::int64_t size) {
+  /// What `lanes` lanes from `first` on carry, in micro batches of `size`: in layer 1 the number of the lane. That of
+  /// the second of several places that they read in turn is 100 larger.
+  StepState carried(std::int64_t first, std::int64_t lanes, std::int64_t size, std::int64_t places = 1) {
     StepState state;
     state.first_lane = first;
-    for (std::int64_t lane = first; lane < first + lanes; lane += size) {
-      state.memories.push_back(model_->empty_state(pool_, size));
-      for (std::int64_t i = 0; i < size; ++i) {
-        state.memories.back().documents[static_cast<std::size_t>(i)] = lane + i;
-        Tensor matrix = state.memories.back().layers[1][0].tensor.rows(i, i + 1);
-        fill(matrix, 10.0 + static_cast<double>(lane + i));
+    for (std::int64_t place = 0; place < places; ++place) {
+      for (std::int64_t lane = first; lane < first + lanes; lane += size) {
+        state.memories.push_back(model_->empty_state(pool_, size));
+        for (std::int64_t i = 0; i < size; ++i) {
+          const std::int64_t number = 100 * place + lane + i;
+          state.memories.back().documents[static_cast<std::size_t>(i)] = number;
+          Tensor matrix = state.memories.back().layers[1][0].tensor.rows(i, i + 1);
+          fill(matrix, 10.0 + static_cast<double>(number));
+        }
       }
     }
     return state;
   }
 
-  std::unique_ptr<Stateful> component(StepState& state, bool carries = true) {
+  std::unique_ptr<Stateful> component(StepState& state, bool carries = true, std::int64_t places = 1) {
     return std::make_unique<CarriedComponent>(
-        state, CarriedComponent::Setting{carries, 4, /*places=*/1, /*saves=*/true, pool_, *communicator_});
+        state, CarriedComponent::Setting{carries, 4, places, /*saves=*/true, pool_, *communicator_});
   }
 
   Checkpoint save(const Components& components) {
@@ -53,63 +56,32 @@ class ComponentsTest : public testing::Test {
 };
 
 TEST_F(ComponentsTest, CarriedStateComesBackForAnotherSharingOfLanes) {
-  StepState written = carried(0, 4, 2);
-  Components components;
-  components.push_back(component(written));
-  const Checkpoint checkpoint = save(components);
-  EXPECT_EQ(checkpoint.entries().at("state/layers.1.matrix").shape[0], 4);
+  for (const std::int64_t places : {1, 2}) {
+    StepState written = carried(0, 4, 2, places);
+    Components components;
+    components.push_back(component(written, /*carries=*/true, places));
+    const Checkpoint checkpoint = save(components);
+    EXPECT_EQ(checkpoint.entries().at("state/layers.1.matrix").shape[0], 4 * places);
 
-  for (const std::int64_t size : {1, 2}) {  // lanes 2 and 3
-    StepState read = carried(0, 2, size);
-    read.first_lane = 2;
-    Components readers;
-    readers.push_back(component(read));
-    restore(checkpoint, readers, *communicator_);
-    std::int64_t lane = 2;
-    for (const SequenceState& memory : read.memories) {
-      for (std::int64_t i = 0; i < size; ++i, ++lane) {
-        EXPECT_EQ(memory.documents[static_cast<std::size_t>(i)], lane);
-        EXPECT_EQ(memory.layers[1][0].tensor.rows(i, i + 1).to_doubles().back(), 10.0 + static_cast<double>(lane));
-        EXPECT_EQ(memory.layers[0][1].tensor.rows(i, i + 1).to_doubles().front(), 0.0);
+    for (const std::int64_t size : {1, 2}) {  // lanes 2 and 3
+      StepState read = carried(0, 2, size, places);
+      read.first_lane = 2;
+      Components readers;
+      readers.push_back(component(read, /*carries=*/true, places));
+      restore(checkpoint, readers, *communicator_);
+      std::vector<std::int64_t> numbers = {2, 3};  // place by place
+      if (places == 2) numbers.insert(numbers.end(), {102, 103});
+      auto number = numbers.begin();
+      for (const SequenceState& memory : read.memories) {
+        for (std::int64_t i = 0; i < size; ++i, ++number) {
+          EXPECT_EQ(memory.documents[static_cast<std::size_t>(i)], *number);
+          EXPECT_EQ(memory.layers[1][0].tensor.rows(i, i + 1).to_doubles().back(), 10.0 + static_cast<double>(*number));
+          EXPECT_EQ(memory.layers[0][1].tensor.rows(i, i + 1).to_doubles().front(), 0.0);
+        }
       }
+      EXPECT_EQ(number, numbers.end());
     }
-  }
-}
-
-// Two places a lane: first all lanes at the first one, then all at the other.
-TEST_F(ComponentsTest, PlacesInTurnComeBackForAnotherSharingOfLanes) {
-  const auto component = [&](StepState& state) {
-    return std::make_unique<CarriedComponent>(
-        state, CarriedComponent::Setting{true, 4, /*places=*/2, /*saves=*/true, pool_, *communicator_});
-  };
-  const auto in_turn = [&](std::int64_t first_lane, std::int64_t lanes, std::int64_t size) {
-    StepState state = carried(first_lane, lanes, size);
-    StepState second = carried(100 + first_lane, lanes, size);
-    std::ranges::move(second.memories, std::back_inserter(state.memories));
-    return state;
-  };
-  StepState written = in_turn(0, 4, 2);
-  Components components;
-  components.push_back(component(written));
-  const Checkpoint checkpoint = save(components);
-  EXPECT_EQ(checkpoint.entries().at("state/layers.1.matrix").shape[0], 8);
-
-  for (const std::int64_t size : {1, 2}) {  // lanes 2 and 3
-    StepState read = in_turn(0, 2, size);
-    read.first_lane = 2;
-    Components readers;
-    readers.push_back(component(read));
-    restore(checkpoint, readers, *communicator_);
-    std::vector<std::int64_t> documents;
-    std::vector<double> numbers;
-    for (const SequenceState& memory : read.memories) {
-      documents.insert(documents.end(), memory.documents.begin(), memory.documents.end());
-      for (std::int64_t i = 0; i < size; ++i) {
-        numbers.push_back(memory.layers[1][0].tensor.rows(i, i + 1).to_doubles().back());
-      }
-    }
-    EXPECT_EQ(documents, (std::vector<std::int64_t>{2, 3, 102, 103}));
-    EXPECT_EQ(numbers, (std::vector<double>{12, 13, 112, 113}));
+    std::filesystem::remove_all(directory_ / "checkpoints");
   }
 }
 
