@@ -37,18 +37,6 @@ A exponentials(A* row, std::int64_t columns, A maximum) {
   return sum;
 }
 
-/// out <- factor * row
-template <class A, class G>
-void scaled(const A* row, std::int64_t columns, A factor, G* out) {
-  if constexpr (std::is_same_v<G, A>) {
-#pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) out[j] = row[j] * factor;
-  } else {
-    vector_loops::for_each_vector<G>(
-        columns, [&](std::int64_t j, auto elements) { elements.store(out + j, elements.load(row + j) * factor); });
-  }
-}
-
 }  // namespace
 
 template <class A>
@@ -101,10 +89,10 @@ std::int64_t cross_entropy_forward_backward(A* logits, std::int64_t columns, con
     // The powers of bfloat16 at the maximum are a little less than 1; NaN stays.
     nll[i] = std::max(std::log(static_cast<double>(sum)) + (static_cast<double>(maximum) - static_cast<double>(target)),
                       0.0);
-    const A scale = static_cast<A>(upstream * static_cast<double>(weights[index]));
-    const A factor = scale / sum;
-    const A at_target = row[targets[index]] * factor - scale;
-    scaled(row, columns, factor, out);
+    const A share = static_cast<A>(upstream * static_cast<double>(weights[index]));
+    const A factor = share / sum;
+    const A at_target = row[targets[index]] * factor - share;
+    vector_loops::scale(out, factor, row, columns);
     out[targets[index]] = static_cast<G>(at_target);
   }
   return right;

@@ -22,7 +22,8 @@
 
 namespace palimpsest::memory_tiles {
 
-using vector_loops::for_each_vector, vector_loops::Lanes, vector_loops::prefetch_row, vector_loops::rows_ahead;
+using vector_loops::for_each_vector, vector_loops::Lanes, vector_loops::prefetch_row, vector_loops::rows_ahead,
+    vector_loops::scale;
 
 inline constexpr std::int64_t tile_rows = 256;
 
@@ -175,18 +176,6 @@ void store_through_sigma(const A* source, const T* sigma_values, std::int64_t ro
 template <class A>
 A share_going_on(const A* decay, const Segment& segment, std::int64_t head) {
   return decay != nullptr && segment.kept < segment.length ? decay[head] : A(1);
-}
-
-/// target <- factor * source, which may be target
-template <class To, class A>
-inline void scale(To* target, A factor, const A* source, std::int64_t d) {
-  if constexpr (std::is_same_v<To, A>) {
-#pragma omp simd
-    for (std::int64_t j = 0; j < d; ++j) target[j] = factor * source[j];
-  } else {
-    for_each_vector<To>(
-        d, [&](std::int64_t j, auto elements) { elements.store(target + j, factor * elements.load(source + j)); });
-  }
 }
 
 /// Values found lane by lane for each head, summed in the order of the lanes.

@@ -63,6 +63,18 @@ template <class T, class Function>
   if (j < count) function(j, Part{count - j});
 }
 
+/// target <- factor * source, which may be target
+template <class To, class A>
+inline void scale(To* target, A factor, const A* source, std::int64_t count) {
+  if constexpr (std::is_same_v<To, A>) {
+#pragma omp simd
+    for (std::int64_t j = 0; j < count; ++j) target[j] = factor * source[j];
+  } else {
+    for_each_vector<To>(
+        count, [&](std::int64_t j, auto elements) { elements.store(target + j, factor * elements.load(source + j)); });
+  }
+}
+
 /// Rows that are read or written this far ahead are asked for: heads' rows lie apart, which no hardware foresees.
 inline constexpr std::int64_t rows_ahead = 16;
 
