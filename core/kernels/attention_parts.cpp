@@ -1,6 +1,7 @@
 #include "core/kernels/attention_parts.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/work_shares.h"
 
@@ -22,14 +23,54 @@ double seen_by(const Span& span, std::int64_t begin, std::int64_t end) {
   return seen_before(span, end) - seen_before(span, begin);
 }
 
-/// Queries that see the keys [begin, end) of a span, those in front of it included.
-double seeing(const Span& span, std::int64_t begin, std::int64_t end) {
-  double queries = 0;
-  for (std::int64_t key = begin; key < end; ++key) {
-    queries += static_cast<double>(span.length - std::max<std::int64_t>(0, key - span.keys_before));
+/// The keys that some spans of a lane see, and by how many queries they are seen.
+class SeenKeys {
+ public:
+  SeenKeys(const SequenceLayout& layout, Spans spans) : layout_(layout), spans_(spans) {
+    for (const Span& span : spans) {
+      first_ = std::min(first_, first_of(span));
+      end_ = std::max(end_, end_of(span));
+    }
+    std::vector<double> steps(static_cast<std::size_t>(end_ - first_) + 2, 0.0);
+    const auto at = [&](std::int64_t key) -> double& { return steps[static_cast<std::size_t>(key - first_)]; };
+    // All of a span's queries see the keys in front of it and its first, each of its other keys one query less.
+    sums_.assign(steps.size() - 1, 0.0);
+    for (const Span& span : spans) {
+      const std::int64_t own = end_of(span) - span.length;
+      at(first_of(span)) += static_cast<double>(span.length);
+      for (std::int64_t key = own + 1; key <= end_of(span); ++key) at(key) -= 1;
+    }
+    double queries = 0;
+    for (std::size_t key = 0; key + 1 < sums_.size(); ++key) {
+      queries += steps[key];
+      sums_[key + 1] = sums_[key] + queries;
+    }
   }
-  return queries;
-}
+
+  std::int64_t first() const { return first_; }
+  std::int64_t count() const { return end_ - first_; }
+
+  /// Pairs of a query and a key of [begin, end), counted from the first.
+  double pairs(std::int64_t begin, std::int64_t end) const {
+    return sums_[static_cast<std::size_t>(end)] - sums_[static_cast<std::size_t>(begin)];
+  }
+
+  /// The spans that see any of the keys [begin, end), counted from the first.
+  Spans seeing(std::int64_t begin, std::int64_t end) const {
+    const auto from = std::ranges::find_if(spans_, [&](const Span& span) { return end_of(span) > first_ + begin; });
+    const auto to = std::find_if(from, spans_.end(), [&](const Span& span) { return first_of(span) >= first_ + end; });
+    return {from, to};
+  }
+
+ private:
+  std::int64_t first_of(const Span& span) const { return first_key_of(layout_, span); }
+  std::int64_t end_of(const Span& span) const { return first_of(span) + span.keys_before + span.length; }
+
+  const SequenceLayout& layout_;
+  Spans spans_;
+  std::int64_t first_ = std::numeric_limits<std::int64_t>::max(), end_ = std::numeric_limits<std::int64_t>::min();
+  std::vector<double> sums_;  // pairs of all keys before each
+};
 
 /// Calls function(begin, end, work) for up to `pieces` runs of [0, count) of nearly equal work(begin, end) that begin
 /// at multiples of `step`.
@@ -106,45 +147,57 @@ AttentionParts forward_parts(const SequenceLayout& layout, std::int64_t kv_heads
 
 AttentionParts backward_parts(const SequenceLayout& layout, std::int64_t kv_heads, bool together, std::int64_t key_step,
                               int threads) {
+  // Spans that give gradients to the same keys.
+  std::vector<Spans> groups;
+  for (auto first = layout.spans.begin(); first != layout.spans.end();) {
+    const auto in_other_lane = [&](const Span& span) {
+      return span.begin / layout.tokens != first->begin / layout.tokens;
+    };
+    const auto end = together ? std::find_if(first, layout.spans.end(), in_other_lane) : first + 1;
+    groups.emplace_back(first, end);
+    first = end;
+  }
   const auto whole = [&] {
     AttentionParts parts;
-    for (auto first = layout.spans.begin(); first != layout.spans.end();) {
-      const std::int64_t lane = first->begin / layout.tokens;
-      const auto end = together ? std::find_if(first, layout.spans.end(),
-                                               [&](const Span& span) { return span.begin / layout.tokens != lane; })
-                                : first + 1;
+    for (const Spans& group : groups) {
       double work = 0;
-      for (const Span& span : Spans(first, end)) work += of_all * seen_by(span, 0, span.length);
-      for (std::int64_t head = 0; head < kv_heads; ++head) {
-        parts.push_back({Spans(first, end), head, 0, first->keys_before + first->length, Gradients::all, work});
-      }
-      first = end;
+      for (const Span& span : group) work += of_all * seen_by(span, 0, span.length);
+      for (std::int64_t head = 0; head < kv_heads; ++head) parts.push_back({group, head, 0, 0, Gradients::all, work});
     }
     return parts;
   };
   const auto make = [&](std::int64_t pieces) {
     if (pieces == 1) return whole();
     AttentionParts parts;
-    for (const Span& span : layout.spans) {
+    for (const Spans& group : groups) {
+      const SeenKeys keys(layout, group);
+      const auto spans = static_cast<std::int64_t>(group.size());
       for (std::int64_t head = 0; head < kv_heads; ++head) {
-        const Spans alone(&span, 1);
+        for (const Span& span : group) {
+          cut(
+              span.length, query_step, std::max<std::int64_t>(1, pieces / spans),
+              [&](std::int64_t a, std::int64_t b) { return of_queries * seen_by(span, a, b); },
+              [&](std::int64_t begin, std::int64_t end, double work) {
+                parts.push_back({Spans(&span, 1), head, begin, end, Gradients::of_queries, work});
+              });
+        }
         cut(
-            span.length, query_step, pieces,
-            [&](std::int64_t a, std::int64_t b) { return of_queries * seen_by(span, a, b); },
+            keys.count(), key_step, pieces, [&](std::int64_t a, std::int64_t b) { return of_keys * keys.pairs(a, b); },
             [&](std::int64_t begin, std::int64_t end, double work) {
-              parts.push_back({alone, head, begin, end, Gradients::of_queries, work});
-            });
-        cut(
-            span.keys_before + span.length, key_step, pieces,
-            [&](std::int64_t a, std::int64_t b) { return of_keys * seeing(span, a, b); },
-            [&](std::int64_t begin, std::int64_t end, double work) {
-              parts.push_back({alone, head, begin, end, Gradients::of_keys, work});
+              parts.push_back(
+                  {keys.seeing(begin, end), head, keys.first() + begin, keys.first() + end, Gradients::of_keys, work});
             });
       }
     }
     return parts;
   };
-  return finest_worth_it(together ? 1 : longest(layout) / std::min(key_step, query_step), threads, make);
+  std::int64_t most = 1;
+  for (const Spans& group : groups) {
+    std::int64_t tokens = 0;
+    for (const Span& span : group) tokens += span.keys_before + span.length;
+    most = std::max(most, tokens / std::min(key_step, query_step));
+  }
+  return finest_worth_it(most, threads, make);
 }
 
 }  // namespace palimpsest::attention_tiles

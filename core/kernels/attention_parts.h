@@ -14,7 +14,13 @@ namespace palimpsest::attention_tiles {
 /// other they compute the probabilities twice, 7 products instead of 5.
 enum class Gradients { all, of_queries, of_keys };
 
-/// Queries or keys [begin, end) of each of some spans, counted from a span's first, and one key/value head.
+/// The first key that a span sees, counted from its lane's first token: negative of one in front of it.
+inline std::int64_t first_key_of(const SequenceLayout& layout, const Span& span) {
+  return span.begin % layout.tokens - span.keys_before;
+}
+
+/// Of one key/value head all that a lane's spans or one of them compute, or the queries [begin, end) of one span,
+/// counted from its first, or the keys [begin, end), counted from the lane's first token, of the spans that see them.
 struct AttentionPart {
   std::span<const Span> spans;
   std::int64_t kv_head = 0, begin = 0, end = 0;
@@ -29,7 +35,7 @@ using AttentionParts = std::vector<AttentionPart>;
 AttentionParts forward_parts(const SequenceLayout& layout, std::int64_t kv_heads, int threads);
 
 /// AttentionParts of backward. `together`: the spans of a lane give gradients to the same keys, and follow each other
-/// in one part. Runs of keys begin at multiples of `key_step`.
+/// in one part. Runs of keys are multiples of `key_step` long, but for the last.
 AttentionParts backward_parts(const SequenceLayout& layout, std::int64_t kv_heads, bool together, std::int64_t key_step,
                               int threads);
 

@@ -54,7 +54,8 @@ void forward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const Local
   });
 }
 
-/// What backward adds for a span's queries from `first_query` on and the keys [first_key, last_key) that it sees.
+/// What backward adds for a span's queries from `first_query` on and the keys [first_key, last_key) that it sees. Their
+/// sums begin at a multiple of the pass's step of keys, some before the first of them.
 template <class Pass, class T>
 void backward_of(Scratch& scratch, const LocalAttentionInputs<T>& in, const LocalAttentionGradients<T>& gradients,
                  const Span& span, std::int64_t kv_head, Gradients which, std::int64_t first_query,
@@ -64,12 +65,13 @@ void backward_of(Scratch& scratch, const LocalAttentionInputs<T>& in, const Loca
   const bool of_keys = which != Gradients::of_queries && (gradients.d_key.wanted() || gradients.d_value.wanted());
   if (!of_queries && !of_keys) return;
   Pass pass(Scratch::Taker(scratch), in, span, gradients);
-  pass.load_keys(kv_head, first_key, last_key, which);
+  const std::int64_t from_key = first_key / Pass::key_step * Pass::key_step;
+  pass.load_keys(kv_head, from_key, last_key, which);
   for (std::int64_t head = kv_head * group_heads; head < (kv_head + 1) * group_heads; ++head) {
     for (std::int64_t begin = first_query; begin < span.length; begin += Pass::queries) {
       pass.load_queries(head, begin);
       const std::int64_t end = std::min(pass.keys(), last_key);
-      for (std::int64_t first = first_key; first < end; first += block) {
+      for (std::int64_t first = from_key; first < end; first += block) {
         const std::int64_t last = std::min(first + block, end);
         pass.score_block(first, last);
         if (of_keys) pass.add_to_key_gradients(first, last);
@@ -96,8 +98,9 @@ void backward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const Loca
         span.length = part.end;
         last_key = span.keys_before + part.end;
       } else if (part.gradients == Gradients::of_keys) {
-        first_key = part.begin;
-        last_key = part.end;
+        const std::int64_t key = first_key_of(in.layout, span);
+        first_key = std::max<std::int64_t>(0, part.begin - key);
+        last_key = std::min(last_key, part.end - key);
         first_query = std::max<std::int64_t>(0, first_key - span.keys_before) / Pass::queries * Pass::queries;
       }
       backward_of<Pass>(scratch, in, gradients, span, part.kv_head, part.gradients, first_query, first_key, last_key);

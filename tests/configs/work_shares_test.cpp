@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "autograd/ops/cross_entropy.h"
@@ -13,6 +14,7 @@
 #include "core/kernels/memory_parts.h"
 #include "core/matmul.h"
 #include "core/matmul_shares.h"
+#include "core/overlapping_layout.h"
 #include "core/products/matrix_units.h"
 #include "core/work_shares.h"
 
@@ -32,12 +34,15 @@ struct Operator {
 
 class Step {
  public:
-  Step(const ModelConfig& model, std::int64_t lanes, std::int64_t tokens, DataType type)
+  /// Segments see `overlap` tokens in front of them, those of the first segment from an earlier pass.
+  Step(const ModelConfig& model, std::int64_t lanes, std::int64_t tokens, DataType type, std::int64_t overlap)
       : model_(model),
         rows_(lanes * tokens),
         type_(type),
-        layout_(make_layout(std::vector<std::int64_t>(static_cast<std::size_t>(rows_), 0),
-                            std::vector<std::int64_t>(static_cast<std::size_t>(lanes), 0), model.segment_length)) {
+        layout_(overlapping(
+            make_layout(std::vector<std::int64_t>(static_cast<std::size_t>(rows_), 0),
+                        std::vector<std::int64_t>(static_cast<std::size_t>(lanes), 0), model.segment_length),
+            std::vector<std::int64_t>(static_cast<std::size_t>(lanes), overlap), overlap)) {
     const auto layers = static_cast<double>(model.num_layers);
     const std::int64_t queries = model.num_heads * model.head_size, keys = model.num_kv_heads * model.head_size;
     linear("q_proj", rows_, model.hidden_size, queries, type, layers);
@@ -48,7 +53,7 @@ class Step {
     const std::int64_t head_rows = std::min(rows_, head_block_rows(model.vocab_size));
     linear("head", head_rows, model.hidden_size, model.vocab_size, DataType::float32,
            static_cast<double>(rows_) / static_cast<double>(head_rows));
-    attention(layers);
+    attention(layers, overlap > 0);
     memory(layers);
   }
 
@@ -71,7 +76,7 @@ class Step {
     product(name + " gradient of inputs", dy, w, type_, times);
     product(name + " gradient of weights", dy.transposed(), x, DataType::float32, times);
   }
-  void attention(double layers) {
+  void attention(double layers, bool spans_share_keys) {
     using namespace attention_tiles;
     const std::int64_t group = model_.num_heads / model_.num_kv_heads;
     const double size = static_cast<double>(model_.head_size * group) * layers;
@@ -79,9 +84,9 @@ class Step {
     const std::int64_t key_step = units ? products::unit_rows : SpanBackward<float>::key_step;
     operators_.push_back(
         {"attention forward", shares_of(forward_parts(layout_, model_.num_kv_heads, threads), threads), 2 * size});
-    operators_.push_back({"attention backward",
-                          shares_of(backward_parts(layout_, model_.num_kv_heads, false, key_step, threads), threads),
-                          size});
+    operators_.push_back(
+        {"attention backward",
+         shares_of(backward_parts(layout_, model_.num_kv_heads, spans_share_keys, key_step, threads), threads), size});
   }
   void memory(double layers) {
     using namespace memory_tiles;
@@ -121,11 +126,14 @@ TEST(WorkShares, AreEvenAmongSixtyFourThreads) {
     for (const std::int64_t lanes : {1, 4}) {
       for (const bool sequential : {false, true}) {
         for (const DataType type : {DataType::float32, DataType::bfloat16}) {
-          const Step step(model, lanes, sequential ? model.segment_length : config.train.sequence_length, type);
-          if (!step.by_own_products()) continue;
-          SCOPED_TRACE(name + (sequential ? " sequential, " : " parallel, ") + std::to_string(lanes) + " lanes, " +
-                       std::string(name_of(type)));
-          expect_even(step);
+          for (const std::int64_t overlap : {0, 64}) {
+            const Step step(model, lanes, sequential ? model.segment_length : config.train.sequence_length, type,
+                            overlap);
+            if (!step.by_own_products()) continue;
+            SCOPED_TRACE(fmt::format("{} {}, {} lanes, {}, overlap {}", name, sequential ? "sequential" : "parallel",
+                                     lanes, name_of(type), overlap));
+            expect_even(step);
+          }
         }
       }
     }

@@ -251,10 +251,11 @@ TEST(LocalAttention, DoesNothingWhereNobodyWantsAGradient) {
 
 /// Output and gradients with so many threads.
 template <class T>
-std::vector<std::vector<double>> with_threads(int threads, const SequenceLayout& layout, std::int64_t keys_in_front) {
+std::vector<std::vector<double>> with_threads(int threads, const SequenceLayout& layout, std::int64_t keys_in_front,
+                                              bool own_keys_only) {
   const ThreadCount scope(threads);
   AttentionPass<T> pass(layout, {4, 2, 40}, keys_in_front);
-  pass.own_keys_only = keys_in_front > 0;
+  pass.own_keys_only = own_keys_only;
   pass.forward();
   std::vector<std::vector<double>> results = pass.backward({true, true, true});
   results.push_back(pass.output.to_doubles());
@@ -264,18 +265,24 @@ std::vector<std::vector<double>> with_threads(int threads, const SequenceLayout&
 
 TEST(LocalAttention, HasTheSameBitsForEveryNumberOfThreads) {
   // Threads share runs of queries and keys where there are more of them than spans and heads.
-  const auto check = [](const SequenceLayout& layout, std::int64_t keys_in_front) {
+  const auto check = []<class T>(T, const SequenceLayout& layout, std::int64_t keys_in_front, bool own_keys_only) {
+    const auto expected = with_threads<T>(1, layout, keys_in_front, own_keys_only);
     for (const int threads : {3, 5, 64}) {
-      EXPECT_EQ(with_threads<float>(threads, layout, keys_in_front), with_threads<float>(1, layout, keys_in_front));
-      EXPECT_EQ(with_threads<bfloat16>(threads, layout, keys_in_front),
-                with_threads<bfloat16>(1, layout, keys_in_front));
-      EXPECT_EQ(with_threads<double>(threads, layout, keys_in_front), with_threads<double>(1, layout, keys_in_front));
+      EXPECT_EQ(with_threads<T>(threads, layout, keys_in_front, own_keys_only), expected) << threads << " threads";
     }
   };
-  check(documents_in_segments({310, 1, 45}, 310), 0);
-  check(overlapping_segments(1, 250, 130, 50, 50), 50);
-  check(documents_in_segments({511}, 511), 0);
-  check(overlapping_segments(1, 768, 256, 64, 64), 64);
+  const auto check_all = [&](const SequenceLayout& layout, std::int64_t keys_in_front) {
+    for (const bool own_keys_only : {false, true}) {
+      check(float(), layout, keys_in_front, own_keys_only);
+      check(bfloat16(), layout, keys_in_front, own_keys_only);
+      check(double(), layout, keys_in_front, own_keys_only);
+    }
+  };
+  check_all(documents_in_segments({310, 1, 45}, 310), 0);
+  check_all(overlapping_segments(1, 250, 130, 50, 50), 50);
+  check_all(overlapping_segments(2, 200, 33, 70, 70), 70);  // a key is seen by three segments behind its own
+  check_all(documents_in_segments({511}, 511), 0);
+  check_all(overlapping_segments(1, 768, 256, 64, 64), 64);
 }
 
 }  // namespace
