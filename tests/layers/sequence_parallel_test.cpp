@@ -274,17 +274,20 @@ TEST_P(SequenceParallel, RecomputationAndRepetitionGiveTheSameBits) {
 TEST_P(SequenceParallel, LowerPrecisionAgreesWithinRounding) {
   const ModelConfig config = config_of();
   const std::vector<TokenBatch> batches{random_batch(2, 43, 20, 0, 9)};
+  const auto initialize = [](LanguageModel& model, MemoryPool&) { model.initialize(6); };
+  MemoryPool pool;
+  const Outcome exact = alone(config, DataType::float64, batches, Schedule::parallel, pool, 6);
   for (const DataType type : {DataType::float32, DataType::bfloat16}) {
-    MemoryPool pool;
     ThreadRanks ranks(4);
-    const Outcome expected = alone(config, type, batches, Schedule::parallel, pool, 6);
-    const Outcome actual = pass(ranks, config, type, batches, Recompute::none, 0.1, pool,
-                                [](LanguageModel& model, MemoryPool&) { model.initialize(6); });
-    const double tolerance = type == DataType::float32 ? 2e-5 : 5e-2;
-    EXPECT_NEAR(actual.loss, expected.loss, tolerance * expected.loss);
-    for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
-      EXPECT_LE(testing::relative_difference(actual.gradients[i], expected.gradients[i]), tolerance)
-          << i << " " << name_of(type);
+    const Outcome one = alone(config, type, batches, Schedule::parallel, pool, 6);
+    const Outcome shared = pass(ranks, config, type, batches, Recompute::none, 0.1, pool, initialize);
+    // Both round, the delta rule's small differences by up to a tenth; ranks that share a sequence hardly more.
+    const double rounding = type == DataType::float32 ? 2e-5 : 2e-2;
+    EXPECT_NEAR(shared.loss, exact.loss, rounding * exact.loss);
+    for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
+      const double of_one = testing::relative_difference(one.gradients[i], exact.gradients[i]);
+      const double of_shared = testing::relative_difference(shared.gradients[i], exact.gradients[i]);
+      EXPECT_LE(of_shared, 1.5 * of_one + rounding) << i << " " << name_of(type);
     }
   }
 }
