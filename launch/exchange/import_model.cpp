@@ -72,8 +72,7 @@ std::optional<ModelConfig> exported_shape(const ModelDescription& description, c
 }
 
 /// Whether a folder may lack the parameter: what is of a memory, or of LoRA, where others wrote it, and in an export
-/// what
-/// --set gives to a model that had no such parameter.
+/// what --set gives to a model that had no such parameter.
 bool may_be_new(const Parameter& parameter, const std::optional<ModelConfig>& exported, const ModelConfig& model) {
   if (is_released_parameter(parameter.name)) return false;
   if (!exported || model.attention.kind != exported->attention.kind) return true;
@@ -148,18 +147,21 @@ std::vector<std::string> load(const fs::path& folder, LanguageModel& model,
   return initialized;
 }
 
-std::vector<std::string> notes_of(const ModelDescription& description, const RunConfig& config,
-                                  const Tokenizer& tokenizer) {
+/// What a user should know of the model; `exported` as for load.
+std::vector<std::string> notes_of(const ModelDescription& description, const std::optional<ModelConfig>& exported,
+                                  const ModelConfig& model, const Tokenizer& tokenizer) {
   std::vector<std::string> notes;
-  const ModelConfig& model = config.model;
   if (!description.ignored.empty()) {
     notes.push_back(
         fmt::format("config.json has keys that are not looked at: {}", fmt::join(description.ignored, ", ")));
   }
-  if (model.attention.kind == AttentionKind::infini && model.attention.empty_memory == EmptyMemory::gated) {
+  // A model that was trained with its attention computes what it did.
+  const bool as_trained = exported && exported->attention == model.attention;
+  if (!as_trained && model.attention.kind == AttentionKind::infini &&
+      model.attention.empty_memory == EmptyMemory::gated) {
     notes.push_back("with model.attention.empty_memory gated the model does not compute what it did within a segment");
   }
-  if (model.attention.kind == AttentionKind::recurrent_memory || model.attention.overlap > 0) {
+  if (!as_trained && (model.attention.kind == AttentionKind::recurrent_memory || model.attention.overlap > 0)) {
     notes.push_back(
         "with model.attention.kind recurrent_memory, or an overlap, the model does not compute what it did beyond a "
         "segment's own tokens");
@@ -191,9 +193,9 @@ ReleasedModel read_released_model(const ImportOptions& options, MemoryPool& pool
   }
   released.model = std::make_unique<LanguageModel>(pool, released.config.model.resolved(), DataType::float32);
   released.model->initialize(released.config.train.seed);
-  released.initialized =
-      load(options.folder, *released.model, exported_shape(description, options.folder / "config.json"));
-  released.notes = notes_of(description, released.config, *released.tokenizer);
+  const std::optional<ModelConfig> exported = exported_shape(description, options.folder / "config.json");
+  released.initialized = load(options.folder, *released.model, exported);
+  released.notes = notes_of(description, exported, released.config.model, *released.tokenizer);
   return released;
 }
 

@@ -275,6 +275,18 @@ TEST_F(Exchange, AnExportLacksNothingButWhatAChangedOptionAdds) {
   }
 }
 
+TEST_F(Exchange, OnlyAnAttentionThatItWasNotTrainedWithComputesSomethingElse) {
+  const auto says_so = [](const ImportResult& result) {
+    return std::ranges::any_of(result.notes, [](const std::string& note) { return holds(note, "does not compute"); });
+  };
+  EXPECT_TRUE(says_so(import(folder_, "run", {"model.attention.overlap=3"})));
+  const fs::path exported = directory_ / "exported";
+  export_model(open("run"), {.folder = exported});
+  EXPECT_FALSE(says_so(import(exported, "again", {"train.steps=7"}, "")));
+  EXPECT_TRUE(says_so(import(exported, "wider", {"model.attention.overlap=5"}, "")));
+  EXPECT_TRUE(says_so(import(exported, "gated", {"model.attention.empty_memory=gated"}, "")));
+}
+
 TEST_F(Exchange, ExportIsALlamaWithSomethingBesides) {
   import(folder_, "run");
   const fs::path exported = directory_ / "exported";
