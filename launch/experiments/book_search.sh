@@ -11,7 +11,7 @@
 # DATA holds pairs.jsonl (launch/experiments/book_search.py says how), CORPUS all books in PG19's layout, among them those of the pairs,
 # BASE is a run directory of launch/experiments/books.sh, or another run on texts with a memory.
 #
-# Environment: RUNS (runs/book-search/BASE's name), TOKENIZER (BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1): of the trainings
+# Environment: RUNS (runs/book-search/BASE's name), TOKENIZER (BASE/tokenizer.model, else BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1): of the trainings
 # and of what is drawn at random, RANKS (1), PRECISION (float32), PALIMPSEST: a program that is built already; STEPS (300), SEGMENTS (8): that a
 # passage of a book has at most in training, SETS: further keys of every training; SENTENCES (1000): so many are taken out of the books
 # and asked for, WORDS (48): of a paragraph so many are asked, 0: all, FIRST (1000): how many books BM25 hands to the model.
@@ -119,7 +119,7 @@ esac
 data=$1 corpus=$2 base=$3
 shift 3
 runs=${RUNS:-runs/book-search/$(basename "$base")}
-tokenizer=${TOKENIZER:-$(dirname "$base")/pieces/pieces.model}
+tokenizer=${TOKENIZER:-$(tokenizer_of "$base")}
 texts=$runs/texts
 [ -e "$data/pairs.jsonl" ] || fail "$data: pairs.jsonl is not there"
 [ -d "$corpus" ] || fail "$corpus: no folder of books"

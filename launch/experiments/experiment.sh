@@ -52,6 +52,11 @@ require_base() {
     fail "$1: of attention kind full, whose state grows with a book; expected a kind that carries its memory on"
 }
 
+# tokenizer_of BASE: an imported model has it in its run directory, the rows of books.sh share one beside theirs.
+tokenizer_of() {
+  if [ -e "$1/tokenizer.model" ]; then echo "$1/tokenizer.model"; else echo "$(dirname "$1")/pieces/pieces.model"; fi
+}
+
 # has_kind RUN KIND: whether its attention is of this kind.
 has_kind() { grep -q "^    kind: $2\$" "$1/config.yaml"; }
 

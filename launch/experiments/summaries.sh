@@ -8,7 +8,7 @@
 # DATA holds pairs.jsonl and all_epitomes.jsonl (launch/experiments/summaries.py says how), CORPUS all books in PG19's layout,
 # among them those of the pairs, BASE is a run directory of launch/experiments/books.sh, or another run on texts.
 #
-# Environment: RUNS (runs/summaries/BASE's name), TOKENIZER (BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1): of the
+# Environment: RUNS (runs/summaries/BASE's name), TOKENIZER (BASE/tokenizer.model, else BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1): of the
 # trainings and of what is drawn at random, RANKS (1), PALIMPSEST: a program that is built already; K (4): segments before a summary through which its gradients flow, ROOM (28): so many
 # more a step has for the summary, REGISTER_STEPS (300), PAIR_STEPS (500), SETS: further keys of both trainings; MAX_TOKENS
 # (1500) of a written summary, DECODING (--temperature 0 --no-repeat-ngram 20), WORDS (400): of a summary so many are looked up among
@@ -22,7 +22,7 @@ esac
 [ $# = 3 ] || fail "expected DATA CORPUS BASE, got $# arguments"
 data=$1 corpus=$2 base=$3
 runs=${RUNS:-runs/summaries/$(basename "$base")}
-tokenizer=${TOKENIZER:-$(dirname "$base")/pieces/pieces.model}
+tokenizer=${TOKENIZER:-$(tokenizer_of "$base")}
 k=${K:-4} room=${ROOM:-28}
 read -ra sets <<<"${SETS:-}"
 read -ra decoding <<<"${DECODING:---temperature 0 --no-repeat-ngram 20}"
@@ -63,7 +63,7 @@ train() {
   shift 3
   say "Training $trained, $steps steps from $from"
   mpirun -n "$ranks" "$palimpsest" train "$base/config.yaml" --set "train.run_directory=$trained" "train.initial_weights=$from" \
-    "train.seed=$seed" "train.steps=$steps" "train.carry_memory=true" "data.validation=" "data.test=" "evaluation.every=0" \
+    "train.seed=$seed" "train.steps=$steps" "train.carry_memory=true" "train.interleave=1" "train.fresh_memory=0" "data.validation=" "data.test=" "evaluation.every=0" \
     "optimizer.learning_rate=5e-4" "optimizer.warmup_steps=20" "$@" "${sets[@]}"
 }
 

@@ -188,7 +188,7 @@ class Summaries(EndToEndTest):
         for name, records in ("pairs", pairs), ("all_epitomes", epitomes):
             (data / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         shutil.copytree(data, self.folder / "data-2")
-        self.run_program("train", self.config("base"))
+        self.run_program("train", self.config("base", train={"interleave": 2}))  # which no pairs can be read with
 
         def script(*arguments, expect=0, **variables):
             defaults = {"RUNS": str(runs), "TOKENIZER": "bytes", "SETS": self.SMALL, "K": "2", "ROOM": "30", "REGISTER_STEPS": "2",
