@@ -96,9 +96,11 @@ void matmul_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, 
   }
   if (c.rows == 0 || c.columns == 0) return;
   assert(is_well_formed(addend) && addend.column_stride == 1 && !overlap(addend, c));
-  if (a.columns > 0 && product_kind(a, b) == ProductKind::matrix_units) {
+  const ProductKind kind = a.columns > 0 ? product_kind(a, b) : ProductKind::reference;
+  if (kind == ProductKind::matrix_units || kind == ProductKind::vectors) {
     assert(is_well_formed(a) && is_well_formed(b) && is_well_formed(c) && !overlap(a, c) && !overlap(b, c));
-    return products::unit_product_added(pool, a, b, addend, c, threads_of_product());
+    const auto product = kind == ProductKind::vectors ? products::vector_product_added : products::unit_product_added;
+    return product(pool, a, b, addend, c, threads_of_product());
   }
   const auto bytes = [&](std::int64_t elements) { return static_cast<std::size_t>(elements) * size_of(c.type); };
 #pragma omp parallel for schedule(static) if (c.rows * c.columns > 16384)

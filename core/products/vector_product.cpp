@@ -26,6 +26,7 @@ constexpr std::int64_t group_bytes = narrow_vectors ? 24L << 10 : 384L << 10;
 constexpr std::int64_t most_panels_in_group = 6;
 constexpr std::int64_t line_bytes = 64;         // of a cache
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
+constexpr std::int64_t short_row = 512;         // bytes; the hardware foresees what follows in longer ones
 
 template <class T>
 struct Left {
@@ -160,6 +161,15 @@ void prefetch_next(const Right<T>& right, std::int64_t row, std::int64_t count, 
   }
 }
 
+/// Brings short rows, of so many units, into the second-level cache.
+template <class T>
+void prefetch_rows(const T* row, std::int64_t stride, std::int64_t count, std::int64_t units) {
+  constexpr std::int64_t line = line_bytes / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t i = 0; i < count; ++i, row += stride) {
+    for (std::int64_t j = 0; j < units * group<T>; j += line) __builtin_prefetch(row + j, 0, 2);
+  }
+}
+
 /// Interleaves by groups the columns of a row-major matrix of `inner` rows, in panels of `width` columns that are
 /// `panel` elements apart: (columns / width, inner / group, width, group). All panels of a row come together, since
 /// rows may lie far apart.
@@ -185,13 +195,19 @@ void pack_panels(const T* source, std::int64_t stride, std::int64_t inner, std::
   }
 }
 
+/// `first`: these rows have met no panel before.
 template <class T, LeftLayout layout>
 void multiply_rows(const Left<T>& left, std::int64_t rows, const Right<T>& right, std::int64_t units,
-                   const Destination& to, std::int64_t columns) {
+                   const Destination& to, std::int64_t columns, bool first) {
+  const bool unforeseen = narrow_vectors && first && layout == LeftLayout::rows &&
+                          units * group<T> * static_cast<std::int64_t>(sizeof(T)) <= short_row;
   std::int64_t i = 0;
   const auto take = [&]<int count>() {
     for (; i + count <= rows; i += count) {
       prefetch_next(right, i, count, rows);
+      if (unforeseen) {
+        prefetch_rows(left.at(i + count), left.stride, std::min<std::int64_t>(count, rows - i - count), units);
+      }
       multiply_panels<T, layout, count>(left.at(i), left.stride, right, units, to.at(i, 0), columns);
     }
   };
@@ -215,8 +231,11 @@ class VectorKernel {
                                 most_panels = std::numeric_limits<std::int64_t>::max();
   static constexpr std::int64_t most_packed = 16L << 20;  // bytes
 
+  /// `addend`: what the products are added to, a matrix like c, which may be c; its data are null for none.
+  VectorKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, const ConstMatrix& addend)
+      : a_(a), b_(b), c_(c), addend_(addend), narrow_(c.type == DataType::bfloat16) {}
   VectorKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output)
-      : a_(a), b_(b), c_(c), accumulates_(output == Output::accumulate), narrow_(c.type == DataType::bfloat16) {}
+      : VectorKernel(a, b, c, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix()) {}
 
   static std::int64_t panel_size(std::int64_t length) { return round_up(length, group<T>) * panel_columns; }
   static std::int64_t left_size(std::int64_t length) { return block_rows * (length + 64); }
@@ -258,9 +277,10 @@ class VectorKernel {
       }
       const std::int64_t columns = std::min(panels_at_once * panel_columns, block.columns - column);
       if (left.layout == LeftLayout::rows) {
-        multiply_rows<T, LeftLayout::rows>(left, block.rows, right, units, to.at(0, column), columns);
+        multiply_rows<T, LeftLayout::rows>(left, block.rows, right, units, to.at(0, column), columns, panel == 0);
       } else {
-        multiply_rows<T, LeftLayout::interleaved>(left, block.rows, right, units, to.at(0, column), columns);
+        multiply_rows<T, LeftLayout::interleaved>(left, block.rows, right, units, to.at(0, column), columns,
+                                                  panel == 0);
       }
     }
   }
@@ -287,13 +307,17 @@ class VectorKernel {
     return {packed, padded, LeftLayout::rows};
   }
 
+  static const void* place(const ConstMatrix& matrix, const Block& block) {
+    const std::int64_t elements = block.row * matrix.row_stride + block.column;
+    return static_cast<const std::byte*>(matrix.data) + static_cast<std::size_t>(elements) * size_of(matrix.type);
+  }
+
   Destination destination(const Block& block, const PackedChunk<T>& chunk, float* sums) const {
-    const std::size_t offset = static_cast<std::size_t>(block.row * c_.row_stride + block.column) * size_of(c_.type);
-    void* const result = static_cast<std::byte*>(c_.data) + offset;
     const std::int64_t sums_stride = block.panels * panel_columns;
+    void* const result = const_cast<void*>(place(c_, block));
     Destination to{result, result, narrow_, narrow_, c_.row_stride, c_.row_stride};
     if (chunk.first) {
-      if (!accumulates_) to.addend = nullptr;
+      to.addend = addend_.data == nullptr ? nullptr : place(addend_, block), to.addend_stride = addend_.row_stride;
     } else if (narrow_) {
       to.addend = sums, to.narrow_addend = false, to.addend_stride = sums_stride;
     }
@@ -304,7 +328,8 @@ class VectorKernel {
   const ConstMatrix& a_;
   const ConstMatrix& b_;
   const Matrix& c_;
-  bool accumulates_, narrow_;
+  ConstMatrix addend_;
+  bool narrow_;
 };
 
 /// Rows of b that are multiplied at a time, their products added to c: all, unless there are many, as in the gradient
@@ -335,13 +360,18 @@ bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b) { return a.rows >=
 
 void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                     int threads) {
+  vector_product_added(pool, a, b, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix(), c, threads);
+}
+
+void vector_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                          const Matrix& c, int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
   for_inner_steps(a, b, inner_at_once(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool first) {
-    const Output mode = first ? output : Output::accumulate;
+    const ConstMatrix before = first ? addend : ConstMatrix(c);
     if (a.type == DataType::float32) {
-      blocked_product<VectorKernel<float>>(pool, left, right, c, mode, threads);
+      blocked_product<VectorKernel<float>>(pool, left, right, c, before, threads);
     } else {
-      blocked_product<VectorKernel<bfloat16>>(pool, left, right, c, mode, threads);
+      blocked_product<VectorKernel<bfloat16>>(pool, left, right, c, before, threads);
     }
   });
 }

@@ -19,6 +19,10 @@ bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b);
 void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
                     int threads);
 
+/// c <- addend + a b, where `addend` has the extents and type of c and may be c; its data are null for none.
+void vector_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                          const Matrix& c, int threads);
+
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 

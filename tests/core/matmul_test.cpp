@@ -107,8 +107,9 @@ TEST(Matmul, AddsToAnotherMatrixAsToACopyOfIt) {
                                                  {DataType::bfloat16, DataType::bfloat16},
                                                  {DataType::bfloat16, DataType::float32},
                                                  {DataType::float64, DataType::float64}};
-  // The last is over 4 MB in bfloat16.
-  for (const Case& size : {Case{1, 20, 33}, Case{70, 0, 33}, Case{70, 300, 33}, Case{2049, 20, 1056}}) {
+  // The fourth takes several steps of the inner dimension, the last is over 4 MB in bfloat16.
+  for (const Case& size :
+       {Case{1, 20, 33}, Case{70, 0, 33}, Case{70, 300, 33}, Case{33, 6000, 40}, Case{2049, 20, 1056}}) {
     for (const auto& [type, result_type] : types) {
       if (type == DataType::float64 && size.rows > 1000) continue;  // one element at a time
       for (const std::int64_t gap : {0, 5}) {
