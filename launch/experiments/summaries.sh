@@ -11,7 +11,7 @@
 # Environment: RUNS (runs/summaries/BASE's name), TOKENIZER (BASE/tokenizer.model, else BASE/../pieces/pieces.model): BASE's, or bytes, SEED (1): of the
 # trainings and of what is drawn at random, RANKS (1), PALIMPSEST: a program that is built already; K (4): segments before a summary through which its gradients flow, ROOM (28): so many
 # more a step has for the summary, REGISTER_STEPS (300), PAIR_STEPS (500), SETS: further keys of both trainings; MAX_TOKENS
-# (1500) of a written summary, DECODING (--temperature 0 --no-repeat-ngram 20), WORDS (400): of a summary so many are looked up among
+# (1500) of a written summary, DECODING (--temperature 0.7 --top-p 0.9), WORDS (400): of a summary so many are looked up among
 # the books, 0: all.
 # shellcheck source=experiment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
@@ -25,7 +25,7 @@ runs=${RUNS:-runs/summaries/$(basename "$base")}
 tokenizer=${TOKENIZER:-$(tokenizer_of "$base")}
 k=${K:-4} room=${ROOM:-28}
 read -ra sets <<<"${SETS:-}"
-read -ra decoding <<<"${DECODING:---temperature 0 --no-repeat-ngram 20}"
+read -ra decoding <<<"${DECODING:---temperature 0.7 --top-p 0.9}"
 texts=$runs/texts register=$runs/register-$seed run=$runs/pairs-$seed results=$runs/results-$seed
 for name in pairs.jsonl all_epitomes.jsonl; do [ -e "$data/$name" ] || fail "$data: $name is not there"; done
 [ -d "$corpus" ] || fail "$corpus: no folder of books"
