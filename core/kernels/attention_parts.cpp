@@ -1,7 +1,6 @@
 #include "core/kernels/attention_parts.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "core/work_shares.h"
 
@@ -23,42 +22,46 @@ double seen_by(const Span& span, std::int64_t begin, std::int64_t end) {
   return seen_before(span, end) - seen_before(span, begin);
 }
 
-/// The keys that some spans of a lane see, and by how many queries they are seen.
-class SeenKeys {
+/// Spans of a lane in the order of their tokens, and by how many of their queries each key is seen that any of them
+/// sees. Later spans see keys from the same one or a later one on.
+class QueriesPerKey {
  public:
-  SeenKeys(const SequenceLayout& layout, Spans spans) : layout_(layout), spans_(spans) {
+  QueriesPerKey(const SequenceLayout& layout, Spans spans) : layout_(layout), spans_(spans) {
+    first_ = first_of(spans.front());
+    for (const Span& span : spans) count_ = std::max(count_, end_of(span) - first_);
+    // By how much a key is seen by more queries than the one in front of it, and by how much this in turn changes: all
+    // of a span's queries see the keys in front of it and its first, one query less each of its other keys.
+    std::vector<double> more(static_cast<std::size_t>(count_) + 2, 0.0), change(more);
+    const auto at = [&](std::int64_t key) { return static_cast<std::size_t>(key - first_); };
     for (const Span& span : spans) {
-      first_ = std::min(first_, first_of(span));
-      end_ = std::max(end_, end_of(span));
+      more[at(first_of(span))] += static_cast<double>(span.length);
+      change[at(end_of(span) - span.length + 1)] -= 1;
+      change[at(end_of(span) + 1)] += 1;
     }
-    std::vector<double> steps(static_cast<std::size_t>(end_ - first_) + 2, 0.0);
-    const auto at = [&](std::int64_t key) -> double& { return steps[static_cast<std::size_t>(key - first_)]; };
-    // All of a span's queries see the keys in front of it and its first, each of its other keys one query less.
-    sums_.assign(steps.size() - 1, 0.0);
-    for (const Span& span : spans) {
-      const std::int64_t own = end_of(span) - span.length;
-      at(first_of(span)) += static_cast<double>(span.length);
-      for (std::int64_t key = own + 1; key <= end_of(span); ++key) at(key) -= 1;
-    }
-    double queries = 0;
-    for (std::size_t key = 0; key + 1 < sums_.size(); ++key) {
-      queries += steps[key];
-      sums_[key + 1] = sums_[key] + queries;
+    before_.assign(static_cast<std::size_t>(count_) + 1, 0.0);
+    double queries = 0, slope = 0;
+    for (std::size_t key = 0; key + 1 < before_.size(); ++key) {
+      slope += change[key];
+      queries += more[key] + slope;
+      before_[key + 1] = before_[key] + queries;
     }
   }
 
+  Spans spans() const { return spans_; }
   std::int64_t first() const { return first_; }
-  std::int64_t count() const { return end_ - first_; }
+  std::int64_t count() const { return count_; }
 
-  /// Pairs of a query and a key of [begin, end), counted from the first.
+  /// Pairs of a query and one of the keys [begin, end), counted from the first.
   double pairs(std::int64_t begin, std::int64_t end) const {
-    return sums_[static_cast<std::size_t>(end)] - sums_[static_cast<std::size_t>(begin)];
+    return before_[static_cast<std::size_t>(end)] - before_[static_cast<std::size_t>(begin)];
   }
 
   /// The spans that see any of the keys [begin, end), counted from the first.
   Spans seeing(std::int64_t begin, std::int64_t end) const {
-    const auto from = std::ranges::find_if(spans_, [&](const Span& span) { return end_of(span) > first_ + begin; });
-    const auto to = std::find_if(from, spans_.end(), [&](const Span& span) { return first_of(span) >= first_ + end; });
+    const auto from =
+        std::ranges::partition_point(spans_, [&](const Span& span) { return end_of(span) <= first_ + begin; });
+    const auto to =
+        std::partition_point(from, spans_.end(), [&](const Span& span) { return first_of(span) < first_ + end; });
     return {from, to};
   }
 
@@ -68,8 +71,8 @@ class SeenKeys {
 
   const SequenceLayout& layout_;
   Spans spans_;
-  std::int64_t first_ = std::numeric_limits<std::int64_t>::max(), end_ = std::numeric_limits<std::int64_t>::min();
-  std::vector<double> sums_;  // pairs of all keys before each
+  std::int64_t first_ = 0, count_ = 0;
+  std::vector<double> before_;  // pairs of all keys before each
 };
 
 /// Calls function(begin, end, work) for up to `pieces` runs of [0, count) of nearly equal work(begin, end) that begin
@@ -166,14 +169,17 @@ AttentionParts backward_parts(const SequenceLayout& layout, std::int64_t kv_head
     }
     return parts;
   };
+  std::vector<QueriesPerKey> keys_of_groups;
   const auto make = [&](std::int64_t pieces) {
     if (pieces == 1) return whole();
+    if (keys_of_groups.empty()) {
+      for (const Spans& group : groups) keys_of_groups.emplace_back(layout, group);
+    }
     AttentionParts parts;
-    for (const Spans& group : groups) {
-      const SeenKeys keys(layout, group);
-      const auto spans = static_cast<std::int64_t>(group.size());
+    for (const QueriesPerKey& keys : keys_of_groups) {
+      const auto spans = static_cast<std::int64_t>(keys.spans().size());
       for (std::int64_t head = 0; head < kv_heads; ++head) {
-        for (const Span& span : group) {
+        for (const Span& span : keys.spans()) {
           cut(
               span.length, query_step, std::max<std::int64_t>(1, pieces / spans),
               [&](std::int64_t a, std::int64_t b) { return of_queries * seen_by(span, a, b); },

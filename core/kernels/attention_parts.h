@@ -19,8 +19,9 @@ inline std::int64_t first_key_of(const SequenceLayout& layout, const Span& span)
   return span.begin % layout.tokens - span.keys_before;
 }
 
-/// Of one key/value head all that a lane's spans or one of them compute, or the queries [begin, end) of one span,
-/// counted from its first, or the keys [begin, end), counted from the lane's first token, of the spans that see them.
+/// Work of one key/value head: the queries [begin, end) of one span, counted from its first (forward, of_queries); the
+/// keys [begin, end), counted from the lane's first token, of the spans that see them (of_keys); or, in backward,
+/// everything of its spans (all; begin and end are unused).
 struct AttentionPart {
   std::span<const Span> spans;
   std::int64_t kv_head = 0, begin = 0, end = 0;

@@ -54,8 +54,9 @@ void forward_by(MemoryPool& pool, const LocalAttentionInputs<T>& in, const Local
   });
 }
 
-/// What backward adds for a span's queries from `first_query` on and the keys [first_key, last_key) that it sees. Their
-/// sums begin at a multiple of the pass's step of keys, some before the first of them.
+/// What backward adds for a span's queries from `first_query` on and the keys [first_key, last_key) that it sees. Keys
+/// are loaded from a multiple of the pass's step on, so that tiles of them lie as in the whole span; sums of keys in
+/// front of `first_key` are not stored.
 template <class Pass, class T>
 void backward_of(Scratch& scratch, const LocalAttentionInputs<T>& in, const LocalAttentionGradients<T>& gradients,
                  const Span& span, std::int64_t kv_head, Gradients which, std::int64_t first_query,

@@ -26,7 +26,7 @@ constexpr std::int64_t group_bytes = narrow_vectors ? 24L << 10 : 384L << 10;
 constexpr std::int64_t most_panels_in_group = 6;
 constexpr std::int64_t line_bytes = 64;         // of a cache
 constexpr std::int64_t in_place_stride = 1024;  // bytes; rows farther apart meet in the same sets of a cache
-constexpr std::int64_t short_row = 512;         // bytes; the hardware foresees what follows in longer ones
+constexpr std::int64_t short_row = 512;  // bytes of a row's chunk; the hardware foresees what follows longer ones
 
 template <class T>
 struct Left {

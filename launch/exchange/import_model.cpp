@@ -155,13 +155,15 @@ std::vector<std::string> notes_of(const ModelDescription& description, const std
     notes.push_back(
         fmt::format("config.json has keys that are not looked at: {}", fmt::join(description.ignored, ", ")));
   }
-  // A model that was trained with its attention computes what it did.
-  const bool as_trained = exported && exported->attention == model.attention;
-  if (!as_trained && model.attention.kind == AttentionKind::infini &&
-      model.attention.empty_memory == EmptyMemory::gated) {
+  // What a model was trained with, it computes as it did.
+  const AttentionConfig& attention = model.attention;
+  const bool same_kind = exported && exported->attention.kind == attention.kind;
+  if (attention.kind == AttentionKind::infini && attention.empty_memory == EmptyMemory::gated &&
+      !(same_kind && exported->attention.empty_memory == EmptyMemory::gated)) {
     notes.push_back("with model.attention.empty_memory gated the model does not compute what it did within a segment");
   }
-  if (!as_trained && (model.attention.kind == AttentionKind::recurrent_memory || model.attention.overlap > 0)) {
+  if ((attention.kind == AttentionKind::recurrent_memory || attention.overlap > 0) &&
+      !(same_kind && exported->attention.overlap == attention.overlap)) {
     notes.push_back(
         "with model.attention.kind recurrent_memory, or an overlap, the model does not compute what it did beyond a "
         "segment's own tokens");

@@ -57,13 +57,15 @@ pack() {
   [ -e "$texts/$name.h5" ] || "$palimpsest" pack "$texts/$name.jsonl" "$texts/$name.h5" --tokenizer "$tokenizer" "$@"
 }
 
-# train RUN STEPS FROM KEY...: a run of BASE's shape, or goes on with it.
+# train RUN STEPS FROM KEY...: a run of BASE's shape, or goes on with it. Its texts are read one after the other, whatever BASE
+# did: gradients through the segments before a summary allow for nothing else.
 train() {
   local trained=$1 steps=$2 from=$3
   shift 3
   say "Training $trained, $steps steps from $from"
   mpirun -n "$ranks" "$palimpsest" train "$base/config.yaml" --set "train.run_directory=$trained" "train.initial_weights=$from" \
-    "train.seed=$seed" "train.steps=$steps" "train.carry_memory=true" "train.interleave=1" "train.fresh_memory=0" "data.validation=" "data.test=" "evaluation.every=0" \
+    "train.seed=$seed" "train.steps=$steps" "train.carry_memory=true" "train.interleave=1" "train.fresh_memory=0" \
+    "data.validation=" "data.test=" "evaluation.every=0" \
     "optimizer.learning_rate=5e-4" "optimizer.warmup_steps=20" "$@" "${sets[@]}"
 }
 

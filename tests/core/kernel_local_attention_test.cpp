@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "core/kernels/local_attention_reference.h"
+#include "core/overlapping_layout.h"
 #include "core/parallel.h"
 #include "tests/tensors.h"
 
@@ -271,18 +272,21 @@ TEST(LocalAttention, HasTheSameBitsForEveryNumberOfThreads) {
       EXPECT_EQ(with_threads<T>(threads, layout, keys_in_front, own_keys_only), expected) << threads << " threads";
     }
   };
-  const auto check_all = [&](const SequenceLayout& layout, std::int64_t keys_in_front) {
-    for (const bool own_keys_only : {false, true}) {
-      check(float(), layout, keys_in_front, own_keys_only);
-      check(bfloat16(), layout, keys_in_front, own_keys_only);
-      check(double(), layout, keys_in_front, own_keys_only);
-    }
+  const auto check_all = [&](const SequenceLayout& layout, std::int64_t keys_in_front, bool own_keys_only = false) {
+    check(float(), layout, keys_in_front, own_keys_only);
+    check(bfloat16(), layout, keys_in_front, own_keys_only);
+    check(double(), layout, keys_in_front, own_keys_only);
   };
   check_all(documents_in_segments({310, 1, 45}, 310), 0);
-  check_all(overlapping_segments(1, 250, 130, 50, 50), 50);
-  check_all(overlapping_segments(2, 200, 33, 70, 70), 70);  // a key is seen by three segments behind its own
   check_all(documents_in_segments({511}, 511), 0);
-  check_all(overlapping_segments(1, 768, 256, 64, 64), 64);
+  for (const bool own_keys_only : {false, true}) {
+    check_all(overlapping_segments(1, 250, 130, 50, 50), 50, own_keys_only);
+    check_all(overlapping_segments(2, 200, 33, 70, 70), 70,
+              own_keys_only);  // a key is seen by three segments behind it
+    check_all(overlapping_segments(1, 768, 256, 64, 64), 64, own_keys_only);
+    // A document begins in the middle of a segment.
+    check_all(overlapping(documents_in_segments({170, 230}, 90), std::vector<std::int64_t>{0}, 40), 0, own_keys_only);
+  }
 }
 
 }  // namespace

@@ -142,10 +142,11 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
         EXPECT_LT(used, 1.1 * estimate + scratch) << which;
         // Not all of what the states of these could take has a gradient.
         const double least = config.attention.kind == AttentionKind::infini ? 0.9 : 0.75;
-        // Nor do products need theirs when the pass holds most.
+        // Nor do products need theirs when the pass holds most; it is little beside the rest.
         const std::int64_t rows = schedule == Schedule::parallel ? lanes * tokens : lanes * config.segment_length;
-        const std::int64_t products = product_scratch_bytes(config, rows, type, Products::forward_and_backward);
-        EXPECT_GT(used, least * estimate - scratch - static_cast<double>(products)) << which;
+        const auto products =
+            static_cast<double>(product_scratch_bytes(config, rows, type, Products::forward_and_backward));
+        EXPECT_GT(used, least * estimate - scratch - std::min(products, 0.02 * estimate)) << which;
       }
     }
   }
