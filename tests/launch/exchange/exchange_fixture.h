@@ -29,7 +29,7 @@ class Exchange : public ::testing::Test {
   SavedModel open(const std::string& run) { return open_model(directory_ / run, 0, *communicator_, pool_); }
   /// The message with which the folder is refused, which leaves nothing behind.
   std::string refusal(const Path& folder) {
-    const std::string message = message_of([&] { import(folder, "refused"); });
+    std::string message = message_of([&] { import(folder, "refused"); });
     EXPECT_FALSE(std::filesystem::exists(directory_ / "refused"));
     return message;
   }

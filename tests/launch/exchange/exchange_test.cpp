@@ -151,7 +151,7 @@ TEST_F(Exchange, ShapeAndStoredConfigurationHaveToAgree) {
     overwrite_file(exported / "changed.json", json.dump());
     fs::rename(exported / "config.json", exported / "sound.json");
     fs::rename(exported / "changed.json", exported / "config.json");
-    const std::string message = message_of([&] { import(exported, "changed", {}, ""); });
+    std::string message = message_of([&] { import(exported, "changed", {}, ""); });
     fs::rename(exported / "sound.json", exported / "config.json");
     return message;
   };
