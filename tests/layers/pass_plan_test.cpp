@@ -107,12 +107,19 @@ TEST(PassPlan, CountsTheScratchMemoryOfProducts) {
   }
 }
 
+/// Nothing is computed in bfloat16 where the machine has no instructions for it.
+std::vector<DataType> types_of_passes() {
+  std::vector<DataType> types{DataType::float32};
+  if (has_native_bfloat16()) types.push_back(DataType::bfloat16);
+  return types;
+}
+
 /// The estimate is what the pool really hands out over and above the gradients, within a tenth and the threads' scratch
 /// memory, for every shape, precision and way.
 TEST(PassPlan, EstimatesWhatAPassUses) {
   const double scratch = 0.3e6 * omp_get_max_threads();
   for (const auto& [name, config, lanes, tokens] : estimated_passes()) {
-    for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+    for (const DataType type : types_of_passes()) {
       MemoryPool parameters, gradients;
       LanguageModel model(parameters, config, type);
       model.initialize(1);
@@ -142,11 +149,7 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
         EXPECT_LT(used, 1.1 * estimate + scratch) << which;
         // Not all of what the states of these could take has a gradient.
         const double least = config.attention.kind == AttentionKind::infini ? 0.9 : 0.75;
-        // Nor do products need theirs when the pass holds most; it is little beside the rest.
-        const std::int64_t rows = schedule == Schedule::parallel ? lanes * tokens : lanes * config.segment_length;
-        const auto products =
-            static_cast<double>(product_scratch_bytes(config, rows, type, Products::forward_and_backward));
-        EXPECT_GT(used, least * estimate - scratch - std::min(products, 0.02 * estimate)) << which;
+        EXPECT_GT(used, least * estimate - scratch) << which;
       }
     }
   }
@@ -156,7 +159,7 @@ TEST(PassPlan, EstimatesWhatAPassUses) {
 TEST(PassPlan, EstimatesWhatAPassWithoutGradientsUses) {
   const double scratch = 0.3e6 * omp_get_max_threads();
   for (const auto& [name, config, lanes, tokens] : estimated_passes()) {
-    for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+    for (const DataType type : types_of_passes()) {
       MemoryPool parameters, pool;
       LanguageModel model(parameters, config, type);
       model.initialize(1);
