@@ -7,8 +7,6 @@
                                    sentences.jsonl   queries: the sentences that were taken out
                                    paragraphs.jsonl  queries: the paragraphs of the books' epitomes
                                  and of both the judgements, NAME.tsv, and NAME-unmet.tsv of books out of the split train
-  first PALIMPSEST TOKENIZER TOKENS BOOKS OUT
-                                 of every book what its first so many tokens say
   table BOOKS FIRST RESULT...    what `palimpsest measure --json` found, as a table; of the books BM25 handed so many to the memory
 
 PAIRS is a file of records (pg_id, document: a path from the file's folder on, summary).
@@ -22,7 +20,6 @@ import pathlib
 import random
 import re
 import shutil
-import subprocess
 
 from texts import books_of, first_words, normal, read_pairs, read_text, run_command, write, write_judgements, write_text
 
@@ -127,25 +124,6 @@ def write_queries(folder, kind, queries, source):
     write_judgements(folder / f"{kind}-unmet.tsv", [(query, name) for query, name in judgements if not is_met(name)])
 
 
-def first(palimpsest, tokenizer, tokens, books, out):
-    def run(command, given):
-        process = subprocess.run([palimpsest, "tokenizer", command, tokenizer], input=given, capture_output=True, check=False)
-        if process.returncode != 0:
-            raise ValueError(process.stderr.decode(errors="replace").strip())
-        return process.stdout
-
-    shutil.rmtree(out, ignore_errors=True)
-    unfinished = out.with_name(out.name + ".tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for path in sorted(books.rglob("*.txt")):
-        # No piece of a tokenizer has more than some dozen characters on average.
-        beginning = path.read_text(encoding="utf-8")[:32 * tokens]
-        numbers = run("encode", beginning.encode()).split()[:tokens]
-        text = run("decode", b" ".join(numbers)).removesuffix(b"\n").decode(errors="ignore")  # the last character may be cut
-        write_text(unfinished / path.relative_to(books), text)
-    unfinished.rename(out)
-
-
 def table(books, handed, results):
     """Each search once, what chance would find, and then the differences."""
     orders = {"bm25": "BM25", "first": "memory of the first segment", "memory": "memory of the whole book", "both": "BM25 and memory"}
@@ -192,13 +170,6 @@ def main():
     command.add_argument("--passage", type=int, default=6000, help="characters that a part of a book has at least")
     command.add_argument("--seed", default="1")
     command.set_defaults(run=lambda o: prepare(o.pairs, o.corpus, o.folder, o))
-    command = commands.add_parser("first")
-    for name in ("palimpsest", "tokenizer"):
-        command.add_argument(name)
-    command.add_argument("tokens", type=int)
-    for name in ("books", "out"):
-        command.add_argument(name, type=path)
-    command.set_defaults(run=lambda o: first(o.palimpsest, o.tokenizer, o.tokens, o.books, o.out))
     command = commands.add_parser("table")
     command.add_argument("books", type=path)
     command.add_argument("handed", type=int)

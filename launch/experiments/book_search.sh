@@ -93,7 +93,7 @@ search_with() {
   make_index "$run" "$texts/books" "$run/index"
   # A segment begins with the token that every document begins with.
   if [ ! -e "$run/first" ] || [ "$texts/passages.jsonl" -nt "$run/first" ]; then
-    launch/experiments/book_search.py first "$palimpsest" "$tokenizer" $(($(segment_of "$run") - 1)) "$texts/books" "$run/first"
+    launch/experiments/excerpts.py first "$palimpsest" "$tokenizer" $(($(segment_of "$run") - 1)) "$texts/books" "$run/first"
   fi
   make_index "$run" "$run/first" "$run/first-index"
   for queries in sentences paragraphs; do

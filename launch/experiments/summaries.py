@@ -5,6 +5,7 @@
   floors LIKE FIELD ASKED OUT    extracts of the asked documents, as many words each as the texts of LIKE have under FIELD
   ranking QUERIES RESULT QRELS OUT
                                  where each summary has its own book among all, by `palimpsest search --json`
+  margins RANKING OTHER...       by how much the own book stands out more by one ranking than by others of the same summaries
   table RESULT...                what `palimpsest rouge --json` found, side by side
 
 DATA holds pairs.jsonl (pg_id, pg19_split, document: a path from DATA on, summary) and all_epitomes.jsonl (title, summary).
@@ -17,6 +18,7 @@ import math
 import pathlib
 import random
 import re
+import statistics
 
 from texts import (WORD, books_of, first_words, normal, read, read_pairs, read_text, run_command, write, write_judgements,
                    write_text)
@@ -136,6 +138,15 @@ def ranking(queries, result, qrels, out):
         print(f"{'mean':<12}{split:<7}{mean['rank']:>6.1f}{'':>5}  {mean['difference']:+.4f}; first {mean['first']} of {mean['queries']} times")
 
 
+def margins(rankings):
+    differences = [{row["id"]: row["difference"] for row in json.loads(path.read_text(encoding="utf-8"))["queries"]} for path in rankings]
+    for path, other in zip(rankings[1:], differences[1:]):
+        more = [difference - other[query] for query, difference in differences[0].items()]
+        error = statistics.stdev(more) / math.sqrt(len(more)) if len(more) > 1 else math.nan
+        print(f"above the mean of the other books by {statistics.fmean(more):+.4f} ± {error:.4f} nats a token more than in {path.stem}; more for "
+              f"{sum(each > 0 for each in more)} of {len(more)}")
+
+
 def table(results):
     measures = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
     print(f"{'F1, with its interval':<28}" + "".join(f"{title:<27}" for title in measures.values()))
@@ -165,6 +176,9 @@ def main():
     for name in ("queries", "result", "qrels", "out"):
         command.add_argument(name, type=path)
     command.set_defaults(run=lambda o: ranking(o.queries, o.result, o.qrels, o.out))
+    command = commands.add_parser("margins")
+    command.add_argument("rankings", type=path, nargs="+")
+    command.set_defaults(run=lambda o: margins(o.rankings))
     command = commands.add_parser("table")
     command.add_argument("results", type=path, nargs="+")
     command.set_defaults(run=lambda o: table(o.results))

@@ -107,19 +107,29 @@ for length in written reference; do
   done
 done
 
-# Whose summary is it? The index is of one checkpoint. What sees nothing but its segment remembers no book.
-index=$runs/books-$seed.index
+# look_up BOOKS INDEX NAME: the likelihood of each summary after each of the books.
+look_up() {
+  local books=$1 index=$2 found=$results/$3
+  is_measured "$run" "$found.jsonl" "$texts/queries.jsonl" && return
+  say "Reading $books"
+  make_index "$run" "$books" "$index"
+  say "Looking up the summaries among all of $books"
+  "$palimpsest" search "$run" "$index" --queries "$texts/queries.jsonl" --before $'\n\nSummary:\n' --run "$found.run" --json "$found.jsonl"
+}
+
+# Whose summary is it? The index is of one checkpoint. What sees nothing but its segment remembers no book. What else knows its first
+# or its last segment alone: a segment begins with the token that every document begins with.
 remembers=true
 ! has_kind "$base" local || remembers=false
-if $remembers && ! is_measured "$run" "$results/search.jsonl" "$texts/queries.jsonl"; then
-  say "Reading $corpus"
-  make_index "$run" "$corpus" "$index"
-  say "Looking up the summaries among all books"
-  "$palimpsest" search "$run" "$index" --queries "$texts/queries.jsonl" --before $'\n\nSummary:\n' --run "$results/search.run" \
-    --json "$results/search.jsonl"
+if $remembers; then
+  look_up "$corpus" "$runs/books-$seed.index" search
+  for part in first last; do
+    [ -e "$texts/$part" ] || launch/experiments/excerpts.py $part "$palimpsest" "$tokenizer" $((segment - 1)) "$corpus" "$texts/$part"
+    look_up "$texts/$part" "$runs/$part-$seed.index" "search-$part"
+  done
+  of_checkpoint "$run/evaluation/search.json" "$results/search.run" \
+    "$palimpsest" measure "$results/search.run" "$texts/qrels.txt" --json "$run/evaluation/search.json"
 fi
-! $remembers || of_checkpoint "$run/evaluation/search.json" "$results/search.run" \
-  "$palimpsest" measure "$results/search.run" "$texts/qrels.txt" --json "$run/evaluation/search.json"
 # The true summaries behind their own books, and with the memory knocked out.
 for memory in kept none; do
   result=$run/evaluation/summaries-memory-$memory.json
@@ -131,6 +141,11 @@ helper table "$run/evaluation/rouge-written.json" "${tables[@]}"
 if $remembers; then
   say "The likelihood of each summary after its own book's memory, among all books"
   helper ranking "$texts/queries.jsonl" "$results/search.jsonl" "$texts/qrels.txt" "$results/ranking.json"
+  for part in first last; do
+    say "The same of what remembers the $part $((segment - 1)) tokens of each book"
+    helper ranking "$texts/queries.jsonl" "$results/search-$part.jsonl" "$texts/qrels.txt" "$results/ranking-$part.json"
+  done
+  helper margins "$results/ranking.json" "$results/ranking-first.json" "$results/ranking-last.json"
 fi
 say "The likelihood of the true summaries of the asked books, memory kept and knocked out"
 "$palimpsest" compare "$run/evaluation/summaries-memory-kept.json" "$run/evaluation/summaries-memory-none.json"

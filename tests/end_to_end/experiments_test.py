@@ -216,6 +216,15 @@ class Summaries(EndToEndTest):
         ranking = json.loads((runs / "results-1" / "ranking.json").read_text(encoding="utf-8"))
         self.assertEqual([(row["id"], row["books"]) for row in ranking["queries"]], [("3", 4), ("0", 4), ("1", 4), ("2", 4)])
         self.assertAlmostEqual(ranking["means"]["train"]["difference"], sum(row["difference"] for row in ranking["queries"][1:]) / 3)
+        # What remembers the first, or the last, segment of 16 tokens alone: one begins the document, the others are bytes.
+        for part, place in ("first", slice(15)), ("last", slice(-15, None)):
+            self.assertEqual({path.stem: path.read_text(encoding="utf-8") for path in (runs / "texts" / part).rglob("*.txt")},
+                             {path.stem: path.read_bytes()[place].decode(errors="ignore") for path in corpus.rglob("*.txt")})
+            other = json.loads((runs / "results-1" / f"ranking-{part}.json").read_text(encoding="utf-8"))["queries"]
+            more = [row["difference"] - less["difference"] for row, less in zip(ranking["queries"], other)]
+            self.assertNotEqual(more, [0, 0, 0, 0])
+            self.assertIn(f"by {sum(more) / 4:+.4f} ± ", said)
+            self.assertIn(f"more than in ranking-{part}; more for {sum(each > 0 for each in more)} of 4", said)
         # The rank is what other tools find in the run.
         measured = json.loads((runs / "pairs-1" / "evaluation" / "search.json").read_text(encoding="utf-8"))
         self.assertEqual([1 / row["rank"] for row in ranking["queries"]],
@@ -229,7 +238,7 @@ class Summaries(EndToEndTest):
             self.assertRegex(said, row)
         # Again: nothing is made anew, and the tables are the same.
         states = {file: file.stat().st_mtime_ns for files in ((runs / "results-1").rglob("*"), (runs / "pairs-1" / "evaluation").glob("rouge-*"))
-                  for file in files if file.name not in ("results", "ranking.json")}
+                  for file in files if not file.name.startswith(("results", "ranking"))}
         again = script(data, corpus, self.folder / "base")
         self.assertEqual({file: file.stat().st_mtime_ns for file in states}, states)
         self.assertEqual(said[said.index("F1, with"):].splitlines()[1:8], again[again.index("F1, with"):].splitlines()[1:8])

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Beginnings or ends of books, for the experiments that ask what more is remembered of a whole book.
+
+  first|last PALIMPSEST TOKENIZER TOKENS BOOKS OUT    of every book under BOOKS what its first, or last, so many tokens say
+"""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+
+from texts import read_text, run_command, write_text
+
+
+def cut(part, options):
+    def run(command, given):
+        process = subprocess.run([options.palimpsest, "tokenizer", command, options.tokenizer], input=given, capture_output=True, check=False)
+        if process.returncode != 0:
+            raise ValueError(process.stderr.decode(errors="replace").strip())
+        return process.stdout
+
+    letters = 32 * options.tokens  # no piece of a tokenizer has more than some dozen on average
+    shutil.rmtree(options.out, ignore_errors=True)
+    unfinished = options.out.with_name(options.out.name + ".tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for path in sorted(options.books.rglob("*.txt")):
+        text = read_text(path)
+        numbers = run("encode", (text[:letters] if part == "first" else text[-letters:]).encode()).split()
+        numbers = numbers[:options.tokens] if part == "first" else numbers[-options.tokens:]
+        text = run("decode", b" ".join(numbers)).removesuffix(b"\n").decode(errors="ignore")  # a character may be cut
+        write_text(unfinished / path.relative_to(options.books), text)
+    unfinished.rename(options.out)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name in ("first", "last"):
+        part = parts.add_parser(name)
+        for argument in ("palimpsest", "tokenizer"):
+            part.add_argument(argument)
+        part.add_argument("tokens", type=int)
+        for argument in ("books", "out"):
+            part.add_argument(argument, type=pathlib.Path)
+        part.set_defaults(run=lambda options: cut(options.part, options))
+    run_command(parser)
+
+
+if __name__ == "__main__":
+    main()
