@@ -12,6 +12,9 @@ import subprocess
 from texts import read_text, run_command, write_text
 
 
+CUT = "\ufffd"  # what is left of a character of which not all tokens are there
+
+
 def cut(part, options):
     def run(command, given):
         process = subprocess.run([options.palimpsest, "tokenizer", command, options.tokenizer], input=given, capture_output=True, check=False)
@@ -25,11 +28,22 @@ def cut(part, options):
     shutil.rmtree(unfinished, ignore_errors=True)
     for path in sorted(options.books.rglob("*.txt")):
         text = read_text(path)
-        numbers = run("encode", (text[:letters] if part == "first" else text[-letters:]).encode()).split()
-        numbers = numbers[:options.tokens] if part == "first" else numbers[-options.tokens:]
-        text = run("decode", b" ".join(numbers)).removesuffix(b"\n").decode(errors="ignore")  # a character may be cut
+        text = text[:letters] if part == "first" else text[-letters:]
+        numbers, most = run("encode", text.encode()).split(), options.tokens
+        while len(numbers) > options.tokens:  # of what is left some may have other tokens than before
+            kept = numbers[:most] if part == "first" else numbers[len(numbers) - most:]
+            text = run("decode", b" ".join(kept)).removesuffix(b"\n").decode()
+            text = text.rstrip(CUT) if part == "first" else text.lstrip(CUT)
+            numbers, most = run("encode", text.encode()).split(), most - 1
         write_text(unfinished / path.relative_to(options.books), text)
     unfinished.rename(options.out)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of tokens, 1 or more")
+    return number
 
 
 def main():
@@ -39,7 +53,7 @@ def main():
         part = parts.add_parser(name)
         for argument in ("palimpsest", "tokenizer"):
             part.add_argument(argument)
-        part.add_argument("tokens", type=int)
+        part.add_argument("tokens", type=positive)
         for argument in ("books", "out"):
             part.add_argument(argument, type=pathlib.Path)
         part.set_defaults(run=lambda options: cut(options.part, options))

@@ -107,13 +107,13 @@ for length in written reference; do
   done
 done
 
-# look_up BOOKS INDEX NAME: the likelihood of each summary after each of the books.
+# look_up FOLDER INDEX NAME: the likelihood of each summary after each of the books in a folder.
 look_up() {
-  local books=$1 index=$2 found=$results/$3
+  local folder=$1 index=$2 found=$results/$3
   is_measured "$run" "$found.jsonl" "$texts/queries.jsonl" && return
-  say "Reading $books"
-  make_index "$run" "$books" "$index"
-  say "Looking up the summaries among all of $books"
+  say "Reading $folder"
+  make_index "$run" "$folder" "$index"
+  say "Looking up the summaries among all of $folder"
   "$palimpsest" search "$run" "$index" --queries "$texts/queries.jsonl" --before $'\n\nSummary:\n' --run "$found.run" --json "$found.jsonl"
 }
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import SOURCE, EndToEndTest, environment, text
+from harness import PROGRAM, SOURCE, EndToEndTest, environment, text
 
 BOOKS = SOURCE / "launch" / "experiments" / "books.sh"
 SMALL = ("model.vocab_size=0 model.hidden_size=32 model.num_layers=2 model.ffn_size=48 train.batch_size=4 "
@@ -259,6 +259,22 @@ class Summaries(EndToEndTest):
         full.parent.mkdir()
         full.write_text((self.folder / "base" / "config.yaml").read_text(encoding="utf-8").replace("kind: infini", "kind: full"), encoding="utf-8")
         self.assertIn("of attention kind full", script(data, corpus, self.folder / "full", expect=1))
+
+
+class Excerpts(EndToEndTest):
+    def test_no_character_is_cut(self):
+        book = self.folder / "shelf" / "train" / "1.txt"
+        book.parent.mkdir(parents=True)
+        book.write_text("é" * 40 + "a", encoding="utf-8")
+        for part, tokens, expected in ("first", 15, "é" * 7), ("last", 14, "é" * 6 + "a"), ("last", 100, "é" * 40 + "a"):
+            result = subprocess.run([SOURCE / "launch" / "experiments" / "excerpts.py", part, PROGRAM, "bytes", str(tokens), self.folder / "shelf",
+                                     self.folder / "cut"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            self.assertEqual((result.returncode, result.stdout), (0, ""))
+            self.assertEqual((self.folder / "cut" / "train" / "1.txt").read_text(encoding="utf-8"), expected)
+        refused = subprocess.run([SOURCE / "launch" / "experiments" / "excerpts.py", "last", PROGRAM, "bytes", "0", self.folder / "shelf", self.folder / "cut"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("0: expected a number of tokens, 1 or more", refused.stdout)
 
 
 class Searches(EndToEndTest):
