@@ -265,8 +265,10 @@ class Excerpts(EndToEndTest):
     def test_no_character_is_cut(self):
         book = self.folder / "shelf" / "train" / "1.txt"
         book.parent.mkdir(parents=True)
-        book.write_text("é" * 40 + "a", encoding="utf-8")
-        for part, tokens, expected in ("first", 15, "é" * 7), ("last", 14, "é" * 6 + "a"), ("last", 100, "é" * 40 + "a"):
+        for part, tokens, whole, expected in (("first", 15, "é" * 40, "é" * 7), ("last", 14, "é" * 40 + "a", "é" * 6 + "a"),
+                                             ("first", 15, "\U0001d11e" * 9, "\U0001d11e" * 3), ("last", 15, "\U0001d11e" * 9, "\U0001d11e" * 3),
+                                             ("last", 100, "é" * 40, "é" * 40)):
+            book.write_text(whole, encoding="utf-8")
             result = subprocess.run([SOURCE / "launch" / "experiments" / "excerpts.py", part, PROGRAM, "bytes", str(tokens), self.folder / "shelf",
                                      self.folder / "cut"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             self.assertEqual((result.returncode, result.stdout), (0, ""))
