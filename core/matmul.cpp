@@ -26,6 +26,11 @@ namespace {
 
 int threads_of_product() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 
+/// What a product is added to.
+ConstMatrix addend_of(const Matrix& c, Output output) {
+  return output == Output::accumulate ? ConstMatrix(c) : ConstMatrix();
+}
+
 void run(ProductKind kind, MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
          int threads) {
   switch (kind) {
@@ -33,8 +38,8 @@ void run(ProductKind kind, MemoryPool& pool, const ConstMatrix& a, const ConstMa
     case ProductKind::row: return products::row_product(a, b, c, output);
     case ProductKind::few_rows: return products::few_rows_product(pool, a, b, c, output, threads);
     case ProductKind::widened: return products::widened_product(pool, a, b, c, output, threads);
-    case ProductKind::vectors: return products::vector_product(pool, a, b, c, output, threads);
-    case ProductKind::matrix_units: return products::unit_product(pool, a, b, c, output, threads);
+    case ProductKind::vectors: return products::vector_product(pool, a, b, addend_of(c, output), c, threads);
+    case ProductKind::matrix_units: return products::unit_product(pool, a, b, addend_of(c, output), c, threads);
     case ProductKind::onednn: return products::onednn_product(pool, a, b, c, output, threads);
   }
 }
@@ -99,7 +104,7 @@ void matmul_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, 
   const ProductKind kind = a.columns > 0 ? product_kind(a, b) : ProductKind::reference;
   if (kind == ProductKind::matrix_units || kind == ProductKind::vectors) {
     assert(is_well_formed(a) && is_well_formed(b) && is_well_formed(c) && !overlap(a, c) && !overlap(b, c));
-    const auto product = kind == ProductKind::vectors ? products::vector_product_added : products::unit_product_added;
+    const auto product = kind == ProductKind::vectors ? products::vector_product : products::unit_product;
     return product(pool, a, b, addend, c, threads_of_product());
   }
   const auto bytes = [&](std::int64_t elements) { return static_cast<std::size_t>(elements) * size_of(c.type); };
@@ -124,7 +129,7 @@ std::int64_t matmul_scratch_bytes(const ConstMatrix& a, const ConstMatrix& b, co
   }
 }
 
-std::vector<double> matmul_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+ProductShares matmul_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
   switch (product_kind(a, b)) {
     case ProductKind::vectors: return products::vector_product_shares(a, b, c, threads);
     case ProductKind::matrix_units: return products::unit_product_shares(a, b, c, threads);

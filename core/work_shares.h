@@ -40,6 +40,17 @@ inline std::vector<double> shared_out(const std::vector<double>& tasks, int thre
   return shares;
 }
 
+/// Adds what each thread does in one part of an operator to what it does in others.
+inline void add_shares(const std::vector<double>& part, std::vector<double>& shares) {
+  std::transform(part.begin(), part.end(), shares.begin(), shares.begin(), std::plus<>());
+}
+
+/// What each thread does in a matrix product.
+struct ProductShares {
+  std::vector<double> multiplications;
+  std::vector<double> packed;  // elements of the right operand that it packs
+};
+
 inline double largest_share(const std::vector<double>& shares) {
   return shares.empty() ? 0.0 : *std::max_element(shares.begin(), shares.end());
 }

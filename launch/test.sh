@@ -42,7 +42,7 @@ if [ "${CI:-}" = true ]; then
     build portable arithmetic_tests -DPALIMPSEST_WERROR=ON -DPALIMPSEST_WHOLE_TESTS=ON -DPython3_EXECUTABLE=$python
     run_tests portable -R '^(core|autograd|layers|optim)_test[.]'  # the programs of arithmetic_tests
   else
-    say "No AVX-512 here: build/release has computed as build/portable does"
+    say "No AVX-512 here: build/release has computed much as build/portable does"
   fi
   build fuzz all
   run_tests fuzz

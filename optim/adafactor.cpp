@@ -10,15 +10,12 @@ namespace palimpsest {
 
 namespace {
 
-// Rows per block of a matrix; a function of its shape only, as blocks.h asks.
-std::int64_t block_rows(std::int64_t columns) { return std::max<std::int64_t>(1, 4 * block_elements / columns); }
-
-// R and C <- their moving averages. Sums run in T within a block, whose size is fixed, and in double
-// beyond. `partial` is (blocks, columns).
+// R and C <- their moving averages. Sums run in T within a block and in double beyond. `partial` is (blocks, columns).
 template <class T, class Gradient>
 void update_moments(std::int64_t rows, std::int64_t columns, double beta, double epsilon, T* row_moment,
                     T* column_moment, accumulate_t<T>* partial, Gradient gradient) {
-  for_each_block(rows, block_rows(columns), [=](std::int64_t block, std::int64_t begin, std::int64_t end) {
+  const std::int64_t rows_in_block = rows_of_block(rows, columns);
+  for_each_block(rows, rows_in_block, [=](std::int64_t block, std::int64_t begin, std::int64_t end) {
     accumulate_t<T>* const column_sum = partial + block * columns;
     std::fill_n(column_sum, columns, accumulate_t<T>(0));
     for (std::int64_t row = begin; row < end; ++row) {
@@ -34,14 +31,20 @@ void update_moments(std::int64_t rows, std::int64_t columns, double beta, double
       row_moment[row] = static_cast<T>(beta * static_cast<double>(row_moment[row]) + (1 - beta) * mean);
     }
   });
-  const std::int64_t blocks = (rows + block_rows(columns) - 1) / block_rows(columns);
-  for_each_block(columns, 256, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t column = begin; column < end; ++column) {
-      double sum = 0;
-      for (std::int64_t block = 0; block < blocks; ++block)
-        sum += static_cast<double>(partial[block * columns + column]);
-      const double mean = sum / static_cast<double>(rows);
-      column_moment[column] = static_cast<T>(beta * static_cast<double>(column_moment[column]) + (1 - beta) * mean);
+  const std::int64_t blocks = (rows + rows_in_block - 1) / rows_in_block;
+  constexpr std::int64_t line = 16;  // columns in a line of a cache
+  for_each_block(columns, blocks == 1 ? columns : line, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t first = begin; first < end; first += line) {
+      const std::int64_t count = std::min(line, end - first);
+      double sums[line] = {};
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        const accumulate_t<T>* const column_sum = partial + block * columns + first;
+        for (std::int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(column_sum[i]);
+      }
+      for (std::int64_t i = 0; i < count; ++i) {
+        const double before = static_cast<double>(column_moment[first + i]);
+        column_moment[first + i] = static_cast<T>(beta * before + (1 - beta) * (sums[i] / static_cast<double>(rows)));
+      }
     }
   });
 }
@@ -103,7 +106,7 @@ void Adafactor::update_parameter(std::size_t index, Parameter& parameter, const 
 template <class T>
 void Adafactor::update_factored(State& state, Parameter& parameter, const Update& update) {
   const std::int64_t rows = parameter.master.shape()[0], columns = parameter.master.shape()[1];
-  const std::int64_t rows_in_block = block_rows(columns);
+  const std::int64_t rows_in_block = rows_of_block(rows, columns);
   T* const row_moment = state.exp_avg_sq_row.data<T>();
   T* const column_moment = state.exp_avg_sq_col.data<T>();
   const T* const master = parameter.master.data<T>();
@@ -156,7 +159,7 @@ void Adafactor::update_full(State& state, Parameter& parameter, const Update& up
   const auto epsilon = static_cast<T>(config().adafactor_epsilon1);
 
   access_parameter<T>(parameter, static_cast<T>(update.gradient_scale), [&](auto gradient, auto store) {
-    const double squares = sum_over_blocks(count, block_elements, [=](std::int64_t begin, std::int64_t end) {
+    const double squares = sum_over_blocks(count, block_of(count), [=](std::int64_t begin, std::int64_t end) {
       double sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (std::int64_t i = begin; i < end; ++i) {
@@ -170,7 +173,7 @@ void Adafactor::update_full(State& state, Parameter& parameter, const Update& up
 
     const auto size = static_cast<T>(step_size<T>(parameter, update, squares));
     const auto keep = static_cast<T>(1 - update.learning_rate * update.weight_decay);
-    for_each_block(count, block_elements, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+    for_each_block(count, block_of(count), [=](std::int64_t, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
       for (std::int64_t i = begin; i < end; ++i) {
         store(i, keep * master[i] - size * (gradient(i) / std::sqrt(moment[i])));

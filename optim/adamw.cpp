@@ -22,8 +22,7 @@ struct Coefficients {
 template <class T, class Gradient, class Store>
 void adamw_loop(std::int64_t first, std::int64_t count, const T* p, T* m, T* v, const Coefficients<T>& c,
                 Gradient gradient, Store store) {
-  constexpr std::int64_t elements = block_elements / 4;  // nothing is summed; a small matrix has some for every thread
-  for_each_block(count, elements, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+  for_each_block(count, block_of(count), [=](std::int64_t, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
       const T g = gradient(first + i);

@@ -85,12 +85,13 @@ void Optimizer::pull_toward_initial(std::size_t index, Parameter& parameter, dou
     const auto share = static_cast<T>(rate * config_.decay_toward_initial);
     const T* const initial = values.data<T>();
     T* const master = parameter.master.data<T>() + place.begin;
-    for_each_block(values.elements(), block_elements, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+    for_each_block(values.elements(), block_of(values.elements()),
+                   [=](std::int64_t, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) {
-        master[i] = static_cast<T>(master[i] - share * (master[i] - initial[i]));
-      }
-    });
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       master[i] = static_cast<T>(master[i] - share * (master[i] - initial[i]));
+                     }
+                   });
   });
 }
 

@@ -18,26 +18,66 @@ void embedding_forward(const T* weight, std::span<const std::int32_t> tokens, st
   }
 }
 
+namespace {
+
+/// What a thread adds up: columns, whole lines of a cache, of the rows of every `groups`-th token of the vocabulary, in
+/// a grid of which each thread has about as much.
+struct Part {
+  std::int64_t begin, end;
+  std::int32_t group, groups;
+
+  Part(std::int64_t columns, std::int64_t cache_line, int thread, int threads) {
+    const std::int64_t lines = std::max<std::int64_t>((columns + cache_line - 1) / cache_line, 1);
+    std::int64_t across = 1;
+    const auto busiest = [&](std::int64_t columns_of_grid) {
+      const auto rows_of_grid = static_cast<double>(threads / columns_of_grid);
+      return static_cast<double>((lines + columns_of_grid - 1) / columns_of_grid) / rows_of_grid;
+    };
+    for (std::int64_t more = 2; more <= std::min<std::int64_t>(threads, lines); ++more) {
+      if (busiest(more) <= busiest(across)) across = more;
+    }
+    groups = static_cast<std::int32_t>(threads / across);
+    group = static_cast<std::int32_t>(thread / across);
+    const std::int64_t at = thread % across;
+    begin = std::min(columns, lines * at / across * cache_line);
+    end = group < groups ? std::min(columns, lines * (at + 1) / across * cache_line) : begin;
+  }
+  bool has(std::int32_t token) const { return groups == 1 || token % groups == group; }
+};
+
+template <class A>
+constexpr std::int64_t cache_line = 64 / sizeof(A);
+
+}  // namespace
+
 template <class T>
 void embedding_backward(const T* dy, std::span<const std::int32_t> tokens, std::int64_t columns,
                         accumulate_t<T>* dweight) {
   using A = accumulate_t<T>;
-  constexpr std::int64_t cache_line = 64 / sizeof(A);
   const auto rows = static_cast<std::int64_t>(tokens.size());
-  const std::int64_t lines = (columns + cache_line - 1) / cache_line;
 #pragma omp parallel if (rows * columns > 65536)
   {
-    const std::int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
-    const std::int64_t begin = std::min(columns, lines * thread / threads * cache_line);
-    const std::int64_t end = std::min(columns, lines * (thread + 1) / threads * cache_line);
+    const Part part(columns, cache_line<A>, omp_get_thread_num(), omp_get_num_threads());
     for (std::int64_t i = 0; i < rows; ++i) {
+      const std::int32_t token = tokens[static_cast<std::size_t>(i)];
+      assert(token >= 0);
+      if (!part.has(token)) continue;
       const T* const source = dy + i * columns;
-      assert(tokens[static_cast<std::size_t>(i)] >= 0);
-      A* const target = dweight + tokens[static_cast<std::size_t>(i)] * columns;
+      A* const target = dweight + token * columns;
 #pragma omp simd
-      for (std::int64_t j = begin; j < end; ++j) target[j] += static_cast<A>(source[j]);
+      for (std::int64_t j = part.begin; j < part.end; ++j) target[j] += static_cast<A>(source[j]);
     }
   }
+}
+
+std::vector<double> embedding_backward_shares(std::span<const std::int32_t> tokens, std::int64_t columns, int threads) {
+  std::vector<double> shares;
+  for (int thread = 0; thread < threads; ++thread) {
+    const Part part(columns, cache_line<float>, thread, threads);
+    const auto own = std::count_if(tokens.begin(), tokens.end(), [&](std::int32_t token) { return part.has(token); });
+    shares.push_back(static_cast<double>(own * (part.end - part.begin)));
+  }
+  return shares;
 }
 
 template void embedding_forward(const float*, std::span<const std::int32_t>, std::int64_t, float*);

@@ -12,10 +12,6 @@ using vector_loops::for_each_vector, vector_loops::Lanes, vector_loops::sum_of;
 
 namespace {
 
-/// Rows whose contributions to d_beta are summed by one thread: fewer where there are few in all, so that dozens of
-/// threads have some.
-std::int64_t rows_per_block(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 64, 8, 64); }
-
 /// The gate of each head.
 template <class A>
 std::vector<A> gates_of(const A* beta, std::int64_t heads) {
@@ -73,6 +69,8 @@ void hand_on(const Gradient<HeadRows<T>>& to, std::int64_t row, std::int64_t hea
 
 }  // namespace
 
+std::int64_t gate_rows_of_block(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 64, 8, 64); }
+
 // dA_mem = g dA;  dA_dot = (1 - g) dA;  dbeta = g (1 - g) sum over mixing rows of dA (A_mem - A_dot)
 // adding: dA_dot = dA;  dbeta = g (1 - g) sum over mixing rows of dA A_mem
 template <class T>
@@ -81,7 +79,7 @@ void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradient
   const Gradient<A*> d_beta = gradients.d_beta;
   const auto rows = static_cast<std::int64_t>(in.mixes.size());
   const std::int64_t d = gradients.d_output.head_size, heads = gradients.d_output.heads;
-  const std::int64_t block_rows = rows_per_block(rows), blocks = (rows + block_rows - 1) / block_rows;
+  const std::int64_t block_rows = gate_rows_of_block(rows), blocks = (rows + block_rows - 1) / block_rows;
   if (!gradients.d_from_memory.wanted() && !gradients.d_local.wanted() && !d_beta.wanted()) return;
   Tensor sums;
   if (d_beta.wanted()) sums = Tensor::zeros(pool, Shape{blocks, heads}, data_type_of<A>);

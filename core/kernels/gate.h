@@ -32,6 +32,10 @@ struct GateGradients {
 template <class T>
 void gate_forward(const GateInputs<T>& in, HeadRows<T> output);
 
+/// Rows whose contributions to d_beta are summed by one thread: fewer where there are few in all, so that dozens of
+/// threads have some.
+std::int64_t gate_rows_of_block(std::int64_t rows);
+
 template <class T>
 void gate_backward(MemoryPool& pool, const GateInputs<T>& in, const GateGradients<T>& gradients);
 

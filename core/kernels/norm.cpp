@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <vector>
 
 #include "core/kernels/vector_loops.h"
+#include "core/work_shares.h"
 
 namespace palimpsest {
 
@@ -15,6 +17,8 @@ namespace {
 /// Rows whose contributions to a weight's gradient are summed by one thread: fewer where there are few in all, so that
 /// dozens of threads have some.
 std::int64_t rows_per_block(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 128, 8, 32); }
+
+constexpr std::int64_t columns_at_once = 16;  // of a weight's gradient, to be summed over the blocks: a line of a cache
 
 /// Adds dy x r to `dweight` unless it is null; -> the sum of dy w x.
 template <class T, class A = accumulate_t<T>>
@@ -89,12 +93,29 @@ void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gr
     }
   }
   if (!dweight.wanted()) return;
-  if (!dweight.accumulate) std::fill_n(dweight.view, columns, A{0});
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    const A* const partial = gradients.scratch + block * columns;
+#pragma omp parallel for schedule(static) if (rows * columns > 16384)
+  for (std::int64_t begin = 0; begin < columns; begin += columns_at_once) {
+    const std::int64_t end = std::min(columns, begin + columns_at_once);
+    if (!dweight.accumulate) std::fill(dweight.view + begin, dweight.view + end, A{0});
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const A* const partial = gradients.scratch + block * columns;
 #pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) dweight.view[j] += partial[j];
+      for (std::int64_t j = begin; j < end; ++j) dweight.view[j] += partial[j];
+    }
   }
+}
+
+std::vector<double> rms_norm_backward_shares(std::int64_t rows, std::int64_t columns, int threads) {
+  const std::int64_t block_rows = rows_per_block(rows), blocks = rms_norm_blocks(rows);
+  std::vector<double> tasks;
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    tasks.push_back(static_cast<double>(std::min(block_rows, rows - block * block_rows) * columns));
+  }
+  std::vector<double> shares = shared_out(tasks, threads);
+  const std::int64_t sums = (columns + columns_at_once - 1) / columns_at_once;
+  const std::vector<double> each(static_cast<std::size_t>(sums), static_cast<double>(blocks * columns_at_once));
+  add_shares(shared_out(each, threads), shares);
+  return shares;
 }
 
 #define PALIMPSEST_INSTANTIATE(T)                                                              \

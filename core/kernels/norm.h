@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/data_type.h"
 #include "core/gradient.h"
@@ -40,5 +41,8 @@ std::int64_t rms_norm_blocks(std::int64_t rows);
 
 template <class T>
 void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gradients);
+
+/// Elements that each of `threads` threads reads in it, x and dy as one, all gradients being wanted.
+std::vector<double> rms_norm_backward_shares(std::int64_t rows, std::int64_t columns, int threads);
 
 }  // namespace palimpsest

@@ -13,10 +13,9 @@ namespace {
 /// Calls function(j, elements) as for_each_vector does, in parallel where that is worth it.
 template <class T, class Function>
 void for_each_vector_of_all(std::int64_t count, Function function) {
-  constexpr std::int64_t block = 4096;
 #pragma omp parallel for schedule(static) if (count > 16384)
-  for (std::int64_t begin = 0; begin < count; begin += block) {
-    vector_loops::for_each_vector<T>(std::min(block, count - begin),
+  for (std::int64_t begin = 0; begin < count; begin += swiglu_block) {
+    vector_loops::for_each_vector<T>(std::min(swiglu_block, count - begin),
                                      [&](std::int64_t j, auto elements) { function(begin + j, elements); });
   }
 }

@@ -6,6 +6,9 @@
 
 namespace palimpsest {
 
+/// Elements that threads share the loops in.
+inline constexpr std::int64_t swiglu_block = 4096;
+
 template <class T>
 void swiglu_forward(const T* gate, const T* up, std::int64_t count, T* y);
 

@@ -16,6 +16,7 @@
 #include "core/matrix.h"
 #include "core/products/chunks.h"
 #include "core/storage.h"
+#include "core/work_shares.h"
 
 namespace palimpsest::products {
 
@@ -75,7 +76,7 @@ class ThreadGrid {
 
 /// How a product is cut and what memory that takes.
 ///
-/// A Kernel, of a, b, c and output, has
+/// A Kernel, of a, b, c and an addend, has
 ///   Packed                                    the elements of packed operands
 ///   share_rows, panel_columns                 what a thread's share of rows is a multiple of, columns of a panel
 ///   rows_at_once(right's bytes, chunks)       rows of a block
@@ -126,6 +127,20 @@ struct Blocking {
     return threads == 1 ? 1 : std::clamp<std::int64_t>(4 * threads / (panels * chunks.count), 1, most);
   }
 
+  /// What is packed at a time of `columns` columns in `panels` panels, each chunk of which is cut into `cuts`: elements
+  /// [begin, begin + extent) of a chunk's and [column, column + columns) of the panel at a place. May be empty.
+  struct Piece {
+    std::int64_t place, chunk, begin, extent, column, columns;
+  };
+  Piece piece(std::int64_t columns, std::int64_t panels, std::int64_t cuts, std::int64_t index) const {
+    const std::int64_t cut = index % cuts, place = index / cuts, chunk = place / panels;
+    const std::int64_t step = round_up((chunks.length + cuts - 1) / cuts, Kernel::inner_step), begin = cut * step;
+    const std::int64_t column = place % panels * Kernel::panel_columns;
+    return {place,  chunk,
+            begin,  std::max<std::int64_t>(std::min(step, chunks.extent(chunk) - begin), 0),
+            column, std::min(Kernel::panel_columns, columns - column)};
+  }
+
   static std::int64_t panels_of(std::int64_t columns) {
     return (columns + Kernel::panel_columns - 1) / Kernel::panel_columns;
   }
@@ -168,14 +183,14 @@ struct Blocking {
   }
 };
 
-/// c <- a b, or c <- c + a b, on `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
-/// of c is summed in one order, whatever their number. All memory is taken before the threads start. `output`: an
-/// Output or what else the kernel takes for one.
-template <class Kernel, class KernelOutput>
+/// c <- addend + a b on `threads` OpenMP threads, or on the calling one inside a parallel region. `addend`: of c's
+/// extents and type, may be c, or without data. Each element of c is summed in one order, whatever their number. All
+/// memory is taken before the threads start.
+template <class Kernel>
 void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c,
-                     const KernelOutput& output, int threads) {
+                     const ConstMatrix& addend, int threads) {
   using Packed = typename Kernel::Packed;
-  const Kernel kernel(a, b, c, output);
+  const Kernel kernel(a, b, c, addend);
   const Blocking<Kernel> blocking(kernel, b);
   const MemoryPool::Scratch scratch = pool.scratch(blocking.bytes(threads), omp_get_thread_num());
   const bool in_place = kernel.takes_right_in_place();
@@ -185,15 +200,11 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
   const std::int64_t block_rows = kernel.rows_at_once(blocking.right_bytes, chunks);
 
   const auto pack = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, std::int64_t cuts,
-                        std::int64_t piece) {
-    const std::int64_t cut = piece % cuts, place = piece / cuts, chunk = place / panels;
-    const std::int64_t first = place % panels * Kernel::panel_columns;
-    const std::int64_t step = round_up((chunks.length + cuts - 1) / cuts, Kernel::inner_step);
-    const std::int64_t begin = cut * step, extent = std::min(step, chunks.extent(chunk) - begin);
-    if (extent <= 0) return;
-    kernel.pack_panel(chunks.begin(chunk) + begin, extent, column + first,
-                      std::min(Kernel::panel_columns, columns - first),
-                      packed + place * panel_size + (cut == 0 ? 0 : Kernel::panel_size(begin)));
+                        std::int64_t index) {
+    const auto piece = blocking.piece(columns, panels, cuts, index);
+    if (piece.extent == 0) return;
+    kernel.pack_panel(chunks.begin(piece.chunk) + piece.begin, piece.extent, column + piece.column, piece.columns,
+                      packed + piece.place * panel_size + (piece.begin == 0 ? 0 : Kernel::panel_size(piece.begin)));
   };
   const auto multiply_share = [&](std::int64_t column, std::int64_t columns, std::int64_t panels, int thread) {
     std::byte* const own = scratch.data() + blocking.right_bytes + thread * (blocking.left_bytes + blocking.sums_bytes);
@@ -244,19 +255,30 @@ void blocked_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& 
 /// Bytes of scratch memory that blocked_product takes on `threads` threads; nobody looks at the operands' data.
 template <class Kernel>
 std::int64_t blocked_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  return Blocking<Kernel>(Kernel(a, b, c, Output::overwrite), b).bytes(threads);
+  return Blocking<Kernel>(Kernel(a, b, c, ConstMatrix()), b).bytes(threads);
 }
 
-/// Multiplications of each thread in such a product.
+/// What each thread does in such a product.
 template <class Kernel>
-std::vector<double> blocked_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  std::vector<double> shares(static_cast<std::size_t>(threads), 0.0);
-  const Blocking<Kernel> blocking(Kernel(a, b, c, Output::overwrite), b);
-  blocking.for_columns(a, b, threads, [&](std::int64_t column, std::int64_t columns, std::int64_t) {
+ProductShares blocked_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  const std::vector<double> none(static_cast<std::size_t>(threads), 0.0);
+  ProductShares shares{none, none};
+  const Kernel kernel(a, b, c, ConstMatrix());
+  const Blocking<Kernel> blocking(kernel, b);
+  blocking.for_columns(a, b, threads, [&](std::int64_t column, std::int64_t columns, std::int64_t panels) {
     for (int thread = 0; thread < threads; ++thread) {
       const Block block = blocking.share(a.rows, column, columns, threads, thread).block;
-      shares[static_cast<std::size_t>(thread)] += static_cast<double>(block.rows * block.columns * a.columns);
+      shares.multiplications[static_cast<std::size_t>(thread)] +=
+          static_cast<double>(block.rows * block.columns * a.columns);
     }
+    if (kernel.takes_right_in_place()) return;
+    const std::int64_t cuts = blocking.cuts(panels, threads);
+    std::vector<double> pieces;
+    for (std::int64_t index = 0; index < panels * blocking.chunks.count * cuts; ++index) {
+      const auto piece = blocking.piece(columns, panels, cuts, index);
+      pieces.push_back(static_cast<double>(piece.extent * piece.columns));
+    }
+    add_shares(shared_out(pieces, threads), shares.packed);
   });
   return shares;
 }

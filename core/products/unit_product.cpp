@@ -23,12 +23,11 @@ namespace palimpsest::products {
 #ifndef __AMX_BF16__
 
 bool units_suit(const ConstMatrix&, const ConstMatrix&) { return false; }
-void unit_product(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int) { std::abort(); }
-void unit_product_added(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const ConstMatrix&, const Matrix&, int) {
+void unit_product(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const ConstMatrix&, const Matrix&, int) {
   std::abort();
 }
 std::int64_t unit_product_bytes(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return 0; }
-std::vector<double> unit_product_shares(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return {}; }
+ProductShares unit_product_shares(const ConstMatrix&, const ConstMatrix&, const Matrix&, int) { return {}; }
 
 #else
 
@@ -101,8 +100,6 @@ class UnitKernel {
   static constexpr std::int64_t least_panels = 1, most_panels = 16;  // their chunk stays in the second-level cache
   static constexpr std::int64_t most_packed = 32L << 20;             // bytes
 
-  UnitKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output)
-      : UnitKernel(a, b, c, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix()) {}
   /// Adds to `addend`, which may be c, or without data to nothing.
   UnitKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, const ConstMatrix& addend)
       : a_(a), b_(b), c_(c), addend_(addend) {}
@@ -286,13 +283,8 @@ std::int64_t product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Mat
 
 }  // namespace
 
-void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
-                  int threads) {
-  unit_product_added(pool, a, b, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix(), c, threads);
-}
-
-void unit_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
-                        const Matrix& c, int threads) {
+void unit_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                  const Matrix& c, int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
   if (a.type == DataType::float32) {
     product_of<float>(pool, a, b, addend, c, threads);
@@ -306,7 +298,7 @@ std::int64_t unit_product_bytes(const ConstMatrix& a, const ConstMatrix& b, cons
                                      : product_bytes<bfloat16>(a, b, c, threads);
 }
 
-std::vector<double> unit_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+ProductShares unit_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
   return a.type == DataType::float32 ? blocked_product_shares<UnitKernel<float> >(a, b, c, threads)
                                      : blocked_product_shares<UnitKernel<bfloat16> >(a, b, c, threads);
 }

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <functional>
 #include <limits>
 
 #include "core/products/blocked.h"
@@ -234,8 +233,6 @@ class VectorKernel {
   /// `addend`: what the products are added to, a matrix like c, which may be c; its data are null for none.
   VectorKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, const ConstMatrix& addend)
       : a_(a), b_(b), c_(c), addend_(addend), narrow_(c.type == DataType::bfloat16) {}
-  VectorKernel(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output)
-      : VectorKernel(a, b, c, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix()) {}
 
   static std::int64_t panel_size(std::int64_t length) { return round_up(length, group<T>) * panel_columns; }
   static std::int64_t left_size(std::int64_t length) { return block_rows * (length + 64); }
@@ -307,17 +304,18 @@ class VectorKernel {
     return {packed, padded, LeftLayout::rows};
   }
 
-  static const void* place(const ConstMatrix& matrix, const Block& block) {
-    const std::int64_t elements = block.row * matrix.row_stride + block.column;
-    return static_cast<const std::byte*>(matrix.data) + static_cast<std::size_t>(elements) * size_of(matrix.type);
+  /// Of the block's first element, in bytes.
+  static std::int64_t offset(const ConstMatrix& matrix, const Block& block) {
+    return (block.row * matrix.row_stride + block.column) * static_cast<std::int64_t>(size_of(matrix.type));
   }
 
   Destination destination(const Block& block, const PackedChunk<T>& chunk, float* sums) const {
     const std::int64_t sums_stride = block.panels * panel_columns;
-    void* const result = const_cast<void*>(place(c_, block));
+    void* const result = static_cast<std::byte*>(c_.data) + offset(c_, block);
     Destination to{result, result, narrow_, narrow_, c_.row_stride, c_.row_stride};
     if (chunk.first) {
-      to.addend = addend_.data == nullptr ? nullptr : place(addend_, block), to.addend_stride = addend_.row_stride;
+      const auto* const addend = static_cast<const std::byte*>(addend_.data);
+      to.addend = addend == nullptr ? nullptr : addend + offset(addend_, block), to.addend_stride = addend_.row_stride;
     } else if (narrow_) {
       to.addend = sums, to.narrow_addend = false, to.addend_stride = sums_stride;
     }
@@ -358,13 +356,8 @@ bool vectors_have_instructions(DataType type) {
 
 bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b) { return a.rows >= least_rows && b.columns >= 16; }
 
-void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
-                    int threads) {
-  vector_product_added(pool, a, b, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix(), c, threads);
-}
-
-void vector_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
-                          const Matrix& c, int threads) {
+void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                    const Matrix& c, int threads) {
   assert(c.rows > 0 && c.columns > 0 && a.columns > 0 && a.type != DataType::float64);
   for_inner_steps(a, b, inner_at_once(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool first) {
     const ConstMatrix before = first ? addend : ConstMatrix(c);
@@ -383,13 +376,15 @@ std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, co
                                      : blocked_product_bytes<VectorKernel<bfloat16>>(left, right, c, threads);
 }
 
-std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  std::vector<double> shares(static_cast<std::size_t>(threads), 0.0);
+ProductShares vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
+  const std::vector<double> none(static_cast<std::size_t>(threads), 0.0);
+  ProductShares shares{none, none};
   for_inner_steps(a, b, inner_at_once(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool) {
-    const std::vector<double> step = a.type == DataType::float32
-                                         ? blocked_product_shares<VectorKernel<float>>(left, right, c, threads)
-                                         : blocked_product_shares<VectorKernel<bfloat16>>(left, right, c, threads);
-    std::transform(step.begin(), step.end(), shares.begin(), shares.begin(), std::plus<>());
+    const ProductShares step = a.type == DataType::float32
+                                   ? blocked_product_shares<VectorKernel<float>>(left, right, c, threads)
+                                   : blocked_product_shares<VectorKernel<bfloat16>>(left, right, c, threads);
+    add_shares(step.multiplications, shares.multiplications);
+    add_shares(step.packed, shares.packed);
   });
   return shares;
 }

@@ -3,6 +3,7 @@
 
 #include "core/matrix.h"
 #include "core/storage.h"
+#include "core/work_shares.h"
 
 namespace palimpsest::products {
 
@@ -13,20 +14,17 @@ bool vectors_have_instructions(DataType type);
 /// Whether vector_product takes such a product well: enough rows.
 bool vectors_suit(const ConstMatrix& a, const ConstMatrix& b);
 
-/// c <- a b, or c <- c + a b, for what `matmul` has checked: float32 -> float32, bfloat16 -> bfloat16 or
-/// float32, no extent zero. On `threads` OpenMP threads, or on the calling one inside a parallel region. Each element
-/// is summed in one order, whatever the number of threads.
-void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
-                    int threads);
-
-/// c <- addend + a b, where `addend` has the extents and type of c and may be c; its data are null for none.
-void vector_product_added(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
-                          const Matrix& c, int threads);
+/// c <- addend + a b for what `matmul` has checked: float32 -> float32, bfloat16 -> bfloat16 or float32, no extent
+/// zero; `addend` has the extents and type of c and may be c, or its data are null for none. On `threads` OpenMP
+/// threads, or on the calling one inside a parallel region. Each element is summed in one order, whatever the number of
+/// threads.
+void vector_product(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const ConstMatrix& addend,
+                    const Matrix& c, int threads);
 
 /// Bytes of scratch memory that it takes from the pool; the operands' data are not looked at.
 std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
-/// Multiplications of each thread.
-std::vector<double> vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
+/// What each thread does in it.
+ProductShares vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads);
 
 }  // namespace palimpsest::products

@@ -1,6 +1,5 @@
 // SharedOverlap as one of its ranks sees it: when it waits for the others, and what it refuses. What it computes,
 // tests/layers/sequence_parallel_test.cpp shows.
-#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -9,32 +8,10 @@
 #include "autograd/ops/shared_overlap.h"
 #include "core/error.h"
 #include "core/tensor.h"
-#include "tests/fake_communicator.h"
+#include "tests/autograd/first_of_two.h"
 
 namespace palimpsest {
 namespace {
-
-/// The first of two ranks, whose fellow says the same as it does; counts what is under way.
-class FirstOfTwo final : public FakeCommunicator {
- public:
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  Transfer do_begin_all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    std::ranges::copy(mine, std::ranges::copy(mine, all.begin()).out);
-    ++under_way;
-    return Transfer(std::make_unique<Operation>(under_way));
-  }
-
-  int under_way = 0;
-
- private:
-  struct Operation final : Transfer::Operation {
-    explicit Operation(int& count) : under_way(count) {}
-    bool done() override { return false; }
-    void wait() override { --under_way; }
-    int& under_way;
-  };
-};
 
 constexpr std::int64_t lanes = 1, tokens = 8, segment = 2, overlap = 2, width = 4;
 

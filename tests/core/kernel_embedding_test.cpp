@@ -56,7 +56,7 @@ TEST(EmbeddingKernel, DoesNotDependOnTheThreadCount) {
     embedding_backward(dy.data<float>(), tokens, 77, dweight.data<float>());
     return dweight.to_doubles();
   };
-  for (const int threads : {2, 3, 7}) EXPECT_EQ(run_with(threads), run_with(1));
+  for (const int threads : {2, 3, 7, 12}) EXPECT_EQ(run_with(threads), run_with(1)) << threads;  // 5 lines of a cache
 }
 
 }  // namespace

@@ -16,6 +16,14 @@ namespace {
 
 using Kernel = void(MemoryPool&, const ConstMatrix&, const ConstMatrix&, const Matrix&, Output, int);
 
+template <auto product>
+void added_to_c(MemoryPool& pool, const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, Output output,
+                int threads) {
+  product(pool, a, b, output == Output::accumulate ? ConstMatrix(c) : ConstMatrix(), c, threads);
+}
+constexpr Kernel* by_vectors = added_to_c<vector_product>;
+constexpr Kernel* by_units = added_to_c<unit_product>;
+
 struct Case {
   std::int64_t rows, inner, columns;
 };
@@ -88,13 +96,12 @@ struct Named {
 class OwnProduct : public ::testing::TestWithParam<Named> {
  protected:
   void SetUp() override {
-    if (product == unit_product && !has_matrix_units()) GTEST_SKIP() << "no matrix units here";
+    if (product == by_units && !has_matrix_units()) GTEST_SKIP() << "no matrix units here";
   }
   Kernel* const product = GetParam().product;
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, OwnProduct,
-                         ::testing::Values(Named{"Vectors", vector_product}, Named{"Units", unit_product}),
+INSTANTIATE_TEST_SUITE_P(Kinds, OwnProduct, ::testing::Values(Named{"Vectors", by_vectors}, Named{"Units", by_units}),
                          [](const auto& info) { return info.param.name; });
 
 TEST_P(OwnProduct, AgreesWithFloat64OverOddShapes) {
@@ -197,7 +204,7 @@ TEST(UnitProduct, WritesAResultThatNoCacheKeeps) {
        {std::pair{DataType::bfloat16, 0}, {DataType::bfloat16, 3}, {DataType::float32, 0}}) {
     SCOPED_TRACE(::testing::Message() << name_of(result_type) << " gap " << gap);
     const Outcome outcome =
-        product_of(unit_product, DataType::bfloat16, result_type, size, false, true, gap, Output::overwrite, 1);
+        product_of(by_units, DataType::bfloat16, result_type, size, false, true, gap, Output::overwrite, 1);
     testing::expect_close(outcome.actual, outcome.expected, testing::tolerance_of(result_type));
   }
 }
@@ -214,7 +221,7 @@ TEST(UnitProduct, Float32IsAsExactAsByVectors) {
     return std::sqrt(squares / static_cast<double>(outcome.actual.size()));
   };
   for (const Case& size : {Case{64, 64, 64}, Case{64, 512, 64}, Case{64, 4096, 64}}) {
-    EXPECT_LT(error(unit_product, size), 1.5 * error(vector_product, size)) << size.inner;
+    EXPECT_LT(error(by_units, size), 1.5 * error(by_vectors, size)) << size.inner;
   }
 }
 
@@ -228,7 +235,7 @@ TEST(UnitProduct, Float32KeepsNumbersThatAreTooLargeForBfloat16NotFinite) {
     const ConstMatrix left{a.raw().data(), DataType::float32, 32, 32, 32, 1};
     Tensor b(pool, {32, 32}, DataType::float32);
     fill(b, 1.0);
-    unit_product(pool, left, {b.raw().data(), DataType::float32, 32, 32, 32, 1}, matrix_of(c), Output::overwrite, 1);
+    by_units(pool, left, {b.raw().data(), DataType::float32, 32, 32, 32, 1}, matrix_of(c), Output::overwrite, 1);
     EXPECT_FALSE(std::isfinite(c.data<float>()[0])) << value;
     EXPECT_EQ(c.data<float>()[32], 0.0f);
   }
