@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include <omp.h>
+
+#include "core/work_shares.h"
 #include "optim/blocks.h"
 #include "optim/parameter_access.h"
 
@@ -32,21 +35,25 @@ void update_moments(std::int64_t rows, std::int64_t columns, double beta, double
     }
   });
   const std::int64_t blocks = (rows + rows_in_block - 1) / rows_in_block;
-  constexpr std::int64_t line = 16;  // columns in a line of a cache
-  for_each_block(columns, blocks == 1 ? columns : line, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
-    for (std::int64_t first = begin; first < end; first += line) {
-      const std::int64_t count = std::min(line, end - first);
-      double sums[line] = {};
+  constexpr std::int64_t line = 16, most = 256;  // columns in a line of a cache, and those that are summed side by side
+#pragma omp parallel if (blocks > 1)
+  {
+    const TaskRange own = tasks_of((columns + line - 1) / line, omp_get_thread_num(), omp_get_num_threads());
+    const std::int64_t end = std::min(columns, own.end * line);
+    for (std::int64_t first = own.begin * line; first < end; first += most) {
+      const std::int64_t count = std::min(most, end - first);
+      double sums[most] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {
         const accumulate_t<T>* const column_sum = partial + block * columns + first;
         for (std::int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(column_sum[i]);
       }
       for (std::int64_t i = 0; i < count; ++i) {
-        const double before = static_cast<double>(column_moment[first + i]);
-        column_moment[first + i] = static_cast<T>(beta * before + (1 - beta) * (sums[i] / static_cast<double>(rows)));
+        T& moment = column_moment[first + i];
+        const double mean = sums[i] / static_cast<double>(rows);
+        moment = static_cast<T>(beta * static_cast<double>(moment) + (1 - beta) * mean);
       }
     }
-  });
+  }
 }
 
 // 1 / sqrt(moment / divisor) of every entry.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include <omp.h>
+
 #include "core/kernels/vector_loops.h"
 #include "core/work_shares.h"
 
@@ -18,7 +20,9 @@ namespace {
 /// dozens of threads have some.
 std::int64_t rows_per_block(std::int64_t rows) { return std::clamp<std::int64_t>(rows / 128, 8, 32); }
 
-constexpr std::int64_t columns_at_once = 16;  // of a weight's gradient, to be summed over the blocks: a line of a cache
+/// Threads share the sums of a weight's gradient over the blocks by lines of a cache, of so many columns.
+constexpr std::int64_t line = 16;
+std::int64_t lines_of(std::int64_t columns) { return (columns + line - 1) / line; }
 
 /// Adds dy x r to `dweight` unless it is null; -> the sum of dy w x.
 template <class T, class A = accumulate_t<T>>
@@ -93,9 +97,10 @@ void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gr
     }
   }
   if (!dweight.wanted()) return;
-#pragma omp parallel for schedule(static) if (rows * columns > 16384)
-  for (std::int64_t begin = 0; begin < columns; begin += columns_at_once) {
-    const std::int64_t end = std::min(columns, begin + columns_at_once);
+#pragma omp parallel if (rows * columns > 16384)
+  {
+    const TaskRange own = tasks_of(lines_of(columns), omp_get_thread_num(), omp_get_num_threads());
+    const std::int64_t begin = std::min(columns, own.begin * line), end = std::min(columns, own.end * line);
     if (!dweight.accumulate) std::fill(dweight.view + begin, dweight.view + end, A{0});
     for (std::int64_t block = 0; block < blocks; ++block) {
       const A* const partial = gradients.scratch + block * columns;
@@ -112,8 +117,7 @@ std::vector<double> rms_norm_backward_shares(std::int64_t rows, std::int64_t col
     tasks.push_back(static_cast<double>(std::min(block_rows, rows - block * block_rows) * columns));
   }
   std::vector<double> shares = shared_out(tasks, threads);
-  const std::int64_t sums = (columns + columns_at_once - 1) / columns_at_once;
-  const std::vector<double> each(static_cast<std::size_t>(sums), static_cast<double>(blocks * columns_at_once));
+  const std::vector<double> each(static_cast<std::size_t>(lines_of(columns)), static_cast<double>(blocks * line));
   add_shares(shared_out(each, threads), shares);
   return shares;
 }
