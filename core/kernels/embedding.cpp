@@ -29,12 +29,10 @@ struct Part {
   Part(std::int64_t columns, std::int64_t cache_line, int thread, int threads) {
     const std::int64_t lines = std::max<std::int64_t>((columns + cache_line - 1) / cache_line, 1);
     std::int64_t across = 1;
-    const auto busiest = [&](std::int64_t columns_of_grid) {
-      const auto rows_of_grid = static_cast<double>(threads / columns_of_grid);
-      return static_cast<double>((lines + columns_of_grid - 1) / columns_of_grid) / rows_of_grid;
-    };
     for (std::int64_t more = 2; more <= std::min<std::int64_t>(threads, lines); ++more) {
-      if (busiest(more) <= busiest(across)) across = more;
+      const std::int64_t each = (lines + more - 1) / more, each_before = (lines + across - 1) / across;
+      // Lines of a thread over the groups that share their rows, multiplied out.
+      if (each * (threads / across) <= each_before * (threads / more)) across = more;
     }
     groups = static_cast<std::int32_t>(threads / across);
     group = static_cast<std::int32_t>(thread / across);
