@@ -30,6 +30,12 @@ inline TaskRange tasks_of(std::int64_t count, int thread, int threads) {
   return {count * thread / threads, count * (thread + 1) / threads};
 }
 
+/// The same of `count` columns, of which a thread gets whole lines of `line` in a cache.
+inline TaskRange columns_of(std::int64_t count, std::int64_t line, int thread, int threads) {
+  const TaskRange lines = tasks_of((count + line - 1) / line, thread, threads);
+  return {std::min(count, lines.begin * line), std::min(count, lines.end * line)};
+}
+
 /// The work of each thread where tasks, the work of each of them given, are shared out like that.
 inline std::vector<double> shared_out(const std::vector<double>& tasks, int threads) {
   std::vector<double> shares;
@@ -47,6 +53,10 @@ inline void add_shares(const std::vector<double>& part, std::vector<double>& sha
 
 /// What each thread does in a matrix product.
 struct ProductShares {
+  ProductShares() = default;
+  explicit ProductShares(int threads)
+      : multiplications(static_cast<std::size_t>(threads)), packed(static_cast<std::size_t>(threads)) {}
+
   std::vector<double> multiplications;
   std::vector<double> packed;  // elements of the right operand that it packs
 };

@@ -38,9 +38,8 @@ void update_moments(std::int64_t rows, std::int64_t columns, double beta, double
   constexpr std::int64_t line = 16, most = 256;  // columns in a line of a cache, and those that are summed side by side
 #pragma omp parallel if (blocks > 1)
   {
-    const TaskRange own = tasks_of((columns + line - 1) / line, omp_get_thread_num(), omp_get_num_threads());
-    const std::int64_t end = std::min(columns, own.end * line);
-    for (std::int64_t first = own.begin * line; first < end; first += most) {
+    const auto [begin, end] = columns_of(columns, line, omp_get_thread_num(), omp_get_num_threads());
+    for (std::int64_t first = begin; first < end; first += most) {
       const std::int64_t count = std::min(most, end - first);
       double sums[most] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {

@@ -22,7 +22,6 @@ std::int64_t rows_per_block(std::int64_t rows) { return std::clamp<std::int64_t>
 
 /// Threads share the sums of a weight's gradient over the blocks by lines of a cache, of so many columns.
 constexpr std::int64_t line = 16;
-std::int64_t lines_of(std::int64_t columns) { return (columns + line - 1) / line; }
 
 /// Adds dy x r to `dweight` unless it is null; -> the sum of dy w x.
 template <class T, class A = accumulate_t<T>>
@@ -99,13 +98,12 @@ void rms_norm_backward(const RmsNormInputs<T>& in, const RmsNormGradients<T>& gr
   if (!dweight.wanted()) return;
 #pragma omp parallel if (rows * columns > 16384)
   {
-    const TaskRange own = tasks_of(lines_of(columns), omp_get_thread_num(), omp_get_num_threads());
-    const std::int64_t begin = std::min(columns, own.begin * line), end = std::min(columns, own.end * line);
-    if (!dweight.accumulate) std::fill(dweight.view + begin, dweight.view + end, A{0});
+    const TaskRange own = columns_of(columns, line, omp_get_thread_num(), omp_get_num_threads());
+    if (!dweight.accumulate) std::fill(dweight.view + own.begin, dweight.view + own.end, A{0});
     for (std::int64_t block = 0; block < blocks; ++block) {
       const A* const partial = gradients.scratch + block * columns;
 #pragma omp simd
-      for (std::int64_t j = begin; j < end; ++j) dweight.view[j] += partial[j];
+      for (std::int64_t j = own.begin; j < own.end; ++j) dweight.view[j] += partial[j];
     }
   }
 }
@@ -117,8 +115,10 @@ std::vector<double> rms_norm_backward_shares(std::int64_t rows, std::int64_t col
     tasks.push_back(static_cast<double>(std::min(block_rows, rows - block * block_rows) * columns));
   }
   std::vector<double> shares = shared_out(tasks, threads);
-  const std::vector<double> each(static_cast<std::size_t>(lines_of(columns)), static_cast<double>(blocks * line));
-  add_shares(shared_out(each, threads), shares);
+  for (int thread = 0; thread < threads; ++thread) {
+    const auto [begin, end] = columns_of(columns, line, thread, threads);
+    shares[static_cast<std::size_t>(thread)] += static_cast<double>(blocks * (end - begin));
+  }
   return shares;
 }
 

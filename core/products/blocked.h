@@ -261,8 +261,7 @@ std::int64_t blocked_product_bytes(const ConstMatrix& a, const ConstMatrix& b, c
 /// What each thread does in such a product.
 template <class Kernel>
 ProductShares blocked_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  const std::vector<double> none(static_cast<std::size_t>(threads), 0.0);
-  ProductShares shares{none, none};
+  ProductShares shares(threads);
   const Kernel kernel(a, b, c, ConstMatrix());
   const Blocking<Kernel> blocking(kernel, b);
   blocking.for_columns(a, b, threads, [&](std::int64_t column, std::int64_t columns, std::int64_t panels) {

@@ -377,8 +377,7 @@ std::int64_t vector_product_bytes(const ConstMatrix& a, const ConstMatrix& b, co
 }
 
 ProductShares vector_product_shares(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, int threads) {
-  const std::vector<double> none(static_cast<std::size_t>(threads), 0.0);
-  ProductShares shares{none, none};
+  ProductShares shares(threads);
   for_inner_steps(a, b, inner_at_once(b, c), [&](const ConstMatrix& left, const ConstMatrix& right, bool) {
     const ProductShares step = a.type == DataType::float32
                                    ? blocked_product_shares<VectorKernel<float>>(left, right, c, threads)

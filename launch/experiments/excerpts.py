@@ -15,25 +15,26 @@ from texts import read_text, run_command, write_text
 CUT = "\ufffd"  # what is left of a character of which not all tokens are there
 
 
-def cut(part, options):
+def cut(options):
     def run(command, given):
         process = subprocess.run([options.palimpsest, "tokenizer", command, options.tokenizer], input=given, capture_output=True, check=False)
         if process.returncode != 0:
             raise ValueError(process.stderr.decode(errors="replace").strip())
         return process.stdout
 
+    first = options.part == "first"
     letters = 32 * options.tokens  # no piece of a tokenizer has more than some dozen on average
     shutil.rmtree(options.out, ignore_errors=True)
     unfinished = options.out.with_name(options.out.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     for path in sorted(options.books.rglob("*.txt")):
         text = read_text(path)
-        text = text[:letters] if part == "first" else text[-letters:]
+        text = text[:letters] if first else text[-letters:]
         numbers, most = run("encode", text.encode()).split(), options.tokens
         while len(numbers) > options.tokens:  # of what is left some may have other tokens than before
-            kept = numbers[:most] if part == "first" else numbers[len(numbers) - most:]
+            kept = numbers[:most] if first else numbers[len(numbers) - most:]
             text = run("decode", b" ".join(kept)).removesuffix(b"\n").decode()
-            text = text.rstrip(CUT) if part == "first" else text.lstrip(CUT)
+            text = text.rstrip(CUT) if first else text.lstrip(CUT)
             numbers, most = run("encode", text.encode()).split(), most - 1
         write_text(unfinished / path.relative_to(options.books), text)
     unfinished.rename(options.out)
@@ -56,7 +57,7 @@ def main():
         part.add_argument("tokens", type=positive)
         for argument in ("books", "out"):
             part.add_argument(argument, type=pathlib.Path)
-        part.set_defaults(run=lambda options: cut(options.part, options))
+        part.set_defaults(run=cut)
     run_command(parser)
 
 
