@@ -83,6 +83,21 @@ SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<co
   return layout;
 }
 
+SequenceLayout shifted_writes(SequenceLayout layout) {
+  std::vector<float>& weights = layout.write_weights;
+  if (weights.empty()) weights.assign(static_cast<std::size_t>(layout.rows()), 1.0f);
+  for (const Segment& segment : layout.segments) {
+    float before = 0;
+    for (std::int64_t row = segment.begin + segment.kept; row < segment.begin + segment.length; ++row) {
+      float& weight = weights[static_cast<std::size_t>(row)];
+      const float own = weight;
+      if (before == 0) weight = 0;
+      before = own;
+    }
+  }
+  return layout;
+}
+
 SequenceLayout segment_layout(const SequenceLayout& layout, std::int64_t index) {
   SequenceLayout only;
   only.lanes = layout.lanes;

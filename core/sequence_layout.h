@@ -55,6 +55,10 @@ inline constexpr std::int64_t no_document = -1;
 SequenceLayout make_layout(std::span<const std::int64_t> documents, std::span<const std::int64_t> carried,
                            std::int64_t segment_length, std::span<const float> write_weights = {});
 
+/// The same for values that are written under the key of the token before: what a segment writes begins with the second
+/// token of its last document, and a token behind one of weight 0 has no key to be written under.
+SequenceLayout shifted_writes(SequenceLayout layout);
+
 /// Segment `index` of every lane by itself, without write weights. All lanes' are equally long.
 SequenceLayout segment_layout(const SequenceLayout& layout, std::int64_t index);
 

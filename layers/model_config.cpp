@@ -56,6 +56,14 @@ ModelConfig ModelConfig::resolved() const {
           fmt::format("model.attention.overlap {} must not exceed model.segment_length {}", c.attention.overlap,
                       c.segment_length));
   AttentionConfig& attention = c.attention;
+  if (attention.kind == AttentionKind::infini && attention.memory_features == MemoryFeatures::identity) {
+    require(
+        attention.memory_readout == MemoryReadout::rms,
+        "model.attention.memory_features identity needs memory_readout rms: sums of keys of either sign are no norm to "
+        "divide by");
+    require(attention.memory_update == MemoryUpdate::linear,
+            "model.attention.memory_features identity needs memory_update linear: the delta rule divides by a norm");
+  }
   if (attention.kind == AttentionKind::transformer_xl && attention.cache_length == 0) {
     attention.cache_length = c.segment_length;
   }

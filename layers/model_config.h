@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/data_type.h"
+#include "core/kernels/memory_features.h"
 #include "core/kernels/rotary_scaling.h"
 
 namespace palimpsest {
@@ -18,6 +19,8 @@ enum class EmptyMemory { local, gated };
 
 /// What a read of the memory is divided by: its norm z, or its own root mean square.
 enum class MemoryReadout { normalized, rms };
+/// Which of a token's projections asks the memory.
+enum class MemoryQuery { query, key };
 /// How the gate joins what the memory gave with local attention: a weighted mean, or local attention plus a share.
 enum class GateKind { mix, add };
 
@@ -36,6 +39,9 @@ struct AttentionConfig {
   GateKind gate = GateKind::mix;
   MemoryReadout memory_readout = MemoryReadout::normalized;
   bool memory_decay = false;  // whether a learned share of the memory goes on from segment to segment, or all of it
+  MemoryFeatures memory_features = MemoryFeatures::elu;
+  MemoryQuery memory_query = MemoryQuery::query;
+  bool memory_shift = false;  // whether a value is written under the key of the token before it, or of its own
   std::int64_t overlap = 0;   // tokens in front of a segment that its local attention sees as well
   // Of kind transformer_xl.
   std::int64_t cache_length = 0;  // tokens; 0: segment_length

@@ -1,5 +1,6 @@
 #include "autograd/ops/memory.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -119,7 +120,7 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
 }
 
 Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& before, const LayoutPointer& layout,
-                     const HeadCounts& counts, double epsilon, const Variable& gain) {
+                     const HeadCounts& counts, double epsilon, const Variable& gain, MemoryFeatures features) {
   const OperatorScope scope(tape, "memory");
   const DataType type = query.data_type(), state_type = accumulate_type(type);
   const std::int64_t segments = layout->segments_per_lane, lanes = layout->lanes;
@@ -128,15 +129,18 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
   require_tensor("memory_read", "norm", before.norm.value(), norm_shape(segments, *layout, counts), state_type);
   if (gain.defined()) {
     require_tensor("memory_read", "gain", gain.value(), Shape{counts.heads, counts.head_size}, state_type);
+  } else if (features != MemoryFeatures::elu) {
+    throw ShapeError("memory_read: features of either sign have no norm to divide by, and there is no gain");
   }
 
-  const auto inputs = [query, before, layout, counts, epsilon, gain]<class T>() {
+  const auto inputs = [query, before, layout, counts, epsilon, gain, features]<class T>() {
     return MemoryReadInputs<T>{
         .layout = *layout,
         .query = head_rows<T>(query.value(), counts.heads, counts.head_size),
         .states = memory_states<accumulate_t<T>>(before.matrix.value(), before.norm.value(), layout->lanes, counts),
         .epsilon = epsilon,
-        .gain = gain.defined() ? gain.value().template data<accumulate_t<T>>() : nullptr};
+        .gain = gain.defined() ? gain.value().template data<accumulate_t<T>>() : nullptr,
+        .features = features};
   };
   Tensor output(tape.pool(), query.shape(), type);
   dispatch(type, [&]<class T>() {
@@ -162,6 +166,45 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
            .d_states = d_before.view<A>(lanes, counts),
            .d_gain = {d_gain.wanted() ? d_gain.view.template data<A>() : nullptr, d_gain.accumulate}});
     });
+  });
+  return result;
+}
+
+Variable repeat_heads(Tape& tape, const Variable& x, const HeadCounts& counts) {
+  const OperatorScope scope(tape, "memory");
+  const std::int64_t width = counts.kv_heads * counts.head_size, group = counts.heads / counts.kv_heads;
+  if (x.shape().rank() != 3 || x.shape()[2] != width) {
+    throw ShapeError(
+        fmt::format("repeat_heads: {} for {} heads of {}", x.shape().to_string(), counts.kv_heads, counts.head_size));
+  }
+  if (group == 1) return x;
+  const std::int64_t lanes = x.shape()[0], tokens = x.shape()[1], d = counts.head_size;
+  Tensor repeated(tape.pool(), Shape{lanes, tokens, counts.heads * d}, x.data_type());
+  dispatch(x.data_type(), [&]<class T>() {
+    const T* from = x.value().data<T>();
+    T* to = repeated.data<T>();
+    for (std::int64_t head = 0; head < lanes * tokens * counts.kv_heads; ++head, from += d) {
+      for (std::int64_t copy = 0; copy < group; ++copy) to = std::copy_n(from, d, to);
+    }
+  });
+  const bool records = tape.records({x});
+  Variable result = Variable::result(std::move(repeated), records);
+  if (!records) return result;
+  tape.record({result}, [&pool = tape.pool(), dx = x.gradient_slot(), dy = result.gradient_slot(), d, group] {
+    Tensor sums = Tensor::zeros(pool, dx.shape(), dx.type());
+    dispatch(dy.type(), [&]<class T>() {
+      using A = accumulate_t<T>;
+      const T* from = dy.tensor().data<T>();
+      T* to = sums.data<T>();
+      for (std::int64_t head = 0; head < sums.shape().elements() / d; ++head, to += d, from += group * d) {
+        for (std::int64_t j = 0; j < d; ++j) {
+          A sum = 0;
+          for (std::int64_t copy = 0; copy < group; ++copy) sum += static_cast<A>(from[copy * d + j]);
+          to[j] = static_cast<T>(sum);
+        }
+      }
+    });
+    dx.add(pool, sums);
   });
   return result;
 }

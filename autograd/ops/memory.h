@@ -42,8 +42,13 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
 /// A_mem (lanes, tokens, heads * head_size): what each query reads of the memory as its segment found
 /// it (`before` of memory_write); 0 where its document has nothing there. With a gain (heads, head_size), in the
 /// accumulate type, the read is normalised by its root mean square instead of the norm, which gets no gradient then.
-/// Throws ShapeError on a mismatch.
+/// Throws ShapeError on a mismatch, and on features without a norm where there is no gain.
 Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& before, const LayoutPointer& layout,
-                     const HeadCounts& counts, double epsilon, const Variable& gain = {});
+                     const HeadCounts& counts, double epsilon, const Variable& gain = {},
+                     MemoryFeatures features = MemoryFeatures::elu);
+
+/// What key/value heads have, for each of the query heads that share them: (lanes, tokens, kv_heads * head_size) ->
+/// (lanes, tokens, heads * head_size). Throws ShapeError on a mismatch.
+Variable repeat_heads(Tape& tape, const Variable& x, const HeadCounts& counts);
 
 }  // namespace palimpsest

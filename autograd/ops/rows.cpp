@@ -29,6 +29,14 @@ void copy_rows(const Tensor& source, std::int64_t source_begin, std::int64_t cou
 
 namespace {
 
+/// Row `row` of every lane <- 0.
+void zero_row(Tensor& x, std::int64_t row) {
+  for (std::int64_t lane = 0; lane < x.shape()[0]; ++lane) {
+    Tensor zero = lane_rows(x, lane, row, 1);
+    fill(zero, 0.0);
+  }
+}
+
 /// The input's gradient gains rows [begin, begin + rows of the input) of `gradient`.
 void add_rows_to(MemoryPool& pool, const GradientSlot& input, const Tensor& gradient, std::int64_t begin) {
   if (input.shape().elements() == 0) return;
@@ -84,6 +92,26 @@ Variable last_rows(Tape& tape, const Variable& x, std::int64_t count, DataType t
       Tensor whole = Tensor::zeros(pool, dx.shape(), dx.type());
       copy_rows(dy.tensor(), 0, count, whole, begin);
       dx.add(pool, whole);
+    });
+  }
+  return y;
+}
+
+Variable rows_before(Tape& tape, const Variable& x) {
+  const OperatorScope scope(tape, "rows");
+  if (x.shape().rank() != 3) throw ShapeError(fmt::format("rows_before: of {}", x.shape().to_string()));
+  const std::int64_t count = x.shape()[1] - 1;
+  Tensor rows(tape.pool(), x.shape(), x.data_type());
+  copy_rows(x.value(), 0, count, rows, 1);
+  zero_row(rows, 0);
+  const bool records = tape.records({x});
+  Variable y = Variable::result(std::move(rows), records);
+  if (records) {
+    tape.record({y}, [&pool = tape.pool(), dx = x.gradient_slot(), count, dy = y.gradient_slot()] {
+      Tensor behind(pool, dx.shape(), dx.type());
+      copy_rows(dy.tensor(), 1, count, behind, 0);
+      zero_row(behind, count);
+      dx.add(pool, behind);
     });
   }
   return y;

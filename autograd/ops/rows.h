@@ -18,6 +18,10 @@ Variable append_rows(Tape& tape, const Variable& first, const Variable& second);
 Variable last_rows(Tape& tape, const Variable& x, std::int64_t count);
 Variable last_rows(Tape& tape, const Variable& x, std::int64_t count, DataType type);
 
+/// Every row in the place of the one behind it: (lanes, rows, width) -> the same, row t being row t - 1 of x, and the
+/// first row of every lane zero.
+Variable rows_before(Tape& tape, const Variable& x);
+
 /// Rows [target_begin, target_begin + count) of every lane of `target` <- as many of `source` from source_begin on;
 /// both (lanes, rows, width).
 void copy_rows(const Tensor& source, std::int64_t source_begin, std::int64_t count, Tensor& target,

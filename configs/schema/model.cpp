@@ -39,6 +39,20 @@ void describe(AttentionConfig& attention, SchemaVisitor& visitor) {
     options.field("memory_decay", attention.memory_decay, Boolean{},
                   "Whether a share of the memory goes on from segment to segment, learned for each key/value head, or "
                   "all of it.");
+    options.field(
+        "memory_features", attention.memory_features,
+        Choices{Choice{"elu", MemoryFeatures::elu}, Choice{"identity", MemoryFeatures::identity}},
+        "What keys and queries become where they meet the memory: `elu`, the paper's elu(x) + 1, always positive; "
+        "`identity`, what they are, so that unlike ones may cancel out. That needs `memory_readout: rms` and "
+        "`memory_update: linear`.");
+    options.field("memory_query", attention.memory_query,
+                  Choices{Choice{"query", MemoryQuery::query}, Choice{"key", MemoryQuery::key}},
+                  "What a token asks the memory with: its `query`, as in the paper, or its `key`, which finds what was "
+                  "written under like keys without having to learn to.");
+    options.field(
+        "memory_shift", attention.memory_shift, Boolean{},
+        "Whether a value is written to the memory under the key of the token before it, so that a token recalls "
+        "what has followed tokens like it, or under its own token's key.");
     options.field("overlap", attention.overlap, between<std::int64_t>(0, max_length),
                   "Tokens in front of a segment, of the same document, that its local attention sees as well; at most "
                   "`segment_length`.");

@@ -129,12 +129,16 @@ void join(A* first, std::int64_t blocks, std::int64_t apart, std::int64_t d, A* 
   for (std::int64_t j = 0; j < d; ++j) local[j] /= total;
 }
 
-/// recalled <- sigma(q) M / (sigma(q) z + epsilon), or normalised by its root mean square with the gain of the head
+/// recalled <- phi(q) M / (phi(q) z + epsilon), or normalised by its root mean square with the gain of the head
 template <class T, class A>
 void recall(const T* query, const DecodeAttention<T>& in, std::int64_t head, std::int64_t kv_head, A* sq, A* recalled) {
   const std::int64_t d = in.query.head_size;
   const A* const m = in.memory.matrix_at(0, 0, kv_head);
-  for (std::int64_t i = 0; i < d; ++i) sq[i] = memory_tiles::sigma(static_cast<A>(query[i]));
+  const bool elu = in.features == MemoryFeatures::elu;
+  for (std::int64_t i = 0; i < d; ++i) {
+    const auto x = static_cast<A>(query[i]);
+    sq[i] = elu ? memory_tiles::sigma(x) : x;
+  }
   if (in.gain == nullptr) {
     const A denominator = memory_tiles::dot(sq, in.memory.norm_at(0, 0, kv_head), d) + static_cast<A>(in.epsilon);
     for (std::int64_t i = 0; i < d; ++i) sq[i] /= denominator;
@@ -184,7 +188,8 @@ void decode_attention(MemoryPool& pool, const DecodeAttention<T>& in, std::int64
       join(partials + head * Partial<A>::size(d), blocks, apart, d, local);
       const A g = in.reads_memory || in.gated_without_memory ? sigmoid(in.beta[head]) : A(0);
       if (in.reads_memory) {
-        recall(in.query.at(0, head), in, head, head / group, sq, recalled);
+        const HeadRows<const T>& asks = in.asks_memory ? in.asks_memory : in.query;
+        recall(asks.at(0, asks.heads == heads ? head : head / group), in, head, head / group, sq, recalled);
       } else {
         std::fill_n(recalled, d, A(0));
       }

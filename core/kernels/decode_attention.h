@@ -22,6 +22,9 @@ struct DecodeAttention {
   const accumulate_t<T>* gain = nullptr;  // (heads, d), as MemoryReadInputs has it
   bool adds = false;                      // A = A_dot + g A_mem
   std::int64_t first_key = 0;             // the token sees no keys before it
+  MemoryFeatures features = MemoryFeatures::elu;
+  HeadRows<const T>
+      asks_memory{};  // (1, heads or kv_heads, d), without position, in place of the query; none: the query
 };
 
 /// output (1, heads, d) of the token at `position`, which sees positions first_key ... position.

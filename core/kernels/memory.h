@@ -18,6 +18,9 @@
 // the plain rule's, even to zero; a token of weight 0 leaves no trace, and weights of 1 give the plain rule bit for
 // bit.
 //
+// These are the features phi(x) = sigma(x). With phi(x) = x instead, only linear and with the gain that follows, keys
+// and queries may be of either sign, as in retention (Sun et al. 2023, arXiv 2307.08621); then z says nothing.
+//
 // With a gain G per query head and channel, a read is normalised by its own root mean square instead of by z:
 //
 //   read    A_mem = G N / sqrt(mean over channels of N^2 + epsilon),  N = sigma(Q) M
@@ -35,6 +38,7 @@
 
 #include "core/gradient.h"
 #include "core/kernels/head_rows.h"
+#include "core/kernels/memory_features.h"
 #include "core/sequence_layout.h"
 #include "core/tensor.h"
 
@@ -61,6 +65,7 @@ struct MemoryStates {
 struct MemoryRule {
   bool delta = false;
   double epsilon = 1e-6;
+  MemoryFeatures features = MemoryFeatures::elu;  // identity: not with delta
 };
 
 /// What both directions of reading take. Query head h reads key/value head h / (query heads / kv heads).
@@ -71,6 +76,7 @@ struct MemoryReadInputs {
   MemoryStates<const accumulate_t<T>> states{};  // one slot per segment
   double epsilon = 1e-6;
   const accumulate_t<T>* gain = nullptr;  // (query heads, d): normalised by the root mean square; null: by the norm
+  MemoryFeatures features = MemoryFeatures::elu;  // identity: with a gain
 };
 
 template <class T>

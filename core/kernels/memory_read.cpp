@@ -15,6 +15,7 @@ template <class T>
 void check([[maybe_unused]] const MemoryReadInputs<T>& in) {
   assert(in.query.heads % in.states.kv_heads == 0 && in.query.head_size == in.states.head_size);
   assert(in.states.lanes == in.layout.lanes && in.epsilon > 0);
+  assert(in.features == MemoryFeatures::elu || in.gain != nullptr);
 }
 
 }  // namespace
@@ -65,7 +66,7 @@ void memory_read_forward(MemoryPool& pool, const MemoryReadInputs<T>& in, HeadRo
     for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       for (Range t = first_tile(tokens, tile); t.count() > 0; t = next_tile(tokens, tile, t)) {
         const std::int64_t begin = t.begin, rows = t.count();
-        load_sigma(query.at(segment.begin + begin, head), stride, rows, d, sq);
+        load_features(in.features, query.at(segment.begin + begin, head), stride, rows, d, sq);
         matmul(pool, matrix(sq, padded(rows), d, d), matrix(m, d, d, d), matrix(numerator, padded(rows), d, d));
         T* const out = output.at(segment.begin + begin, head);
         for (std::int64_t i = 0; i < rows; ++i) {
@@ -138,7 +139,7 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
       for (Range t = first_tile(tokens, tile); t.count() > 0; t = next_tile(tokens, tile, t)) {
         const std::int64_t begin = t.begin, rows = t.count(), n = padded(rows);
         const std::int64_t row = segment.begin + begin;
-        load_sigma(query.at(row, head), stride, rows, d, sq);
+        load_features(in.features, query.at(row, head), stride, rows, d, sq);
         A d_denominator[tile_rows];
         const T* dn = rounded;
         if (in.gain != nullptr) {
@@ -180,7 +181,7 @@ void memory_read_backward(MemoryPool& pool, const MemoryReadInputs<T>& in, const
             in.gain ? matrix(states.matrix_at(slot, lane, kv_head), d, d, d) : matrix(m, d, d, d);
         matmul(pool, gradient, memory.transposed(), matrix(dsq, n, d, d));
         for (std::int64_t i = 0; !in.gain && i < rows; ++i) add_scaled(dsq + i * d, d_denominator[i], z, d);
-        store_through_sigma(dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
+        store_through_features(in.features, dsq, sq, rows, d, d_query.view.at(row, head), stride, d_query.accumulate);
       }
       if (of_queries && last && !d_query.accumulate) {
         zero_rows(d_query.view.at(segment.begin + segment.carried, head), stride, segment.length - segment.carried, d);

@@ -14,6 +14,7 @@
 
 #include "core/gradient.h"
 #include "core/kernels/head_rows.h"
+#include "core/kernels/memory.h"
 #include "core/kernels/vector_loops.h"
 #include "core/matmul.h"
 #include "core/parallel.h"
@@ -106,6 +107,17 @@ void load_sigma(const T* source, std::int64_t stride, std::int64_t rows, std::in
   load_through(source, stride, rows, d, destination, [](const Lanes<T>& x) { return vector_loops::sigma<T>(x); });
 }
 
+/// destination (padded(rows), d) <- phi(source), rows beyond `rows` zero.
+template <class T, class To>
+void load_features(MemoryFeatures features, const T* source, std::int64_t stride, std::int64_t rows, std::int64_t d,
+                   To* destination) {
+  if (features == MemoryFeatures::identity) {
+    load(source, stride, rows, d, destination);
+  } else {
+    load_sigma(source, stride, rows, d, destination);
+  }
+}
+
 /// The `count` values at `source` as T: themselves, or rounded into `rounded`.
 template <class T, class A>
 const T* as_operand(const A* source, std::int64_t count, T* rounded) {
@@ -169,6 +181,17 @@ void store_through_sigma(const A* source, const T* sigma_values, std::int64_t ro
       elements.store(to, accumulate ? elements.load(to) + value : value);
     });
   }
+}
+
+/// target (rows, stride) gets source (rows, d) times the slope of phi, whose values are given, added or written.
+template <class T, class A>
+void store_through_features(MemoryFeatures features, const A* source, const T* values, std::int64_t rows,
+                            std::int64_t d, T* target, std::int64_t stride, bool accumulate) {
+  if (features == MemoryFeatures::elu) {
+    store_through_sigma(source, values, rows, d, target, stride, accumulate);
+    return;
+  }
+  for (std::int64_t i = 0; i < rows; ++i) store_row(source + i * d, d, target + i * stride, accumulate);
 }
 
 /// The share of a head's memory that goes on through a segment: all of it without a decay, or where nothing is written,

@@ -50,7 +50,7 @@ class ForwardWrite {
     parts_.for_each_tile(run, [&](const Range& tile) {
       const std::int64_t row = at.first_row() + tile.begin, rows = tile.count();
       T *const sk = sk_.at(at, tile.begin), *const update = update_.at(at, tile.begin);
-      load_sigma(key.at(row, at.head), key.stride(), rows, d_, sk);
+      load_features(in_.rule.features, key.at(row, at.head), key.stride(), rows, d_, sk);
       load(value.at(row, at.head), value.stride(), rows, d_, update);
       if (delta) {
         A denominator[tile_rows];

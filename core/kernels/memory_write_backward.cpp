@@ -143,7 +143,7 @@ class BackwardWrite {
     A *const d_update = tiles_.get(0), *const dsk = tiles_.get(1);
     A* const prediction = delta(at) ? tiles_.get(2) : nullptr;
     A denominator[tile_rows];
-    load_sigma(in_.key.at(row, at.head), in_.key.stride(), rows, d, sk);
+    load_features(in_.rule.features, in_.key.at(row, at.head), in_.key.stride(), rows, d, sk);
     load(in_.value.at(row, at.head), in_.value.stride(), rows, d, update);
     if (delta(at)) {
       subtract_prediction(pool_, sk, before, divisor, in_.rule.epsilon, rows, d, update, prediction, denominator);
@@ -166,7 +166,8 @@ class BackwardWrite {
     }
     if (delta(at)) through_prediction(at, tile, divisor, denominator, prediction, d_update, before, dsk);
     if (d_key.wanted()) {
-      store_through_sigma(dsk, sk, rows, d, d_key.view.at(row, at.head), d_key.view.stride(), d_key.accumulate);
+      store_through_features(in_.rule.features, dsk, sk, rows, d, d_key.view.at(row, at.head), d_key.view.stride(),
+                             d_key.accumulate);
     }
   }
 

@@ -40,6 +40,7 @@ void check([[maybe_unused]] const MemoryWriteInputs<T>& in,
            [[maybe_unused]] const MemoryStates<const accumulate_t<T>>& states) {
   assert(in.key.heads == in.value.heads && in.key.head_size == in.value.head_size);
   assert(states.kv_heads == in.key.heads && states.head_size == in.key.head_size && states.lanes == in.layout.lanes);
+  assert(in.rule.features == MemoryFeatures::elu || !in.rule.delta);
   assert(in.layout.write_weights.empty() ||
          in.layout.write_weights.size() == static_cast<std::size_t>(in.layout.rows()));
 }

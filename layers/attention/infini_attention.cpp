@@ -32,11 +32,29 @@ InfiniAttention::InfiniAttention(const ModelConfig& config, const std::string& p
       decay_(config.attention.memory_decay
                  ? factory.create(prefix + "memory_decay", ParameterRole::memory_decay, {config.num_kv_heads})
                  : Variable()),
-      rule_{config.attention.memory_update == MemoryUpdate::delta, config.attention.memory_epsilon},
+      rule_{config.attention.memory_update == MemoryUpdate::delta, config.attention.memory_epsilon,
+            config.attention.memory_features},
       adds_(config.attention.gate == GateKind::add),
       gated_without_memory_(config.attention.empty_memory == EmptyMemory::gated),
+      asks_with_key_(config.attention.memory_query == MemoryQuery::key),
+      shifts_(config.attention.memory_shift),
       segment_length_(config.segment_length),
       overlap_(config.attention.overlap) {}
+
+namespace {
+
+LayoutPointer shifted(const SequenceLayout& layout) {
+  return std::make_shared<const SequenceLayout>(shifted_writes(layout));
+}
+
+SequenceGroup shifted(SequenceGroup group) {
+  auto share = std::make_shared<SequenceShare>(*group.share);
+  share->layout = shifted_writes(std::move(share->layout));
+  group.share = std::move(share);
+  return group;
+}
+
+}  // namespace
 
 Attention::Result InfiniAttention::forward(const ForwardContext& context, const Variable& x, const Variable& residual,
                                            const LayerVariables& state) const {
@@ -47,7 +65,11 @@ Attention::Result InfiniAttention::forward(const ForwardContext& context, const 
   const Variable key = p.keys(tape, x, context.deferred);
   std::optional<SharedMemoryWrite> shared;
   std::optional<SharedOverlap> shared_overlap;
-  if (context.sequence) shared.emplace(tape, context.sequence, key, memory, p.counts, rule_, decay);
+  const Variable written_key = shifts_ ? rows_before(tape, key) : key;
+  if (context.sequence) {
+    const SequenceGroup group = shifts_ ? shifted(context.sequence) : context.sequence;
+    shared.emplace(tape, group, written_key, memory, p.counts, rule_, decay);
+  }
   const Variable value = p.values(tape, x, context.deferred);
   SharedOverlap::KeysAndValues seen{key, value}, after;
   if (overlaps()) {
@@ -73,8 +95,12 @@ Attention::Result InfiniAttention::forward(const ForwardContext& context, const 
           : context.layout;
   const Variable local = local_attention(tape, query, seen.key, seen.value, layout, p.counts, context.rotary);
   const MemoryWrite written =
-      shared ? shared->finish() : memory_write(tape, key, value, memory, context.layout, p.counts, rule_, decay);
-  const Variable recalled = memory_read(tape, query, written.before, context.layout, p.counts, rule_.epsilon, gain_);
+      shared ? shared->finish()
+             : memory_write(tape, written_key, value, memory, shifts_ ? shifted(*context.layout) : context.layout,
+                            p.counts, rule_, decay);
+  const Variable asks = asks_with_key_ ? repeat_heads(tape, key, p.counts) : query;
+  const Variable recalled =
+      memory_read(tape, asks, written.before, context.layout, p.counts, rule_.epsilon, gain_, rule_.features);
   const auto mixes =
       std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*context.layout, gated_without_memory_));
   const Variable mixed = gate(tape, gate_, recalled, local, mixes, p.counts, adds_);
@@ -138,7 +164,10 @@ Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x
           .gated_without_memory = gated_without_memory_,
           .gain = gain_.defined() ? gain_.value().data<A>() : nullptr,
           .adds = adds_,
-          .first_key = overlap_ - std::min(overlap_, context.read[row])};
+          .first_key = overlap_ - std::min(overlap_, context.read[row]),
+          .features = rule_.features,
+          .asks_memory = asks_with_key_ ? head_rows<T>(key.value().rows(at, at + 1), counts.kv_heads, counts.head_size)
+                                        : HeadRows<const T>{}};
       decode_attention(tape.pool(), attention, overlap_ + context.positions[row], *context.rotary,
                        head_rows<T>(output, counts.heads, counts.head_size));
     }
@@ -158,14 +187,16 @@ void InfiniAttention::finish_segment(MemoryPool& pool, std::span<const std::int6
   const std::vector<std::int64_t> documents(lanes.size() * static_cast<std::size_t>(segment_length_), 0);
   std::vector<std::int64_t> carried;
   for (const std::int64_t tokens : read) carried.push_back(tokens > 0 ? 0 : no_document);
-  const auto layout = std::make_shared<const SequenceLayout>(make_layout(documents, carried, segment_length_));
+  SequenceLayout layout = make_layout(documents, carried, segment_length_);
+  if (shifts_) layout = shifted_writes(std::move(layout));
   const LayerState written = select_lanes(pool, segment, lanes);
   Tape tape(pool, Tape::Mode::inference);
   const Variable key(open_segment::key(written).tensor), value(open_segment::value(written).tensor);
+  const Variable own_key = last_rows(tape, key, segment_length_);
   const MemoryWrite write =
-      memory_write(tape, last_rows(tape, key, segment_length_), last_rows(tape, value, segment_length_),
-                   memory_of(select_lanes(pool, state, lanes)), layout, projections_.counts, rule_,
-                   decay_.defined() ? sigmoid(tape, decay_) : Variable());
+      memory_write(tape, shifts_ ? rows_before(tape, own_key) : own_key, last_rows(tape, value, segment_length_),
+                   memory_of(select_lanes(pool, state, lanes)), std::make_shared<const SequenceLayout>(layout),
+                   projections_.counts, rule_, decay_.defined() ? sigmoid(tape, decay_) : Variable());
   LayerState after{{"matrix", write.after.matrix.value()}, {"norm", write.after.norm.value()}};
   if (overlaps()) {
     const DataType kept = accumulate_type(projections_.type);
@@ -202,7 +233,9 @@ const AttentionTraits infini_attention_traits = {
       const std::int64_t overlap = c.attention.overlap;
       const std::int64_t again = overlap > 0 ? 2 * keys * (size.run + overlap) / size.run : 0;
       constexpr auto state_element = static_cast<std::int64_t>(sizeof(float));
-      return {.kept = size.element * (4 * queries + 2 * keys + again),
+      const std::int64_t shifted = c.attention.memory_shift ? keys : 0;
+      const bool repeats = c.attention.memory_query == MemoryQuery::key && c.num_kv_heads < c.num_heads;
+      return {.kept = size.element * ((repeats ? 5 : 4) * queries + 2 * keys + again + shifted),
               .cheap = size.element * queries,
               .working = size.element * std::max(3 * queries, 2 * queries + 2 * keys + again),
               .state = size.lanes * keys * (c.head_size + 1) * state_element,

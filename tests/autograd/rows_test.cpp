@@ -21,6 +21,7 @@ TEST(Rows, AreAppendedAndCutLaneByLane) {
   EXPECT_EQ(last_rows(tape, all, 1).value().to_doubles(), (std::vector<double>{7, 8, 11, 12}));
   EXPECT_THROW(append_rows(tape, first, Variable(Tensor::zeros(pool, {2, 2, 3}, DataType::float64))), ShapeError);
   EXPECT_THROW(last_rows(tape, all, 4), ShapeError);
+  EXPECT_EQ(rows_before(tape, second).value().to_doubles(), (std::vector<double>{0, 0, 5, 6, 0, 0, 9, 10}));
 }
 
 TEST(Rows, GradientsGoBackToWhereRowsCameFrom) {
@@ -29,6 +30,8 @@ TEST(Rows, GradientsGoBackToWhereRowsCameFrom) {
       {.function = [](Tape& tape, auto in) { return append_rows(tape, in[0], in[1]); },
        .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 1), testing::exact_tensor(pool, {2, 4, 5}, 2)}});
   testing::check_operator({.function = [](Tape& tape, auto in) { return last_rows(tape, in[0], 2); },
+                           .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 3)}});
+  testing::check_operator({.function = [](Tape& tape, auto in) { return rows_before(tape, in[0]); },
                            .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 3)}});
 }
 

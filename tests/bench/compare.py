@@ -27,7 +27,8 @@ PACKAGES = {"torch": "python3-torch", "numpy": "python3-numpy", "h5py": "python3
 TOLERANCE = 1e-5  # nats a token
 # What the reference does not compute otherwise.
 SUPPORTED = {"attention.kind": "infini", "attention.empty_memory": "local", "attention.gate": "mix", "attention.memory_readout": "normalized",
-             "attention.memory_decay": False, "attention.overlap": 0, "rope_scaling.kind": "none", "qkv_bias": False, "qk_norm": False,
+             "attention.memory_decay": False, "attention.memory_features": "elu",
+             "attention.memory_query": "query", "attention.memory_shift": False, "attention.overlap": 0, "rope_scaling.kind": "none", "qkv_bias": False, "qk_norm": False,
              "lora.rank": 0}
 
 

@@ -255,6 +255,11 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
   });
   EXPECT_NE(refusal("model:\n  hidden_size: 100\n").find("model.hidden_size 100"), std::string::npos);
   EXPECT_NE(refusal("model:\n  num_kv_heads: 3\n").find("model.num_kv_heads 3"), std::string::npos);
+  EXPECT_NE(refusal("model: {attention: {memory_features: identity}}\n").find("needs memory_readout rms"),
+            std::string::npos);
+  EXPECT_NE(refusal("model: {attention: {memory_features: identity, memory_readout: rms, memory_update: delta}}\n")
+                .find("needs memory_update linear"),
+            std::string::npos);
   EXPECT_NE(refusal("model: {segment_length: 8, attention: {overlap: 9}}\n").find("model.attention.overlap 9"),
             std::string::npos);
 }
@@ -267,6 +272,9 @@ TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
   config.model.attention.gate = GateKind::add;
   config.model.attention.memory_readout = MemoryReadout::rms;
   config.model.attention.memory_decay = true;
+  config.model.attention.memory_features = MemoryFeatures::elu;
+  config.model.attention.memory_query = MemoryQuery::key;
+  config.model.attention.memory_shift = true;
   config.model.attention.overlap = 32;
   config.model.norm_epsilon = std::numeric_limits<double>::min();
   config.data.train = "it's \"quoted\": [a, b] #no comment \\ {ß → 語}";

@@ -74,5 +74,15 @@ TEST(SequenceLayout, WriteWeightsAreCheckedAndKept) {
   }
 }
 
+TEST(SequenceLayout, ShiftedWritesNeedAKeyBeforeTheirValue) {
+  // Segments of four: a document that goes on, and one that begins inside the second; then two of one token.
+  const Documents documents{0, 0, 0, 0, 0, 1, 1, 1, /**/ 0, 0, 0, 0, 0, 0, 1, 2}, carried{no_document, 0};
+  const SequenceLayout layout = shifted_writes(make_layout(documents, carried, 4));
+  EXPECT_EQ(layout.write_weights, (std::vector<float>{0, 1, 1, 1, 1, 0, 1, 1, /**/ 0, 1, 1, 1, 1, 1, 1, 0}));
+  const std::vector<float> weights{2, 3, 0, 4, 1, 1, 5, 0, /**/ 0, 0, 6, 7, 1, 1, 1, 1};
+  EXPECT_EQ(shifted_writes(make_layout(documents, carried, 4, weights)).write_weights,
+            (std::vector<float>{0, 3, 0, 0, 1, 0, 5, 0, /**/ 0, 0, 0, 7, 1, 1, 1, 0}));
+}
+
 }  // namespace
 }  // namespace palimpsest

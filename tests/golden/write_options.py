@@ -20,6 +20,7 @@ SIZES = {
 }
 OFF = {"memory_update": "linear", "empty_memory": "local", "gate": "mix", "memory_readout": "normalized", "memory_decay": 0,
        "overlap": 0}
+LATER_OFF = {"memory_features": "elu", "memory_query": "query", "memory_shift": 0}
 QWEN_OFF = {"qkv_bias": 0, "qk_norm": 0}
 FILES = {
     "options_rms": {"memory_readout": "rms"},
@@ -37,6 +38,12 @@ FILES = {
     "qwen2_segments": {"qkv_bias": 1, "memory_update": "delta", "empty_memory": "gated"},
     "qwen3_segments": {"qk_norm": 1, "memory_readout": "rms", "gate": "add", "overlap": 3},
     "qwen_both_segments": {"qkv_bias": 1, "qk_norm": 1, "memory_update": "delta"},
+    "options_shift": {"memory_shift": 1},
+    "options_shift_delta": {"memory_shift": 1, "memory_update": "delta"},
+    "options_query_key": {"memory_query": "key"},
+    "options_identity": {"memory_features": "identity", "memory_readout": "rms"},
+    "options_associative": {"memory_features": "identity", "memory_query": "key", "memory_shift": 1, "memory_decay": 1,
+                            "overlap": 2, "memory_readout": "rms", "gate": "add"},
 }
 # Two lanes of 18 tokens: four segments and a short one; documents that begin inside a segment and at a border, twice in
 # one segment, and one token before its end.
@@ -118,7 +125,8 @@ class Lane:
         if not reads and c["empty_memory"] == "local":
             return local
         gate = sigmoid(self.parameter("memory_gate")[:, head, None])
-        recalled = self.recalled(self.q[:, head, token], head, kv) if reads else 0
+        asks = self.q[:, head, token] if c["memory_query"] == "query" else self.k[:, kv, token]
+        recalled = self.recalled(asks, head, kv) if reads else 0
         return gate * recalled + (local if c["gate"] == "add" else (1 - gate) * local)
 
     def local(self, begin, token, head, kv):
@@ -133,10 +141,13 @@ class Lane:
 
     def recalled(self, query, head, kv):
         epsilon = self.c["memory_epsilon"]
-        read = product(sigma(query), self.matrix[:, kv])
+        read = product(self.features(query), self.matrix[:, kv])
         if self.c["memory_readout"] == "rms":
             return read / rms(read, epsilon) * self.parameter("memory_gain")[:, head]
-        return read / (product(sigma(query), self.norm[:, kv, :, None]) + epsilon)
+        return read / (product(self.features(query), self.norm[:, kv, :, None]) + epsilon)
+
+    def features(self, x):
+        return sigma(x) if self.c["memory_features"] == "elu" else x
 
     def last(self, rows):
         """The last keys or values of the lane, zeros in front where it has fewer: (overlap, kv_heads * head_size)"""
@@ -154,8 +165,11 @@ class Lane:
         for token in range(begin, end):
             if self.document[token] != last:
                 continue
+            key = token - 1 if self.c["memory_shift"] else token
+            if key < begin or self.document[key] != last:
+                continue
             for kv in range(self.c["num_kv_heads"]):
-                features, value = sigma(self.k[:, kv, token]), self.v[:, kv, token]
+                features, value = self.features(self.k[:, kv, key]), self.v[:, kv, token]
                 if self.c["memory_update"] == "delta":
                     known = product(features, self.norm[:, kv, :, None]) + self.c["memory_epsilon"]
                     value = value - product(features, self.matrix[:, kv]) / known
@@ -235,7 +249,7 @@ def main(folder, only=()):
     for seed, (name, options) in enumerate(FILES.items()):
         if only and name not in only:
             continue
-        c = {**SIZES, **OFF, **QWEN_OFF, **options}
+        c = {**SIZES, **OFF, **QWEN_OFF, **LATER_OFF, **options}
         random = numpy.random.default_rng(seed)
         shape = numpy.array(DOCUMENTS).shape
         batch = {
@@ -249,7 +263,7 @@ def main(folder, only=()):
         with h5py.File(f"{folder}/{name}.h5", "w", libver="earliest") as file:
             config = file.create_group("config")
             for key, value in c.items():
-                if key not in QWEN_OFF or key in options:
+                if key not in {**QWEN_OFF, **LATER_OFF} or key in options:
                     config.attrs[key] = value
             for key, array in batch.items():
                 file[key] = array

@@ -50,6 +50,9 @@ struct Golden {
     if (is("gate", "add")) config.attention.gate = GateKind::add;
     if (file.has_attribute("overlap", "config")) config.attention.overlap = integer("overlap");
     config.attention.memory_decay = file.has_attribute("memory_decay", "config") && integer("memory_decay") != 0;
+    config.attention.memory_shift = file.has_attribute("memory_shift", "config") && integer("memory_shift") != 0;
+    if (is("memory_features", "identity")) config.attention.memory_features = MemoryFeatures::identity;
+    if (is("memory_query", "key")) config.attention.memory_query = MemoryQuery::key;
     if (is("memory_readout", "rms")) config.attention.memory_readout = MemoryReadout::rms;
     config.qkv_bias = file.has_attribute("qkv_bias", "config") && integer("qkv_bias") != 0;
     config.qk_norm = file.has_attribute("qk_norm", "config") && integer("qk_norm") != 0;

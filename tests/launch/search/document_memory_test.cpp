@@ -129,6 +129,7 @@ TEST_F(DocumentMemory, SideBySideIsAsAlone) {
       {.memory_update = MemoryUpdate::delta},
       {.memory_update = MemoryUpdate::delta, .memory_decay = true},
       {.memory_readout = MemoryReadout::rms, .overlap = 3},
+      {.memory_update = MemoryUpdate::delta, .memory_shift = true},
       {.kind = AttentionKind::transformer_xl},
       {.kind = AttentionKind::recurrent_memory, .memory_tokens = 2},
       {.kind = AttentionKind::memorizing, .top_k = 2, .store_size = 32},

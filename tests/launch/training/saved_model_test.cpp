@@ -80,7 +80,9 @@ TEST_F(SavedModelTest, IsFoundByItsCheckpointItsRunDirectoryAndItsStep) {
   old = std::regex_replace(old, std::regex("  rope_scaling:\n    kind: none\n"), "");
   old = std::regex_replace(old, std::regex("  (lora|summaries):\n(    .*\n)+"), "");
   old = std::regex_replace(old, std::regex("  attention:\n    kind: infini\n"), "");
-  old = std::regex_replace(old, std::regex("    (gate|memory_readout|memory_decay|overlap): .*\n"), "");
+  old = std::regex_replace(
+      old, std::regex("    (gate|memory_readout|memory_decay|memory_features|memory_query|memory_shift|overlap): .*\n"),
+      "");
   old = std::regex_replace(old, std::regex("\n    "), "\n  ");
   save(3, state(3), old);
   save(5, state(5), to_yaml(config_));
