@@ -21,6 +21,7 @@ row=(
   [transformer-xl]="model.attention.kind=transformer_xl"
   [linear]=""
   [best]="$best"
+  [associative]="$associative"
   [transformer-xl-gradient]="model.attention.kind=transformer_xl model.attention.cache_gradient=true"
   [overlap-alone]="$overlap"
   [linear-gate-0]="model.attention.initial_gate=0"
@@ -46,6 +47,12 @@ row=(
   [overlap-alone-in-turn]="$overlap train.interleave=4"
   [linear-in-turn]="train.interleave=4"
   [best-in-turn]="$best train.interleave=4"
+  [transformer-xl-gradient-in-turn]="model.attention.kind=transformer_xl model.attention.cache_gradient=true train.interleave=4"
+  [associative-in-turn]="$associative train.interleave=4"
+  # What of it helps: each of its three options taken back.
+  [associative-elu-in-turn]="$associative model.attention.memory_features=elu train.interleave=4"
+  [associative-query-in-turn]="$associative model.attention.memory_query=query train.interleave=4"
+  [associative-no-shift-in-turn]="$associative model.attention.memory_shift=false train.interleave=4"
   [overlap-alone-in-turn-16]="$overlap train.interleave=16"
   [best-in-turn-16]="$best train.interleave=16"
   # What made Infini-attention fail elsewhere: gates that learn no faster than weights, gates that decay as weights do,
@@ -54,9 +61,11 @@ row=(
   [linear-decayed-gates]="optimizer.memory_gate_weight_decay=0.1"
   [linear-detached]="train.batch_size=64 train.sequence_length=256"
 )
-order=(local transformer-xl linear best transformer-xl-gradient overlap-alone linear-gate-0 delta delta-gate-0
+order=(local transformer-xl linear best associative transformer-xl-gradient overlap-alone linear-gate-0 delta delta-gate-0
   recurrent-memory memorizing full linear-2-segments-same-tokens linear-16-segments-same-tokens
   linear-64-segments-same-tokens local-in-turn transformer-xl-in-turn overlap-alone-in-turn linear-in-turn best-in-turn
+  transformer-xl-gradient-in-turn associative-in-turn associative-elu-in-turn associative-query-in-turn
+  associative-no-shift-in-turn
   overlap-alone-in-turn-16 best-in-turn-16
   linear-not-carried linear-fresh best-fresh linear-slow-gates linear-decayed-gates
   linear-detached linear-2-segments linear-16-segments)

@@ -19,6 +19,10 @@ order=()           # in which rows are trained
 # shellcheck disable=SC2034
 best="model.attention.memory_readout=rms model.attention.gate=add model.attention.memory_decay=true model.attention.overlap=32"
 
+# The same with a memory that keeps what followed what.
+# shellcheck disable=SC2034
+associative="$best model.attention.memory_features=identity model.attention.memory_query=key model.attention.memory_shift=true"
+
 # show_usage: the comment that the script begins with.
 show_usage() { sed -n '2,/^# shellcheck/{/^# shellcheck/!s/^# \{0,1\}//p}' "launch/experiments/$(basename "$0")"; }
 

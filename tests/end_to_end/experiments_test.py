@@ -279,6 +279,49 @@ class Excerpts(EndToEndTest):
         self.assertIn("0: expected a number of tokens, 1 or more", refused.stdout)
 
 
+class NGrams(EndToEndTest):
+    SCRIPT = SOURCE / "launch" / "experiments" / "ngrams.py"
+
+    def test_what_followed_what_far_before_is_worth_much(self):
+        letters, shelf = random.Random(1), self.folder / "ngrams"
+        for split, copies in (("train", 1), ("test", 2)):
+            book = shelf / "texts" / split / "1.txt"
+            book.parent.mkdir(parents=True)
+            book.write_text("".join(letters.choices("abcdefghijklmnopqrst", k=3000)) * copies, encoding="utf-8")
+        self.run_program("pack", shelf / "texts", shelf, "--tokenizer", "bytes")
+        done = subprocess.run(["/usr/bin/python3", self.SCRIPT, shelf / "train.h5", shelf / "test.h5", "--skip", "3000", "--every", "1"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        worth = {row[1].strip(): float(row[3]) for row in (line.split("|") for line in done.stdout.splitlines()) if len(row) == 5 and row[3].strip()[:1] in "+-"
+                 and "far" in row[1]}
+        self.assertLess(abs(worth["and far single tokens"]), 0.02)  # they are as often in one place as in another
+        self.assertLess(worth["and far triples"], -0.5)
+        self.assertLess(worth["and far triples"], worth["and far pairs"])
+
+    def test_near_and_far_counts_are_those_of_a_loop(self):
+        check = """
+import importlib.util, sys, numpy
+spec = importlib.util.spec_from_file_location("ngrams", sys.argv[1])
+ngrams = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ngrams)
+keys = numpy.random.default_rng(1).integers(-1, 4, 200)
+near, far = ngrams.counts_before(keys, 7)
+for i, key in enumerate(keys):
+    split = max(i - 7, 0)
+    assert near[i] == (key >= 0) * (keys[split:i] == key).sum(), i
+    assert far[i] == (key >= 0) * (keys[:split] == key).sum(), i
+"""
+        done = subprocess.run(["/usr/bin/python3", "-B", "-c", check, self.SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+    def test_other_files_are_refused(self):
+        other = self.folder / "other.h5"
+        other.write_text("no HDF5", encoding="utf-8")
+        done = subprocess.run(["/usr/bin/python3", self.SCRIPT, other, other], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{other}: no token file", done.stdout)
+
+
 class Searches(EndToEndTest):
     def search(self, *arguments, expect=0, first=5):
         result = subprocess.run([SOURCE / "launch" / "experiments" / "search.sh", *arguments], stdout=subprocess.PIPE,
