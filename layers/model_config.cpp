@@ -56,6 +56,10 @@ ModelConfig ModelConfig::resolved() const {
           fmt::format("model.attention.overlap {} must not exceed model.segment_length {}", c.attention.overlap,
                       c.segment_length));
   AttentionConfig& attention = c.attention;
+  require(
+      attention.kind != AttentionKind::infini || !attention.memory_shift || c.segment_length > 1,
+      "model.attention.memory_shift needs a model.segment_length of at least 2: the first token of a segment is not "
+      "written");
   if (attention.kind == AttentionKind::infini && attention.memory_features == MemoryFeatures::identity) {
     require(
         attention.memory_readout == MemoryReadout::rms,

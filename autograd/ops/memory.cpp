@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "autograd/ops/head_views.h"
@@ -59,6 +61,8 @@ class StateGradient {
 
 Shape without_slots(const Shape& shape) { return Shape(shape.extents().subspan(1)); }
 
+constexpr std::string_view no_norm = "features of either sign, which have no norm to divide by";
+
 }  // namespace
 
 MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value, const LayerMemory& initial,
@@ -73,6 +77,7 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   require_tensor("memory_write", "value", value.value(), key.shape(), type);
   require_tensor("memory_write", "initial matrix", initial.matrix.value(), one_matrix, state_type);
   require_tensor("memory_write", "initial norm", initial.norm.value(), one_norm, state_type);
+  if (rule.delta && rule.features != MemoryFeatures::elu) throw ShapeError("memory_write: " + std::string(no_norm));
   if (decay.defined()) require_tensor("memory_write", "decay", decay.value(), Shape{counts.kv_heads}, state_type);
 
   Tensor matrices = before_segments(tape.pool(), initial.matrix.value(), matrix_shape(segments, *layout, counts));
@@ -130,7 +135,7 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
   if (gain.defined()) {
     require_tensor("memory_read", "gain", gain.value(), Shape{counts.heads, counts.head_size}, state_type);
   } else if (features != MemoryFeatures::elu) {
-    throw ShapeError("memory_read: features of either sign have no norm to divide by, and there is no gain");
+    throw ShapeError("memory_read: " + std::string(no_norm));
   }
 
   const auto inputs = [query, before, layout, counts, epsilon, gain, features]<class T>() {
@@ -174,33 +179,36 @@ Variable repeat_heads(Tape& tape, const Variable& x, const HeadCounts& counts) {
   const OperatorScope scope(tape, "memory");
   const std::int64_t width = counts.kv_heads * counts.head_size, group = counts.heads / counts.kv_heads;
   if (x.shape().rank() != 3 || x.shape()[2] != width) {
-    throw ShapeError(
-        fmt::format("repeat_heads: {} for {} heads of {}", x.shape().to_string(), counts.kv_heads, counts.head_size));
+    throw ShapeError(fmt::format("repeat_heads: {}, expected (lanes, tokens, {}) of {} heads of {}",
+                                 x.shape().to_string(), width, counts.kv_heads, counts.head_size));
   }
   if (group == 1) return x;
   const std::int64_t lanes = x.shape()[0], tokens = x.shape()[1], d = counts.head_size;
   Tensor repeated(tape.pool(), Shape{lanes, tokens, counts.heads * d}, x.data_type());
   dispatch(x.data_type(), [&]<class T>() {
-    const T* from = x.value().data<T>();
-    T* to = repeated.data<T>();
-    for (std::int64_t head = 0; head < lanes * tokens * counts.kv_heads; ++head, from += d) {
-      for (std::int64_t copy = 0; copy < group; ++copy) to = std::copy_n(from, d, to);
+    const T* const from = x.value().data<T>();
+    T* const to = repeated.data<T>();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t head = 0; head < lanes * tokens * counts.kv_heads; ++head) {
+      for (std::int64_t copy = 0; copy < group; ++copy) std::copy_n(from + head * d, d, to + (head * group + copy) * d);
     }
   });
   const bool records = tape.records({x});
   Variable result = Variable::result(std::move(repeated), records);
   if (!records) return result;
   tape.record({result}, [&pool = tape.pool(), dx = x.gradient_slot(), dy = result.gradient_slot(), d, group] {
-    Tensor sums = Tensor::zeros(pool, dx.shape(), dx.type());
+    Tensor sums(pool, dx.shape(), dy.type());
     dispatch(dy.type(), [&]<class T>() {
       using A = accumulate_t<T>;
-      const T* from = dy.tensor().data<T>();
-      T* to = sums.data<T>();
-      for (std::int64_t head = 0; head < sums.shape().elements() / d; ++head, to += d, from += group * d) {
+      const T* const from = dy.tensor().data<T>();
+      T* const to = sums.data<T>();
+      const std::int64_t heads = sums.shape().elements() / d;
+#pragma omp parallel for schedule(static)
+      for (std::int64_t head = 0; head < heads; ++head) {
         for (std::int64_t j = 0; j < d; ++j) {
           A sum = 0;
-          for (std::int64_t copy = 0; copy < group; ++copy) sum += static_cast<A>(from[copy * d + j]);
-          to[j] = static_cast<T>(sum);
+          for (std::int64_t copy = 0; copy < group; ++copy) sum += static_cast<A>(from[(head * group + copy) * d + j]);
+          to[head * d + j] = static_cast<T>(sum);
         }
       }
     });

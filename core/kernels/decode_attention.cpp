@@ -188,8 +188,8 @@ void decode_attention(MemoryPool& pool, const DecodeAttention<T>& in, std::int64
       join(partials + head * Partial<A>::size(d), blocks, apart, d, local);
       const A g = in.reads_memory || in.gated_without_memory ? sigmoid(in.beta[head]) : A(0);
       if (in.reads_memory) {
-        const HeadRows<const T>& asks = in.asks_memory ? in.asks_memory : in.query;
-        recall(asks.at(0, asks.heads == heads ? head : head / group), in, head, head / group, sq, recalled);
+        const HeadRows<const T>& query = in.memory_query ? in.memory_query : in.query;
+        recall(query.at(0, query.heads == heads ? head : head / group), in, head, head / group, sq, recalled);
       } else {
         std::fill_n(recalled, d, A(0));
       }

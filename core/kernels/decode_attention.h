@@ -23,8 +23,8 @@ struct DecodeAttention {
   bool adds = false;                      // A = A_dot + g A_mem
   std::int64_t first_key = 0;             // the token sees no keys before it
   MemoryFeatures features = MemoryFeatures::elu;
-  HeadRows<const T>
-      asks_memory{};  // (1, heads or kv_heads, d), without position, in place of the query; none: the query
+  /// What the memory is asked with, (1, heads or kv_heads, d) without position; none: the query.
+  HeadRows<const T> memory_query{};
 };
 
 /// output (1, heads, d) of the token at `position`, which sees positions first_key ... position.

@@ -18,12 +18,12 @@
 // the plain rule's, even to zero; a token of weight 0 leaves no trace, and weights of 1 give the plain rule bit for
 // bit.
 //
-// These are the features phi(x) = sigma(x). With phi(x) = x instead, only linear and with the gain that follows, keys
-// and queries may be of either sign, as in retention (Sun et al. 2023, arXiv 2307.08621); then z says nothing.
+// Keys and queries meet the memory as features phi(x), here sigma(x). With phi(x) = x, only linear and with the gain
+// that follows, they may be of either sign, as in retention (Sun et al. 2023, arXiv 2307.08621); then z says nothing.
 //
 // With a gain G per query head and channel, a read is normalised by its own root mean square instead of by z:
 //
-//   read    A_mem = G N / sqrt(mean over channels of N^2 + epsilon),  N = sigma(Q) M
+//   read    A_mem = G N / sqrt(mean over channels of N^2 + epsilon),  N = phi(Q) M
 //
 // With a decay, a learned share a of each key/value head, a segment writes to a M and a z instead of M and z. Delta
 // predicts from M and z as the segment finds them, and how much tokens weigh changes nothing about a: it counts

@@ -194,8 +194,8 @@ void store_through_features(MemoryFeatures features, const A* source, const T* v
   for (std::int64_t i = 0; i < rows; ++i) store_row(source + i * d, d, target + i * stride, accumulate);
 }
 
-/// The share of a head's memory that goes on through a segment: all of it without a decay, or where nothing is written,
-/// as in the segment that stands in for those of an idle rank.
+/// The share of a head's memory that goes on through a segment: all of it without a decay, or where no token of the
+/// segment stays, as in the segment that stands in for those of an idle rank.
 template <class A>
 A share_going_on(const A* decay, const Segment& segment, std::int64_t head) {
   return decay != nullptr && segment.kept < segment.length ? decay[head] : A(1);

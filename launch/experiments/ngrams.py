@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """What counts of n-grams say that far text is worth (docs/books.md): an n-gram model of the training split, joined with
 counts of the book itself, of its last tokens and of all before those. Prints nats a token with and without the far
 counts, of single tokens, pairs and triples.
@@ -61,12 +61,12 @@ class Counts:
 def counts_before(keys, window):
     """How often the key of each token has stood among the `window` tokens before it, and how often before those."""
     length = len(keys)
+    known, (_, keys) = keys >= 0, numpy.unique(keys, return_inverse=True)
     places = numpy.arange(length)
-    ordered = numpy.sort((keys + 1) * length + places)
+    ordered = numpy.sort(keys * length + places)
     def up_to(place):
-        return numpy.searchsorted(ordered, (keys + 1) * length + place)
+        return numpy.searchsorted(ordered, keys * length + place)
     first, split, here = up_to(0), up_to(numpy.maximum(places - window, 0)), up_to(places)
-    known = keys >= 0
     return numpy.where(known, here - split, 0), numpy.where(known, split - first, 0)
 
 
@@ -119,12 +119,14 @@ def main():
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are near (512)")
     parser.add_argument("--skip", type=int, default=2000, metavar="N",
                         help="tokens at the start of each book that are only read (2000)")
-    parser.add_argument("--every", type=int, default=3, metavar="N", help="measure every so manieth token (3)")
+    parser.add_argument("--every", type=int, default=3, metavar="N", help="measure every Nth token (3)")
     options = parser.parse_args()
     if options.window < 1 or options.skip < 0 or options.every < 1:
         parser.error("--window and --every must be at least 1, --skip at least 0")
     train, test = books_of(options.train), books_of(options.test)
     size = int(max(book.max() for book in train + test if len(book))) + 1
+    if size ** TRIPLE >= 2 ** 63:
+        sys.exit(f"{options.train}: a vocabulary of {size}, expected less than 2,097,152")
     trained = {order: Counts(train, order, size) for order in ORDERS}
     parts = [measured(book, trained, options.window, size) for book in test if len(book) > options.skip]
     if not parts:

@@ -20,6 +20,17 @@ namespace {
 LayerMemory memory_of(const LayerVariables& state) { return {state[0], state[1]}; }
 LayerMemory memory_of(const LayerState& state) { return {Variable(state[0].tensor), Variable(state[1].tensor)}; }
 
+LayoutPointer shifted(const SequenceLayout& layout) {
+  return std::make_shared<const SequenceLayout>(shifted_writes(layout));
+}
+
+SequenceGroup shifted(SequenceGroup group) {
+  auto share = std::make_shared<SequenceShare>(*group.share);
+  share->layout = shifted_writes(std::move(share->layout));
+  group.share = std::move(share);
+  return group;
+}
+
 }  // namespace
 
 InfiniAttention::InfiniAttention(const ModelConfig& config, const std::string& prefix, ParameterFactory& factory)
@@ -36,25 +47,10 @@ InfiniAttention::InfiniAttention(const ModelConfig& config, const std::string& p
             config.attention.memory_features},
       adds_(config.attention.gate == GateKind::add),
       gated_without_memory_(config.attention.empty_memory == EmptyMemory::gated),
-      asks_with_key_(config.attention.memory_query == MemoryQuery::key),
+      reads_by_key_(config.attention.memory_query == MemoryQuery::key),
       shifts_(config.attention.memory_shift),
       segment_length_(config.segment_length),
       overlap_(config.attention.overlap) {}
-
-namespace {
-
-LayoutPointer shifted(const SequenceLayout& layout) {
-  return std::make_shared<const SequenceLayout>(shifted_writes(layout));
-}
-
-SequenceGroup shifted(SequenceGroup group) {
-  auto share = std::make_shared<SequenceShare>(*group.share);
-  share->layout = shifted_writes(std::move(share->layout));
-  group.share = std::move(share);
-  return group;
-}
-
-}  // namespace
 
 Attention::Result InfiniAttention::forward(const ForwardContext& context, const Variable& x, const Variable& residual,
                                            const LayerVariables& state) const {
@@ -98,9 +94,9 @@ Attention::Result InfiniAttention::forward(const ForwardContext& context, const 
       shared ? shared->finish()
              : memory_write(tape, written_key, value, memory, shifts_ ? shifted(*context.layout) : context.layout,
                             p.counts, rule_, decay);
-  const Variable asks = asks_with_key_ ? repeat_heads(tape, key, p.counts) : query;
+  const Variable memory_query = reads_by_key_ ? repeat_heads(tape, key, p.counts) : query;
   const Variable recalled =
-      memory_read(tape, asks, written.before, context.layout, p.counts, rule_.epsilon, gain_, rule_.features);
+      memory_read(tape, memory_query, written.before, context.layout, p.counts, rule_.epsilon, gain_, rule_.features);
   const auto mixes =
       std::make_shared<const std::vector<std::uint8_t>>(rows_that_mix(*context.layout, gated_without_memory_));
   const Variable mixed = gate(tape, gate_, recalled, local, mixes, p.counts, adds_);
@@ -166,7 +162,7 @@ Variable InfiniAttention::decode(const DecodeContext& context, const Variable& x
           .adds = adds_,
           .first_key = overlap_ - std::min(overlap_, context.read[row]),
           .features = rule_.features,
-          .asks_memory = asks_with_key_ ? head_rows<T>(key.value().rows(at, at + 1), counts.kv_heads, counts.head_size)
+          .memory_query = reads_by_key_ ? head_rows<T>(key.value().rows(at, at + 1), counts.kv_heads, counts.head_size)
                                         : HeadRows<const T>{}};
       decode_attention(tape.pool(), attention, overlap_ + context.positions[row], *context.rotary,
                        head_rows<T>(output, counts.heads, counts.head_size));
@@ -237,7 +233,7 @@ const AttentionTraits infini_attention_traits = {
       const bool repeats = c.attention.memory_query == MemoryQuery::key && c.num_kv_heads < c.num_heads;
       return {.kept = size.element * ((repeats ? 5 : 4) * queries + 2 * keys + again + shifted),
               .cheap = size.element * queries,
-              .working = size.element * std::max(3 * queries, 2 * queries + 2 * keys + again),
+              .working = size.element * std::max(3 * queries, 2 * queries + 2 * keys + again + shifted),
               .state = size.lanes * keys * (c.head_size + 1) * state_element,
               .carried = size.lanes * overlap * 2 * keys * state_element};
     },

@@ -37,8 +37,8 @@ class InfiniAttention final : public Attention {
   MemoryRule rule_;
   bool adds_;
   bool gated_without_memory_;
-  bool asks_with_key_;  // the memory
-  bool shifts_;         // whether values are written under the keys of the tokens before
+  bool reads_by_key_;  // the memory, and not by query
+  bool shifts_;        // whether values are written under the keys of the tokens before
   std::int64_t segment_length_, overlap_;
 };
 

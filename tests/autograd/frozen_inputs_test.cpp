@@ -102,6 +102,11 @@ std::vector<OperatorOfInputs> operators() {
                    const Variable norm(Tensor::zeros(tape.pool(), norms, DataType::float64));
                    return std::vector{memory_read(tape, in[0], {in[1], norm}, layout(), counts, 1e-3, in[2])};
                  }});
+  all.push_back(
+      {"rows_before", {rows}, [](Tape& tape, const auto& in) { return std::vector{rows_before(tape, in[0])}; }});
+  all.push_back({"repeat_heads", {rows}, [](Tape& tape, const auto& in) {
+                   return std::vector{repeat_heads(tape, in[0], {4, 2, 4})};
+                 }});
   return all;
 }
 

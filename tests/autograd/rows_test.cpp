@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "autograd/ops/memory.h"
 #include "autograd/ops/rows.h"
 #include "core/error.h"
 #include "tests/autograd/operator_test.h"
@@ -33,6 +34,19 @@ TEST(Rows, GradientsGoBackToWhereRowsCameFrom) {
                            .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 3)}});
   testing::check_operator({.function = [](Tape& tape, auto in) { return rows_before(tape, in[0]); },
                            .inputs = {testing::exact_tensor(pool, {2, 3, 5}, 3)}});
+}
+
+TEST(RepeatedHeads, ServeTheQueryHeadsOfTheirGroup) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const HeadCounts counts{.heads = 4, .kv_heads = 2, .head_size = 2};
+  const Variable x(
+      Tensor::from_values(pool, {1, 2, 4}, DataType::float64, std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(repeat_heads(tape, x, counts).value().to_doubles(),
+            (std::vector<double>{1, 2, 1, 2, 3, 4, 3, 4, 5, 6, 5, 6, 7, 8, 7, 8}));
+  EXPECT_THROW(repeat_heads(tape, x, {4, 4, 2}), ShapeError);
+  testing::check_operator({.function = [&](Tape& on, auto in) { return repeat_heads(on, in[0], counts); },
+                           .inputs = {testing::exact_tensor(pool, {2, 3, 4}, 3)}});
 }
 
 const std::vector<RowPick> picks{{1, 2}, {0, 0}, {-1, 0}, {1, 0}, {0, 3}, {1, 2}};

@@ -53,8 +53,7 @@ TEST(TaggedSection, UnknownNamesAndDuplicates) {
   EXPECT_EQ(refusal("model:\n  attention: {zzz: 1}\n"),
             "run.yaml:2:15: model.attention.zzz is not a key; expected kind, memory_update, empty_memory, "
             "memory_epsilon, initial_gate, gate, memory_readout, memory_decay, memory_features, memory_query, "
-            "memory_shift or "
-            "overlap");
+            "memory_shift or overlap");
   EXPECT_EQ(refusal("model:\n  attention: {kind: infiny}\n"),
             "run.yaml:2:15: model.attention.kind must be infini, local, full, transformer_xl, recurrent_memory or "
             "memorizing, found `infiny`; did you mean infini?");

@@ -255,6 +255,9 @@ TEST(RunConfigYaml, KeysThatContradictEachOther) {
   });
   EXPECT_NE(refusal("model:\n  hidden_size: 100\n").find("model.hidden_size 100"), std::string::npos);
   EXPECT_NE(refusal("model:\n  num_kv_heads: 3\n").find("model.num_kv_heads 3"), std::string::npos);
+  EXPECT_NE(
+      refusal("model: {segment_length: 1, attention: {memory_shift: true}}\n").find("needs a model.segment_length"),
+      std::string::npos);
   EXPECT_NE(refusal("model: {attention: {memory_features: identity}}\n").find("needs memory_readout rms"),
             std::string::npos);
   EXPECT_NE(refusal("model: {attention: {memory_features: identity, memory_readout: rms, memory_update: delta}}\n")
@@ -272,7 +275,6 @@ TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
   config.model.attention.gate = GateKind::add;
   config.model.attention.memory_readout = MemoryReadout::rms;
   config.model.attention.memory_decay = true;
-  config.model.attention.memory_features = MemoryFeatures::elu;
   config.model.attention.memory_query = MemoryQuery::key;
   config.model.attention.memory_shift = true;
   config.model.attention.overlap = 32;
@@ -293,6 +295,9 @@ TEST(RunConfigYaml, WrittenConfigurationReadsBackEqual) {
   EXPECT_EQ(again.model.attention.initial_gate, -1.0 / 3);
   EXPECT_EQ(again.optimizer.learning_rate, std::numeric_limits<double>::max());
   EXPECT_TRUE(again.model == config.model);
+  config.model.attention.memory_update = MemoryUpdate::linear;
+  config.model.attention.memory_features = MemoryFeatures::identity;
+  EXPECT_TRUE(parse(to_yaml(config)).model == config.model);
 }
 
 TEST(RunConfigYaml, DifferencesNameKeyAndValues) {

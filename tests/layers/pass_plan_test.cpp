@@ -77,8 +77,16 @@ std::vector<EstimatedPass> estimated_passes() {
   EstimatedPass as_qwen{"as_qwen", config_of(128, 4, 128), 1, 1024};
   as_qwen.config.qkv_bias = as_qwen.config.qk_norm = true;
   as_qwen.config.head_size = 64;
-  std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward,
-                                    overlap,       options,          as_qwen};
+  EstimatedPass shifted{"shifted", config_of(128, 4, 128), 1, 1024};
+  shifted.config.attention.memory_shift = true;
+  EstimatedPass associative = options;
+  associative.name = "associative";
+  associative.config.num_kv_heads = 2;
+  associative.config.attention.memory_features = MemoryFeatures::identity;
+  associative.config.attention.memory_query = MemoryQuery::key;
+  associative.config.attention.memory_shift = true;
+  std::vector<EstimatedPass> passes{many_segments, large_vocabulary, grouped_heads, narrow_feed_forward, overlap,
+                                    options,       as_qwen,          shifted,       associative};
   for (const AttentionKind kind :
        {AttentionKind::transformer_xl, AttentionKind::recurrent_memory, AttentionKind::memorizing}) {
     EstimatedPass pass{std::string(traits_of(kind).name), config_of(128, 4, 128), 1, 512};

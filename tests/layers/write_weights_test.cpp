@@ -18,8 +18,9 @@ namespace {
 constexpr std::int64_t segment_length = 5;
 
 /// In a model of one layer keys and values do not depend on the memory, so repetitions of a segment write the same.
-LanguageModel model_of(MemoryPool& pool, MemoryUpdate update, DataType type, std::int64_t layers) {
+LanguageModel model_of(MemoryPool& pool, MemoryUpdate update, bool shift, DataType type, std::int64_t layers) {
   ModelConfig config = testing::small_config(update, segment_length);
+  config.attention.memory_shift = shift;
   config.num_layers = layers;
   LanguageModel result(pool, config, type);
   result.initialize(3);
@@ -52,9 +53,9 @@ std::vector<float> of_segments(const std::vector<float>& weights) {
   return all;
 }
 
-TEST(WriteWeightsOfTheLinearRule, MakeASegmentOfWeightThreeThreeSegments) {
+void expect_a_segment_of_weight_three_to_be_three(bool shift) {
   MemoryPool pool;
-  const LanguageModel one_layer = model_of(pool, MemoryUpdate::linear, DataType::float64, 1);
+  const LanguageModel one_layer = model_of(pool, MemoryUpdate::linear, shift, DataType::float64, 1);
   TokenBatch batch = testing::random_batch(1, 3 * segment_length, 23, {});
   const TokenBatch repeated = with_segments(batch, {0, 1, 1, 1, 2});
   const std::vector<double> unweighted = last_logits(pool, one_layer, batch);
@@ -64,9 +65,20 @@ TEST(WriteWeightsOfTheLinearRule, MakeASegmentOfWeightThreeThreeSegments) {
   EXPECT_GT(testing::relative_difference(last_logits(pool, one_layer, batch), unweighted), 1e-4);
 }
 
-class WriteWeights : public ::testing::TestWithParam<MemoryUpdate> {
+TEST(WriteWeightsOfTheLinearRule, MakeASegmentOfWeightThreeThreeSegments) {
+  for (const bool shift : {false, true}) expect_a_segment_of_weight_three_to_be_three(shift);
+}
+
+struct WritingRule {
+  MemoryUpdate update;
+  bool shift;
+};
+
+class WriteWeights : public ::testing::TestWithParam<WritingRule> {
  protected:
-  LanguageModel model(DataType type, std::int64_t layers) { return model_of(pool, GetParam(), type, layers); }
+  LanguageModel model(DataType type, std::int64_t layers) {
+    return model_of(pool, GetParam().update, GetParam().shift, type, layers);
+  }
 
   MemoryPool pool;
 };
@@ -113,9 +125,14 @@ TEST_P(WriteWeights, LargeWeightsStayFinite) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, WriteWeights, ::testing::Values(MemoryUpdate::linear, MemoryUpdate::delta),
+INSTANTIATE_TEST_SUITE_P(Rules, WriteWeights,
+                         ::testing::Values(WritingRule{MemoryUpdate::linear, false},
+                                           WritingRule{MemoryUpdate::delta, false},
+                                           WritingRule{MemoryUpdate::linear, true},
+                                           WritingRule{MemoryUpdate::delta, true}),
                          [](const auto& info) {
-                           return std::string(info.param == MemoryUpdate::delta ? "delta" : "linear");
+                           const std::string rule = info.param.update == MemoryUpdate::delta ? "delta" : "linear";
+                           return rule + (info.param.shift ? "_shift" : "");
                          });
 
 }  // namespace
