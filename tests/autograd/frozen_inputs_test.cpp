@@ -132,6 +132,7 @@ class FrozenInputs : public ::testing::TestWithParam<OperatorOfInputs> {
     steps_ = tape.size();
     tape.backward_from_gradients();
     std::vector<Tensor> gradients;
+    gradients.reserve(inputs.size());
     for (const Variable& input : inputs) gradients.push_back(input.gradient_slot().take());
     return gradients;
   }

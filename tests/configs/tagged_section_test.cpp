@@ -1,4 +1,5 @@
 // A section whose kind decides which options it has: model.attention.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -65,10 +66,9 @@ TEST(TaggedSection, UnknownNamesAndDuplicates) {
 
 TEST(TaggedSection, OldPlacesNameTheNewOnes) {
   for (const std::string key : {"memory_update", "empty_memory", "memory_epsilon", "initial_gate"}) {
-    EXPECT_EQ(refusal("model:\n  " + key + ": x\n"),
-              "run.yaml:2:3: model." + key + " is not a key; did you mean model.attention." + key + "?");
-    EXPECT_EQ(refusal("", {"model." + key + "=x"}),
-              "--set: model." + key + " is not a key; did you mean model.attention." + key + "?");
+    const std::string reason = fmt::format("model.{0} is not a key; did you mean model.attention.{0}?", key);
+    EXPECT_EQ(refusal(fmt::format("model:\n  {}: x\n", key)), "run.yaml:2:3: " + reason);
+    EXPECT_EQ(refusal("", {fmt::format("model.{}=x", key)}), "--set: " + reason);
   }
 }
 

@@ -149,6 +149,7 @@ TEST_F(DocumentMemory, SideBySideIsAsAlone) {
     std::size_t read = 0, most = 0;
     for (const std::vector<std::size_t>& group : side_by_side(model, lengths, 4)) {
       std::vector<Tokens> together;
+      together.reserve(group.size());
       for (const std::size_t place : group) together.push_back(documents[place]);
       const SequenceState state = read_documents(model, pool_, together);
       for (std::size_t lane = 0; lane < group.size(); ++lane) {
