@@ -46,4 +46,10 @@ inline void require_tensor(const char* operation, const char* operand, const Ten
   }
 }
 
+/// Throws ShapeError unless sums of such features are a norm that the operation can divide by.
+inline void require_norm(const char* operation, MemoryFeatures features) {
+  if (features == MemoryFeatures::elu) return;
+  throw ShapeError(fmt::format("{}: features of either sign, which have no norm to divide by", operation));
+}
+
 }  // namespace palimpsest

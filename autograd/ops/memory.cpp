@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <string>
-#include <string_view>
 #include <utility>
 
 #include "autograd/ops/head_views.h"
@@ -61,8 +59,6 @@ class StateGradient {
 
 Shape without_slots(const Shape& shape) { return Shape(shape.extents().subspan(1)); }
 
-constexpr std::string_view no_norm = "features of either sign, which have no norm to divide by";
-
 }  // namespace
 
 MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value, const LayerMemory& initial,
@@ -77,7 +73,7 @@ MemoryWrite memory_write(Tape& tape, const Variable& key, const Variable& value,
   require_tensor("memory_write", "value", value.value(), key.shape(), type);
   require_tensor("memory_write", "initial matrix", initial.matrix.value(), one_matrix, state_type);
   require_tensor("memory_write", "initial norm", initial.norm.value(), one_norm, state_type);
-  if (rule.delta && rule.features != MemoryFeatures::elu) throw ShapeError("memory_write: " + std::string(no_norm));
+  if (rule.delta) require_norm("memory_write", rule.features);
   if (decay.defined()) require_tensor("memory_write", "decay", decay.value(), Shape{counts.kv_heads}, state_type);
 
   Tensor matrices = before_segments(tape.pool(), initial.matrix.value(), matrix_shape(segments, *layout, counts));
@@ -134,8 +130,8 @@ Variable memory_read(Tape& tape, const Variable& query, const LayerMemory& befor
   require_tensor("memory_read", "norm", before.norm.value(), norm_shape(segments, *layout, counts), state_type);
   if (gain.defined()) {
     require_tensor("memory_read", "gain", gain.value(), Shape{counts.heads, counts.head_size}, state_type);
-  } else if (features != MemoryFeatures::elu) {
-    throw ShapeError("memory_read: " + std::string(no_norm));
+  } else {
+    require_norm("memory_read", features);
   }
 
   const auto inputs = [query, before, layout, counts, epsilon, gain, features]<class T>() {

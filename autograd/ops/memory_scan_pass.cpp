@@ -26,9 +26,7 @@ SharedMemoryWrite::Pass::Pass(MemoryPool& pool, const SequenceGroup& group, cons
   const Shape norm{layout_.lanes, counts.kv_heads, counts.head_size};
   require_tensor("SharedMemoryWrite", "initial matrix", initial.matrix.value(), matrix, state_type_);
   require_tensor("SharedMemoryWrite", "initial norm", initial.norm.value(), norm, state_type_);
-  if (rule.delta && rule.features != MemoryFeatures::elu) {
-    throw ShapeError("SharedMemoryWrite: features of either sign, which have no norm to divide by");
-  }
+  if (rule.delta) require_norm("SharedMemoryWrite", rule.features);
   if (decay.defined()) {
     require_tensor("SharedMemoryWrite", "decay", decay.value(), Shape{counts.kv_heads}, state_type_);
   }

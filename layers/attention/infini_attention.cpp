@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "autograd/ops/attention.h"
 #include "autograd/ops/elementwise.h"
@@ -189,10 +190,10 @@ void InfiniAttention::finish_segment(MemoryPool& pool, std::span<const std::int6
   Tape tape(pool, Tape::Mode::inference);
   const Variable key(open_segment::key(written).tensor), value(open_segment::value(written).tensor);
   const Variable own_key = last_rows(tape, key, segment_length_);
-  const MemoryWrite write =
-      memory_write(tape, shifts_ ? rows_before(tape, own_key) : own_key, last_rows(tape, value, segment_length_),
-                   memory_of(select_lanes(pool, state, lanes)), std::make_shared<const SequenceLayout>(layout),
-                   projections_.counts, rule_, decay_.defined() ? sigmoid(tape, decay_) : Variable());
+  const MemoryWrite write = memory_write(
+      tape, shifts_ ? rows_before(tape, own_key) : own_key, last_rows(tape, value, segment_length_),
+      memory_of(select_lanes(pool, state, lanes)), std::make_shared<const SequenceLayout>(std::move(layout)),
+      projections_.counts, rule_, decay_.defined() ? sigmoid(tape, decay_) : Variable());
   LayerState after{{"matrix", write.after.matrix.value()}, {"norm", write.after.norm.value()}};
   if (overlaps()) {
     const DataType kept = accumulate_type(projections_.type);

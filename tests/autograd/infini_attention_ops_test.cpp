@@ -346,6 +346,22 @@ TEST(MemoryWrite, KeepsTheStateBeforeASingleSegmentOnce) {
   EXPECT_EQ(written.before.matrix.value().raw().data(), initial.matrix.value().raw().data());
 }
 
+TEST(InfiniAttentionOpsErrors, FeaturesOfEitherSignAreNoNorm) {
+  MemoryPool pool;
+  Tape tape(pool);
+  const std::vector<std::int64_t> documents(4, 0), carried{0};
+  const auto layout = std::make_shared<const SequenceLayout>(make_layout(documents, carried, 4));
+  const Variable keys(Tensor::zeros(pool, Shape{1, 4, 8}, DataType::float32));
+  const LayerMemory initial{Variable(Tensor::zeros(pool, Shape{1, 2, 4, 4}, DataType::float32)),
+                            Variable(Tensor::zeros(pool, Shape{1, 2, 4}, DataType::float32))};
+  const HeadCounts counts{2, 2, 4};
+  const MemoryRule delta{.delta = true, .features = MemoryFeatures::identity};
+  EXPECT_THROW(memory_write(tape, keys, keys, initial, layout, counts, delta), ShapeError);
+  const MemoryWrite written =
+      memory_write(tape, keys, keys, initial, layout, counts, {.features = MemoryFeatures::identity});
+  EXPECT_THROW(memory_read(tape, keys, written.before, layout, counts, 1e-6, {}, MemoryFeatures::identity), ShapeError);
+}
+
 TEST(InfiniAttentionOpsErrors, NamesOperationAndShapes) {
   MemoryPool pool;
   Tape tape(pool);
